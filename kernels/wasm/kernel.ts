@@ -1,0 +1,36 @@
+/**
+ * What a WebAssembly kernel generator returns. A kernel is a function
+ * `(begin: i32, end: i32, ...args: i32) → void` over one shared linear memory that does the work
+ * items begin ≤ i < end; items are independent, so any split over threads gives the same bits.
+ */
+import type { FunctionBuilder } from './assembler.ts'
+
+/** One argument of a launch: the address of a buffer plus an offset in bytes, the thread's scratch, or a number. */
+export type Argument =
+  | { readonly buffer: number; readonly byteOffset: number }
+  | 'scratch'
+  | number
+
+export interface WasmKernel {
+  /** Kernels with equal keys have equal code; sizes and strides travel as arguments where code does not depend on them. */
+  readonly key: string
+  /** Parameters: begin, end, then one i32 for each of `args`. */
+  build(): FunctionBuilder
+  /** `buffer` counts the kernel's inputs first, in order, then its outputs. */
+  readonly args: readonly Argument[]
+  /** How many independent work items there are. */
+  readonly items: number
+  /** Bytes of scratch memory each thread needs (16-byte aligned); 0 or absent for none. */
+  readonly scratchBytes?: number
+  /** Table of constants the kernel reads, placed once in memory; its address is the last argument. */
+  readonly table?: Int32Array<ArrayBuffer>
+  /** What the kernel costs, for plans and benchmarks. */
+  readonly flops: number
+  readonly bytes: number
+}
+
+/** Choices that change code and results: part of the device's fingerprint. */
+export interface WasmTarget {
+  /** Relaxed SIMD is available: x·y + z is fused. */
+  readonly relaxed: boolean
+}

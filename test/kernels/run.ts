@@ -1,0 +1,76 @@
+/**
+ * Runs generated kernels for tests: on a private memory, with guard zones around every buffer and
+ * buffers flush with both ends of memory, so that a stray read traps and a stray write shows.
+ */
+import { encodeModule, FunctionBuilder } from '../../kernels/wasm/assembler.ts'
+import type { WasmKernel } from '../../kernels/wasm/kernel.ts'
+
+const page = 65536
+const guardByte = 0xa5
+
+type KernelFunction = (...args: number[]) => void
+
+/** Compiles functions on a private memory of `pages` and returns it with a caller by name. */
+export function instantiate(functions: ReadonlyMap<string, FunctionBuilder>, pages = 1): { memory: ArrayBuffer; call: (name: string, ...args: number[]) => void } {
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages })
+  const module = new WebAssembly.Module(encodeModule(functions, { shared: false, maximum: pages }))
+  const instance = new WebAssembly.Instance(module, { env: { memory } })
+  return {
+    memory: memory.buffer,
+    call(name, ...args) {
+      const exported = instance.exports[name]
+      if (typeof exported !== 'function') throw new Error(`no export ${name}`)
+      const run: KernelFunction = (...values) => void exported(...values)
+      run(...args)
+    },
+  }
+}
+
+const align = (bytes: number): number => (bytes + 63) & ~63
+
+export interface RunOptions {
+  /** Increasing item numbers at which the work is cut into launches. */
+  readonly cuts?: readonly number[]
+  /** Which buffer lies at address 0; the one before it ends with the memory. */
+  readonly first?: number
+}
+
+/** Runs `kernel` over `buffers` (inputs, then outputs), which it updates in place. */
+export function runKernel(kernel: WasmKernel, buffers: readonly Uint8Array[], { cuts = [], first = 0 }: RunOptions = {}): void {
+  const scratch = kernel.scratchBytes ?? 0
+  const table = kernel.table === undefined ? new Uint8Array(0) : new Uint8Array(kernel.table.buffer)
+  const total = buffers.reduce((sum, b) => sum + align(b.length) + 64, align(scratch) + align(table.length) + 256)
+  const pages = Math.ceil(total / page)
+  const { memory, call } = instantiate(new Map([['kernel', kernel.build()]]), pages)
+  const bytes = new Uint8Array(memory).fill(guardByte)
+  const places = new Map<number, number>()
+  let next = 0
+  const order = buffers.map((_, i) => (i + first) % buffers.length)
+  order.forEach((b, i) => {
+    const length = buffers[b]?.length ?? 0
+    const last = i === order.length - 1 && i > 0
+    places.set(b, last ? bytes.length - length : next)
+    next += align(length) + 64
+  })
+  const scratchAt = next
+  const tableAt = next + align(scratch)
+  bytes.set(table, tableAt)
+  buffers.forEach((b, i) => bytes.set(b, places.get(i) ?? 0))
+  const args = kernel.args.map((a) => (a === 'scratch' ? scratchAt : typeof a === 'number' ? a : (places.get(a.buffer) ?? 0) + a.byteOffset) | 0)
+  if (table.length > 0) args.push(tableAt)
+  const ends = [...cuts, kernel.items]
+  let begin = 0
+  for (const end of ends) {
+    if (end > begin) call('kernel', begin, end, ...args)
+    begin = Math.max(begin, end)
+  }
+  buffers.forEach((b, i) => {
+    const at = places.get(i) ?? 0
+    b.set(bytes.subarray(at, at + b.length))
+    bytes.fill(guardByte, at, at + b.length)
+  })
+  bytes.fill(guardByte, scratchAt, scratchAt + scratch)
+  bytes.fill(guardByte, tableAt, tableAt + table.length)
+  const stray = bytes.findIndex((x) => x !== guardByte)
+  if (stray >= 0) throw new Error(`kernel wrote outside its buffers, at ${stray} (buffers at ${[...places.values()].join()})`)
+}
