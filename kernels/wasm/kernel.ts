@@ -5,16 +5,20 @@
  */
 import type { FunctionBuilder } from './assembler.ts'
 
-/** One argument of a launch: the address of a buffer plus an offset in bytes, the thread's scratch, or a number. */
+/**
+ * One argument of a launch: the address of a buffer plus an offset in bytes; the address of a block
+ * of i32 that holds the addresses of the listed buffers, in order; the thread's scratch; or a number.
+ */
 export type Argument =
   | { readonly buffer: number; readonly byteOffset: number }
+  | { readonly pointers: readonly number[] }
   | 'scratch'
   | number
 
 export interface WasmKernel {
   /** Kernels with equal keys have equal code; sizes and strides travel as arguments where code does not depend on them. */
   readonly key: string
-  /** Parameters: begin, end, then one i32 for each of `args`. */
+  /** Parameters, all i32: begin, end, one for each of `args`, then the address of `table` if there is one. */
   build(): FunctionBuilder
   /** `buffer` counts the kernel's inputs first, in order, then its outputs. */
   readonly args: readonly Argument[]

@@ -39,7 +39,9 @@ export interface RunOptions {
 export function runKernel(kernel: WasmKernel, buffers: readonly Uint8Array[], { cuts = [], first = 0 }: RunOptions = {}): void {
   const scratch = kernel.scratchBytes ?? 0
   const table = kernel.table === undefined ? new Uint8Array(0) : new Uint8Array(kernel.table.buffer)
-  const total = buffers.reduce((sum, b) => sum + align(b.length) + 64, align(scratch) + align(table.length) + 256)
+  const lists = kernel.args.map((a) => (typeof a === 'object' && 'pointers' in a ? a.pointers : []))
+  const listBytes = lists.map((list) => 4 * list.length)
+  const total = buffers.reduce((sum, b) => sum + align(b.length) + 64, align(scratch) + align(table.length) + listBytes.reduce((sum, n) => sum + n, 0) + 256)
   const pages = Math.ceil(total / page)
   const { memory, call } = instantiate(new Map([['kernel', kernel.build()]]), pages)
   const bytes = new Uint8Array(memory).fill(guardByte)
@@ -56,7 +58,15 @@ export function runKernel(kernel: WasmKernel, buffers: readonly Uint8Array[], { 
   const tableAt = next + align(scratch)
   bytes.set(table, tableAt)
   buffers.forEach((b, i) => bytes.set(b, places.get(i) ?? 0))
-  const args = kernel.args.map((a) => (a === 'scratch' ? scratchAt : typeof a === 'number' ? a : (places.get(a.buffer) ?? 0) + a.byteOffset) | 0)
+  const listsAt = tableAt + align(table.length)
+  const pointers = new Int32Array(lists.flat().map((b) => places.get(b) ?? 0))
+  bytes.set(new Uint8Array(pointers.buffer), listsAt)
+  const args = kernel.args.map((a, i) => {
+    if (a === 'scratch') return scratchAt
+    if (typeof a === 'number') return a | 0
+    if ('pointers' in a) return listsAt + listBytes.slice(0, i).reduce((sum, n) => sum + n, 0)
+    return (places.get(a.buffer) ?? 0) + a.byteOffset
+  })
   if (table.length > 0) args.push(tableAt)
   const ends = [...cuts, kernel.items]
   let begin = 0
@@ -71,6 +81,7 @@ export function runKernel(kernel: WasmKernel, buffers: readonly Uint8Array[], { 
   })
   bytes.fill(guardByte, scratchAt, scratchAt + scratch)
   bytes.fill(guardByte, tableAt, tableAt + table.length)
+  bytes.fill(guardByte, listsAt, listsAt + pointers.byteLength)
   const stray = bytes.findIndex((x) => x !== guardByte)
   if (stray >= 0) throw new Error(`kernel wrote outside its buffers, at ${stray} (buffers at ${[...places.values()].join()})`)
 }
