@@ -94,7 +94,7 @@ export const i64: Readonly<
   Record<'load', Load>
   & Record<'store', Store>
   & Record<'extendU' | 'extend', Unary>
-  & Record<'add' | 'mul' | 'and' | 'shru', Binary>
+  & Record<'add' | 'mul' | 'and' | 'or' | 'xor' | 'shl' | 'shru' | 'lt' | 'ltu', Binary>
 > = {
   load: load(0x29), store: store(0x37), add: binary(0x7c), mul: binary(0x7e), and: binary(0x83), shru: binary(0x88), extendU: unary(0xad), extend: unary(0xac),
   lt: binary(0x53), ltu: binary(0x54), or: binary(0x84), xor: binary(0x85), shl: binary(0x86),

@@ -1,0 +1,116 @@
+/**
+ * Arithmetic on four f32 lanes for the hand-written kernels: constants kept in locals, temporaries
+ * that are cleared at the end of a loop's body, and the functions the kernels need.
+ * V8's revectorizer joins two adjacent stores and what feeds them into 256-bit code, but only where
+ * no value lives on to the next round: hence the clearing, which costs nothing.
+ */
+import { type Code, f32, f32x4, type FunctionBuilder, get, i32, i32x4, type Local, set, v128 } from './assembler.ts'
+
+export class Lanes {
+  private readonly constants = new Map<string, Local>()
+  private readonly loads: Code[] = []
+  private readonly temporaries: Local[] = []
+  private readonly f: FunctionBuilder
+  private readonly relaxed: boolean
+
+  constructor(f: FunctionBuilder, relaxed: boolean) {
+    this.f = f
+    this.relaxed = relaxed
+  }
+
+  private once(key: string, value: Code): Code {
+    let local = this.constants.get(key)
+    if (local === undefined) {
+      local = this.f.local('v128')
+      this.constants.set(key, local)
+      this.loads.push(set(local, value))
+    }
+    return get(local)
+  }
+
+  /** The constant `value` in all lanes. */
+  f32(value: number): Code {
+    return this.once(`f${Object.is(value, -0) ? '-0' : value}`, v128.splatF32(value))
+  }
+
+  /** The integer constant `value` in all lanes. */
+  i32(value: number): Code {
+    const bytes = [value & 255, (value >> 8) & 255, (value >> 16) & 255, (value >> 24) & 255]
+    return this.once(`i${value}`, v128.const([0, 1, 2, 3].flatMap(() => bytes)))
+  }
+
+  /** Loads the constants: goes before every use, and is read after all code has been made. */
+  get prologue(): Code {
+    return this.loads
+  }
+
+  /** A vector local that holds nothing beyond one round of a loop. */
+  temporary(): Local {
+    const local = this.f.local('v128')
+    this.temporaries.push(local)
+    return local
+  }
+
+  temporaryList(n: number): Local[] {
+    return Array.from({ length: n }, () => this.temporary())
+  }
+
+  /** Clears the temporaries made so far: the last code in a loop's body. */
+  get clear(): Code {
+    return this.temporaries.map((t) => set(t, v128.splatF32(0)))
+  }
+
+  /** x·y + z, fused where the target has it. */
+  madd(x: Code, y: Code, z: Code): Code {
+    return this.relaxed ? f32x4.relaxedMadd(x, y, z) : f32x4.add(f32x4.mul(x, y), z)
+  }
+
+  /** eˣ within 2 ulp, as Cephes' expf; 0 below −87.3, NaN of NaN. */
+  exp(x: Code): Code {
+    const [clamped, n, whole, r, p] = [this.temporary(), this.temporary(), this.temporary(), this.temporary(), this.temporary()]
+    const [low, high, magic] = [this.f32(-87.33654), this.f32(88.37626), this.f32(1.5 * 2 ** 23)] // adding 1.5·2²³ rounds to an integer
+    return [
+      set(clamped, f32x4.pmin(f32x4.pmax(x, low), high)),
+      set(n, this.madd(get(clamped), this.f32(Math.LOG2E), magic)),
+      set(whole, f32x4.sub(get(n), magic)),
+      set(r, this.madd(get(whole), this.f32(2.12194440e-4), this.madd(get(whole), this.f32(-0.693359375), get(clamped)))),
+      set(p, this.horner(get(r), [1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1])),
+      set(p, this.madd(f32x4.mul(get(r), get(r)), get(p), f32x4.add(get(r), this.f32(1)))),
+      v128.andnot(i32x4.add(get(p), i32x4.shl(get(n), i32.const(23))), f32x4.le(get(clamped), low)),
+    ]
+  }
+
+  /** The natural logarithm of positive normal numbers, as Cephes' logf; NaN of NaN. */
+  log(x: Code): Code {
+    const [value, exponent, m, r, p] = [this.temporary(), this.temporary(), this.temporary(), this.temporary(), this.temporary()]
+    const shifted = i32x4.sub(get(value), this.i32(0x3f3504f3)) // √½, so that the mantissa is in [√½, √2)
+    return [
+      set(value, x),
+      set(exponent, i32x4.shr(shifted, i32.const(23))),
+      set(m, i32x4.sub(get(value), i32x4.shl(get(exponent), i32.const(23)))),
+      set(exponent, f32x4.convertI32(get(exponent))),
+      set(r, f32x4.sub(get(m), this.f32(1))),
+      set(p, this.horner(get(r), [7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1])),
+      set(p, f32x4.mul(f32x4.mul(get(r), f32x4.mul(get(r), get(r))), get(p))),
+      set(p, this.madd(get(exponent), this.f32(-2.12194440e-4), get(p))),
+      set(p, this.madd(f32x4.mul(get(r), get(r)), this.f32(-0.5), get(p))),
+      set(p, this.madd(get(exponent), this.f32(0.693359375), f32x4.add(get(r), get(p)))),
+      f32x4.add(get(p), f32x4.sub(get(value), get(value))),
+    ]
+  }
+
+  /** 1 / (1 + e⁻ˣ). */
+  sigmoid(x: Code): Code {
+    return f32x4.div(this.f32(1), f32x4.add(this.f32(1), this.exp(f32x4.neg(x))))
+  }
+
+  private horner(x: Code, coefficients: readonly number[]): Code {
+    return coefficients.slice(1).reduce<Code>((sum, k) => this.madd(sum, x, this.f32(k)), this.f32(coefficients[0] ?? 0))
+  }
+}
+
+/** The sum of the four lanes, (0 + 2) + (1 + 3). */
+export function sumLanes(x: Local): Code {
+  const lane = (i: number): Code => f32x4.extract(get(x), i)
+  return f32.add(f32.add(lane(0), lane(2)), f32.add(lane(1), lane(3)))
+}
