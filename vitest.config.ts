@@ -1,7 +1,71 @@
+/** Three projects: Node, and two Chromium pages, with and without cross-origin isolation (shared memory needs it). */
+import { existsSync } from 'node:fs'
+import { playwright } from '@vitest/browser-playwright'
 import { defineConfig } from 'vitest/config'
+import type { TestProjectConfiguration, ViteUserConfig } from 'vitest/config'
 
-export default defineConfig({
+const chromium = [process.env['CHROMIUM'] ?? '', '/usr/bin/chromium', '/usr/bin/chromium-browser'].find(existsSync)
+const browserTests = 'test/browser/**/*.test.ts'
+
+const node: TestProjectConfiguration = {
+  test: { name: 'node', include: ['test/**/*.test.ts'], exclude: [browserTests], testTimeout: 30_000 },
+}
+
+function browser(executablePath: string, isolated: boolean): TestProjectConfiguration {
+  const headers: Record<string, string> = isolated
+    ? { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
+    : {}
+  return {
+    server: { headers },
+    test: {
+      name: isolated ? 'browser-isolated' : 'browser',
+      include: [browserTests],
+      testTimeout: 60_000,
+      provide: { isolated },
+      browser: {
+        enabled: true,
+        headless: true,
+        screenshotFailures: false,
+        provider: playwright({
+          launchOptions: {
+            executablePath,
+            args: [
+              '--headless=new',
+              '--no-sandbox',
+              '--disable-background-networking',
+              '--disable-component-update',
+              '--enable-unsafe-webgpu',
+              '--enable-dawn-features=disable_workgroup_init',
+            ],
+          },
+        }),
+        instances: [{ browser: 'chromium' }],
+      },
+    },
+  }
+}
+
+/** Stands in for a browser project and lists its tests as skipped, so that they are missed and counted. */
+function missing(name: string): TestProjectConfiguration {
+  return { test: { name, include: ['test/no-chromium.ts'] } }
+}
+
+if (chromium === undefined) {
+  console.warn('\nNO CHROMIUM: every test in test/browser is SKIPPED. Install chromium, or set CHROMIUM to its path.\n')
+}
+
+const configuration: ViteUserConfig = defineConfig({
   test: {
-    projects: [{ test: { name: 'node', include: ['test/**/*.test.ts'], exclude: ['test/browser/**'] } }],
+    projects:
+      chromium === undefined
+        ? [node, missing('browser'), missing('browser-isolated')]
+        : [node, browser(chromium, false), browser(chromium, true)],
   },
 })
+export default configuration
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    isolated: boolean
+  }
+}
