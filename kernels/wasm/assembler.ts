@@ -116,7 +116,7 @@ export const f32: Readonly<
 }
 
 export const v128: Readonly<
-  Record<'load' | 'load32Splat' | 'load32Zero' | 'load64Zero' | 'load64Splat', Load>
+  Record<'load' | 'load8Splat' | 'load16Splat' | 'load32Splat' | 'load32Zero' | 'load64Zero' | 'load64Splat' | 'load16x4u', Load>
   & Record<'store', Store>
   & Record<'load32Lane' | 'store32Lane' | 'load8Lane' | 'store8Lane' | 'load16Lane' | 'store16Lane' | 'store64Lane', LaneAccess>
   & Record<'not' | 'anyTrue', Unary>
@@ -128,6 +128,7 @@ export const v128: Readonly<
   /** All four lanes hold the f32 `value`. */
   splatF32: (value: number): Code => [simd(12), [0, 1, 2, 3].map(() => floatBytes(value))],
   load: load(simd(0)), store: store(simd(11)),
+  load8Splat: load(simd(7)), load16Splat: load(simd(8)), load16x4u: load(simd(4)),
   load32Splat: load(simd(9)), load32Zero: load(simd(92)), load64Zero: load(simd(93)), load64Splat: load(simd(10)),
   load32Lane: laneAccess(86), store32Lane: laneAccess(90), load8Lane: laneAccess(84), store8Lane: laneAccess(88), load16Lane: laneAccess(85), store16Lane: laneAccess(89), store64Lane: laneAccess(91),
   not: unary(simd(77)), and: binary(simd(78)), andnot: binary(simd(79)), or: binary(simd(80)), xor: binary(simd(81)),
@@ -195,6 +196,11 @@ export function when(condition: Code, then: Code, otherwise?: Code): Code {
 /** A loop whose body runs while `condition` holds, tested before each round. */
 export function loopWhile(condition: Code, body: Code): Code {
   return [0x02, 0x40, 0x03, 0x40, condition, 0x45, 0x0d, 1, body, 0x0c, 0, 0x0b, 0x0b]
+}
+
+/** A loop whose body runs once, then again while `condition` holds. */
+export function doWhile(body: Code, condition: Code): Code {
+  return [0x03, 0x40, body, condition, 0x0d, 0, 0x0b]
 }
 
 /** `for (i = from; i < to; i += step) body`, signed. */
