@@ -1,0 +1,78 @@
+/** A bounded cache of compiled plans, keyed by the exact encoding of their graphs; the hash only finds the bucket. */
+import type { Executable } from '../device/backend.ts'
+import { Interner } from './capture.ts'
+
+export interface Plan {
+  readonly key: Float64Array
+  readonly executable: Promise<Executable>
+  lastUse: number
+}
+
+/** Plans kept per device; the least recently used goes first. */
+export const planLimit: number = 64
+
+export class PlanCache {
+  readonly interner: Interner = new Interner()
+  /** Since the last reset: plans compiled, and captures that found theirs. */
+  compiled = 0
+  hits = 0
+  private readonly buckets = new Map<number, Plan[]>()
+  private count = 0
+  private clock = 0
+
+  get size(): number {
+    return this.count
+  }
+
+  resetCounters(): void {
+    this.compiled = 0
+    this.hits = 0
+  }
+
+  find(key: readonly number[], compile: () => Promise<Executable>): Plan {
+    const hash = hashOf(key)
+    const bucket = this.buckets.get(hash) ?? []
+    const known = bucket.find((plan) => sameKey(plan.key, key))
+    this.clock++
+    if (known !== undefined) {
+      known.lastUse = this.clock
+      this.hits++
+      return known
+    }
+    const plan = { key: Float64Array.from(key), executable: compile(), lastUse: this.clock }
+    plan.executable.catch(() => this.drop(plan)) // A plan that failed to compile is not kept; its runs report the error.
+    this.buckets.set(hash, [...bucket, plan])
+    this.count++
+    this.compiled++
+    if (this.count > planLimit) this.evict()
+    return plan
+  }
+
+  private evict(): void {
+    const oldest = [...this.buckets.values()].flat().reduce((x, y) => (x.lastUse < y.lastUse ? x : y))
+    this.drop(oldest)
+    oldest.executable.then((executable) => executable.dispose?.()).catch(() => undefined)
+  }
+
+  private drop(plan: Plan): void {
+    for (const [hash, bucket] of this.buckets) {
+      if (!bucket.includes(plan)) continue
+      this.count--
+      if (bucket.length === 1) this.buckets.delete(hash)
+      else this.buckets.set(hash, bucket.filter((p) => p !== plan))
+    }
+  }
+}
+
+/** FNV-1a over the numbers' 32-bit halves. */
+function hashOf(key: readonly number[]): number {
+  let hash = 0x811c9dc5
+  for (const value of key) hash = Math.imul(hash ^ (value | 0), 0x01000193)
+  return hash
+}
+
+function sameKey(x: Float64Array, y: readonly number[]): boolean {
+  if (x.length !== y.length) return false
+  for (let i = 0; i < y.length; i++) if (!Object.is(x[i], y[i])) return false
+  return true
+}

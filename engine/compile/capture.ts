@@ -1,0 +1,133 @@
+/**
+ * What one realisation computes, read off the graph: its nodes in creation order, its leaves, its results, and the
+ * exact encoding of all that is structure. Two captures with equal encodings run the same plan.
+ */
+import type { Leaf, Node, Tensor } from '../graph.ts'
+import type { AnyOp } from '../op.ts'
+import type { Variable } from '../variable.ts'
+
+export interface CapturedLeaf {
+  readonly tensor: Tensor
+  readonly leaf: Leaf
+}
+
+export interface Capture {
+  /** Nodes to compute, in creation order, which is a topological order. */
+  readonly nodes: readonly Node[]
+  readonly leaves: readonly CapturedLeaf[]
+  /** The requested tensors, then the values that variables move to. */
+  readonly results: readonly Tensor[]
+  /** For each result: the variable it is written to, if any. */
+  readonly cells: readonly (Variable | undefined)[]
+}
+
+/** Nodes that `roots` are made of, and for each leaf node its tensors by output. */
+export function reach(roots: readonly Tensor[]): { nodes: Set<Node>; leaves: Map<Node, Map<number, CapturedLeaf>> } {
+  const nodes = new Set<Node>()
+  const leaves = new Map<Node, Map<number, CapturedLeaf>>()
+  const stack = [...roots]
+  for (let tensor = stack.pop(); tensor !== undefined; tensor = stack.pop()) {
+    const { node, output, leaf } = tensor
+    if (leaf !== undefined) {
+      const outputs = leaves.get(node)
+      if (outputs === undefined) leaves.set(node, new Map([[output, { tensor, leaf }]]))
+      else outputs.set(output, { tensor, leaf })
+    } else if (!nodes.has(node)) {
+      nodes.add(node)
+      stack.push(...node.inputs)
+    }
+  }
+  return { nodes, leaves }
+}
+
+export function capture(results: readonly Tensor[], cells: readonly (Variable | undefined)[]): Capture {
+  const reached = reach(results)
+  const leaves = [...reached.leaves.values()].flatMap((outputs) => [...outputs.values()])
+  leaves.sort((x, y) => x.tensor.node.id - y.tensor.node.id || x.tensor.output - y.tensor.output)
+  return { nodes: inCreationOrder(reached.nodes), leaves, results, cells }
+}
+
+/** Creation order is a topological order. */
+export function inCreationOrder(nodes: Iterable<Node>): Node[] {
+  return [...nodes].sort((x, y) => x.id - y.id)
+}
+
+const leafCodes = { scalar: 0, data: 1, cell: 2, stored: 3, placeholder: 4 } as const satisfies Record<Leaf['kind'], number>
+
+/** Whether the value reaches the device through the host at each run. */
+export function isHostLeaf(leaf: Leaf): boolean {
+  return leaf.kind === 'data' || (leaf.kind === 'stored' && leaf.storage.small)
+}
+
+/** Numbers ops and attribute texts for the encoding; one per device. */
+export class Interner {
+  private readonly ops = new Map<AnyOp, number>()
+  private readonly texts = new Map<string, number>()
+
+  op(op: AnyOp): number {
+    return intern(this.ops, op)
+  }
+
+  text(text: string): number {
+    return intern(this.texts, text)
+  }
+}
+
+function intern<K>(map: Map<K, number>, key: K): number {
+  const known = map.get(key)
+  if (known !== undefined) return known
+  map.set(key, map.size)
+  return map.size - 1
+}
+
+function encodeValue(value: unknown, interner: Interner, out: number[]): void {
+  switch (typeof value) {
+    case 'number':
+      out.push(value)
+      return
+    case 'string':
+      out.push(interner.text(value))
+      return
+    case 'boolean':
+      out.push(value ? 1 : 0)
+      return
+    case 'object':
+      if (value === null) out.push(-1)
+      else if (Array.isArray(value)) {
+        out.push(value.length)
+        for (const v of value) encodeValue(v, interner, out)
+      } else for (const v of Object.values(value)) encodeValue(v, interner, out)
+      return
+    case 'undefined':
+      out.push(-2)
+      return
+    default: // Functions belong to gradients, which are taken before anything is compiled.
+  }
+}
+
+/** Everything about a capture that is structure, as numbers. Scalars' values, data and versions are not. */
+export function encode({ nodes, leaves, results, cells }: Capture, interner: Interner): number[] {
+  const out: number[] = [leaves.length, nodes.length, results.length]
+  const position = new Map<Node, number>()
+  const cellNumbers = new Map<Variable, number>()
+  leaves.forEach(({ tensor, leaf }, i) => {
+    position.set(tensor.node, i) // Outputs of one node follow each other, so the last position and the output tell which.
+    out.push(isHostLeaf(leaf) ? leafCodes.data : leafCodes[leaf.kind], interner.text(tensor.dtype), tensor.output, tensor.shape.length, ...tensor.shape)
+    if (leaf.kind === 'cell') out.push(intern(cellNumbers, leaf.cell))
+  })
+  const reference = (t: Tensor): void => {
+    out.push(position.get(t.node) ?? -1, t.output)
+  }
+  nodes.forEach((node, i) => {
+    position.set(node, leaves.length + i)
+    out.push(interner.op(node.op), node.inputs.length)
+    node.inputs.forEach(reference)
+    encodeValue(node.attributes, interner, out)
+  })
+  results.forEach((t, i) => {
+    reference(t)
+    const cell = cells[i]
+    out.push(cell === undefined ? -1 : (cellNumbers.get(cell) ?? -2))
+  })
+  return out
+}

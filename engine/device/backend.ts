@@ -1,0 +1,50 @@
+/** What a device implements: memory, compilation of a lowered graph, and running it. Knows nothing of tensors or autograd. */
+import type { LoweredGraph } from '../compile/lower.ts'
+import type { DType, TypedArray } from '../dtype.ts'
+import type { Spec } from '../graph.ts'
+import type { Fused } from '../op.ts'
+
+/** A piece of device memory. */
+export interface Block {
+  readonly bytes: number
+}
+
+/** A compiled graph, ready to run any number of times with other leaves. */
+export interface Executable {
+  /** Bytes in use at the worst moment of a run: inputs copied in, intermediates, outputs. Known before anything runs. */
+  readonly peakBytes: number
+  readonly launches: number
+  /** Launches, shapes, bytes, FLOPs and the peak, as text. */
+  describe(): string
+  /** Frees what the plan owns, once nothing runs it. */
+  dispose?(): void
+}
+
+/** What one run gives to the plan's leaves and results, in the lowered graph's order. */
+export interface Bindings {
+  readonly leaves: readonly (Block | TypedArray | number)[]
+  readonly results: readonly Block[]
+}
+
+export type DeviceKind = 'webgpu' | 'cpu' | 'reference'
+
+export interface Backend {
+  readonly kind: DeviceKind
+  /** One line for people: threads, instruction level, adapter. */
+  readonly description: string
+  /** Everything that can change results: recorded in checkpoints. */
+  readonly fingerprint: string
+  readonly dtypes: ReadonlySet<DType>
+  /** Bytes this device can hold. */
+  readonly memoryLimit: number
+  /** Whether there is a kernel for this call of a fused op; if not, its decomposition runs. */
+  accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean
+  compile(graph: LoweredGraph): Promise<Executable>
+  /** Memory for `bytes` bytes, or undefined if there is none left. */
+  allocate(bytes: number): Block | undefined
+  release(block: Block): void
+  write(block: Block, data: TypedArray, spec: Spec): void
+  read(block: Block, spec: Spec): Promise<TypedArray>
+  run(executable: Executable, bindings: Bindings): Promise<void>
+  close(): Promise<void>
+}

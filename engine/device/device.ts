@@ -1,0 +1,172 @@
+/** A device as users hold it: a queue of runs over a backend, the cache of plans, and the accounting of bytes. */
+import { PlanCache } from '../compile/cache.ts'
+import type { DType } from '../dtype.ts'
+import { DeviceError } from '../error.ts'
+import type { Storage } from '../storage.ts'
+import type { Variable } from '../variable.ts'
+import type { Backend, DeviceKind } from './backend.ts'
+
+/** Exact counts since the device was opened, or since `resetCounters`. */
+export interface Counters {
+  /** Runs submitted. */
+  readonly submits: number
+  readonly launches: number
+  readonly plansCompiled: number
+  readonly planHits: number
+}
+
+export class Device {
+  readonly backend: Backend
+  readonly plans: PlanCache = new PlanCache()
+  /** Variables that were assigned and not yet computed. */
+  readonly moved: Set<Variable> = new Set()
+  /** The module being run, such as `unet.down.1.attn`; new nodes carry it. */
+  path = ''
+  private nodes = 0
+  private tail: Promise<unknown> = Promise.resolve()
+  private readonly holders = new Set<WeakRef<Storage>>()
+  private readonly references = new WeakMap<Storage, WeakRef<Storage>>()
+  private used = 0
+  private closed = false
+  private counts = { submits: 0, launches: 0, plansCompiled: 0, planHits: 0 }
+
+  constructor(backend: Backend) {
+    this.backend = backend
+  }
+
+  get name(): DeviceKind {
+    return this.backend.kind
+  }
+
+  /** One line for people: what the device is. */
+  get description(): string {
+    return this.backend.description
+  }
+
+  /** Everything about the device that can change results. */
+  get fingerprint(): string {
+    return this.backend.fingerprint
+  }
+
+  /** Bytes of device memory held by variables and realised tensors, exact. */
+  get bytesHeld(): number {
+    return this.used
+  }
+
+  get counters(): Counters {
+    return { ...this.counts, plansCompiled: this.plans.compiled, planHits: this.plans.hits }
+  }
+
+  nextNodeId(): number {
+    return this.nodes++
+  }
+
+  supports(dtype: DType): boolean {
+    return this.backend.dtypes.has(dtype)
+  }
+
+  /** Throws DeviceError once the device is closed. */
+  assertOpen(op: string): void {
+    if (this.closed) throw new DeviceError(`${op}: the ${this.name} device is closed; open another with await device()`)
+  }
+
+  /** Runs `action` after everything queued before it, whether that failed or not. */
+  enqueue<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.tail.then(action, action)
+    this.tail = result.catch(() => undefined)
+    return result
+  }
+
+  /** Runs `fn` with `part` appended to the path of the nodes it makes. */
+  scope<T>(part: string, fn: () => T): T {
+    return this.withPath(this.path === '' ? part : `${this.path}.${part}`, fn)
+  }
+
+  /** Runs `fn` with `path` as the path of the nodes it makes. */
+  withPath<T>(path: string, fn: () => T): T {
+    const outer = this.path
+    this.path = path
+    try {
+      return fn()
+    } finally {
+      this.path = outer
+    }
+  }
+
+  countRun(launches: number): void {
+    this.counts.submits++
+    this.counts.launches += launches
+  }
+
+  resetCounters(): void {
+    this.counts = { submits: 0, launches: 0, plansCompiled: 0, planHits: 0 }
+    this.plans.resetCounters()
+  }
+
+  /** Gives `storage` its memory. At the limit: lets finalisers run once, then fails naming the largest holders. */
+  async hold(storage: Storage): Promise<void> {
+    if (storage.block !== undefined) return
+    const block = this.backend.allocate(storage.bytes) ?? (await this.retryAfterCollection(storage.bytes))
+    if (block === undefined) throw new DeviceError(this.outOfMemory(storage))
+    storage.block = block
+    this.used += storage.bytes
+    const reference = new WeakRef(storage)
+    this.references.set(storage, reference)
+    this.holders.add(reference)
+  }
+
+  release(storage: Storage): void {
+    const { block } = storage
+    if (block === undefined) return
+    storage.block = undefined
+    this.used -= storage.bytes
+    const reference = this.references.get(storage)
+    if (reference !== undefined) this.holders.delete(reference)
+    this.backend.release(block)
+  }
+
+  private async retryAfterCollection(bytes: number): Promise<ReturnType<Backend['allocate']>> {
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    return this.backend.allocate(bytes)
+  }
+
+  private outOfMemory(wanted: Storage): string {
+    const largest = [...this.holders]
+      .flatMap((r) => r.deref() ?? [])
+      .sort((a, b) => b.bytes - a.bytes)
+      .slice(0, 3)
+      .map((s) => `${s.label} [${s.spec.shape.join(',')}] ${s.bytes} bytes`)
+    return `out of memory on ${this.name}: ${wanted.label} needs ${wanted.bytes} bytes, ${this.used} of ${this.backend.memoryLimit} are held (largest: ${largest.join('; ') || 'none'}); dispose of tensors you keep, or use a smaller batch`
+  }
+
+  /** Waits for everything queued. Failures are reported to whoever queued them. */
+  async idle(): Promise<void> {
+    await this.tail
+  }
+
+  /** Finishes what is queued, then frees everything. Using the device afterwards is an error. */
+  async close(): Promise<void> {
+    if (this.closed) return
+    this.closed = true
+    await this.tail
+    if (defaults.device === this) defaults.device = undefined
+    await this.backend.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+/** The one piece of mutable module state: the device that constructors use. */
+const defaults: { device: Device | undefined } = { device: undefined }
+
+/** The device constructors use; an error before `await device()`. */
+export function getDefaultDevice(op: string): Device {
+  if (defaults.device === undefined) throw new DeviceError(`${op}: there is no default device yet; call "await device()" first, or pass { device }`)
+  return defaults.device
+}
+
+export function setDefaultDevice(device: Device | undefined): void {
+  defaults.device = device
+}

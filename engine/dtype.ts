@@ -1,0 +1,62 @@
+/** Element types, their storage, and the one promotion table. */
+import { DTypeError } from './error.ts'
+
+/**
+ * `f32` is the working type. `f16`, `bf16` and `u8` are for storage; `f16` exists where the device has it,
+ * `f64` on the reference device only. There is no i64: files that hold it are read as i32 with a range check.
+ */
+export type DType = 'f32' | 'f16' | 'bf16' | 'f64' | 'i32' | 'u32' | 'u8' | 'bool'
+
+export type TypedArray =
+  | Float32Array<ArrayBuffer>
+  | Float64Array<ArrayBuffer>
+  | Int32Array<ArrayBuffer>
+  | Uint32Array<ArrayBuffer>
+  | Uint8Array<ArrayBuffer>
+
+const sizes = { f32: 4, f16: 2, bf16: 2, f64: 8, i32: 4, u32: 4, u8: 1, bool: 1 } as const satisfies Record<DType, number>
+
+/** Bytes of one element as a device stores it. */
+export function byteSize(dtype: DType): number {
+  return sizes[dtype]
+}
+
+export function isFloat(dtype: DType): boolean {
+  return dtype === 'f32' || dtype === 'f16' || dtype === 'bf16' || dtype === 'f64'
+}
+
+/** A host array that holds `length` elements of `dtype` exactly; f16 and bf16 are held as f32, bool as 0 and 1. */
+export function hostArray(dtype: DType, length: number): TypedArray {
+  switch (dtype) {
+    case 'f32':
+    case 'f16':
+    case 'bf16':
+      return new Float32Array(length)
+    case 'f64':
+      return new Float64Array(length)
+    case 'i32':
+      return new Int32Array(length)
+    case 'u32':
+      return new Uint32Array(length)
+    case 'u8':
+    case 'bool':
+      return new Uint8Array(length)
+    default:
+      return dtype satisfies never
+  }
+}
+
+const rank = { bool: 0, u8: 1, i32: 2, u32: 2, bf16: 3, f16: 3, f32: 4, f64: 5 } as const satisfies Record<DType, number>
+
+/**
+ * The type two operands meet in: bool < u8 < i32, u32 < f16, bf16 < f32 < f64, and of two different types of one
+ * level the common one above (f16 with bf16 is f32; i32 with u32 has none and is an error).
+ */
+export function promote(op: string, x: DType, y: DType): DType {
+  if (x === y) return x
+  if (rank[x] === rank[y]) {
+    if (isFloat(x)) return 'f32'
+    throw new DTypeError(`${op}: ${x} and ${y} have no common type that holds both; cast one of them first`)
+  }
+  return rank[x] > rank[y] ? x : y
+}

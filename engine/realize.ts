@@ -1,0 +1,165 @@
+/**
+ * Realising: what is to be computed is captured synchronously and enters the device's first-in-first-out queue.
+ * A realised tensor becomes a leaf and lets go of its graph.
+ */
+import { capture, encode, reach } from './compile/capture.ts'
+import { lower } from './compile/lower.ts'
+import { toHostArray } from './create.ts'
+import type { Device } from './device/device.ts'
+import type { TypedArray } from './dtype.ts'
+import { ShapeError, StaleReadError } from './error.ts'
+import type { Leaf, Tensor, TensorLike } from './graph.ts'
+import { Run, blockOf } from './run.ts'
+import { formatShape } from './shape.ts'
+import { Storage } from './storage.ts'
+import type { Variable } from './variable.ts'
+
+/** Computes tensors, and every variable that was assigned, in as few runs as share work. Resolves when all is done. */
+export async function realize(...tensors: readonly (TensorLike | undefined)[]): Promise<void> {
+  const wanted = tensors.flatMap((t) => (t === undefined ? [] : [t.read()]))
+  await Promise.all(submit(wanted))
+}
+
+/** Computes every variable of `device` that was assigned. */
+export async function realizeMoved(device: Device): Promise<void> {
+  await Promise.all(device.moved.size === 0 ? [] : submitOn(device, []))
+}
+
+function submit(tensors: readonly Tensor[]): Promise<void>[] {
+  const devices = new Set(tensors.map((t) => t.device))
+  return [...devices].flatMap((device) => submitOn(device, tensors.filter((t) => t.device === device)))
+}
+
+interface Part {
+  readonly outputs: readonly Tensor[]
+  readonly cells: readonly Variable[]
+}
+
+function submitOn(device: Device, tensors: readonly Tensor[]): Promise<void>[] {
+  device.assertOpen('realize')
+  const outputs = [...new Map(tensors.map((t) => [`${t.node.id}.${t.output}`, t])).values()]
+  const done = outputs.flatMap(({ leaf }) => (leaf?.kind === 'stored' && leaf.storage.producer !== undefined ? [leaf.storage] : []))
+  const open = outputs.filter(({ leaf }) => leaf === undefined)
+  const waits = done.map((storage) => device.enqueue(async () => settled(storage)))
+  return [...waits, ...split(open, [...device.moved]).filter((part) => part.outputs.length + part.cells.length > 0).map((part) => start(device, part))]
+}
+
+/** A tensor that an earlier run was to fill; by its turn in the queue that run has ended. */
+async function settled(storage: Storage): Promise<void> {
+  if (storage.producer?.error !== undefined) throw storage.producer.error
+}
+
+/** Moved variables that share work with the outputs, or overwrite what they read, run with them; the others alone. */
+function split(outputs: readonly Tensor[], moved: readonly Variable[]): Part[] {
+  const work = reach(outputs)
+  const nodes = new Set<object>(work.nodes)
+  const reads = new Set<object>(cellsOf(work.leaves.keys()))
+  const joint = new Set<Variable>()
+  const others = new Map(moved.map((cell) => [cell, reach(cell.move === undefined ? [] : [cell.move])]))
+  for (let grew = outputs.length > 0; grew; ) {
+    grew = false
+    for (const [cell, own] of others) {
+      if (!reads.has(cell) && ![...own.nodes].some((n) => nodes.has(n))) continue
+      joint.add(cell)
+      others.delete(cell)
+      for (const n of own.nodes) nodes.add(n)
+      for (const c of cellsOf(own.leaves.keys())) reads.add(c)
+      grew = true
+    }
+  }
+  return [{ outputs, cells: moved.filter((c) => joint.has(c)) }, { outputs: [], cells: moved.filter((c) => !joint.has(c)) }]
+}
+
+function cellsOf(leaves: Iterable<Tensor['node']>): Variable[] {
+  return [...leaves].flatMap((node) => (node.leaves ?? []).flatMap((leaf) => (leaf?.kind === 'cell' ? [leaf.cell] : [])))
+}
+
+function start(device: Device, { outputs, cells }: Part): Promise<void> {
+  const moves = cells.flatMap((cell) => (cell.move === undefined ? [] : [cell.move]))
+  const captured = capture([...outputs, ...moves], [...outputs.map(() => undefined), ...cells])
+  for (const { tensor, leaf } of captured.leaves) assertFresh(tensor, leaf)
+  const plan = device.plans.find(encode(captured, device.plans.interner), async () => device.backend.compile(lower(captured, device)))
+  const run = new Run(device, plan, captured.leaves)
+  const kept: [Tensor, Leaf][] = outputs.map((t) => {
+    const storage = new Storage(device, t, t.node.path === '' ? t.node.op.name : `${t.node.path}/${t.node.op.name}`)
+    run.fill(storage)
+    return [t, { kind: 'stored', storage }]
+  })
+  cells.forEach((cell, i) => {
+    run.move(cell)
+    const value = moves[i]
+    if (value !== undefined && value.leaf === undefined && !outputs.includes(value)) kept.push([value, { kind: 'cell', cell, version: cell.version }])
+  })
+  for (const [t, leaf] of kept) letGo(t, leaf)
+  return device.enqueue(async () => run.execute())
+}
+
+function assertFresh(t: Tensor, leaf: Leaf): void {
+  if (leaf.kind === 'cell' && leaf.version !== leaf.cell.version) {
+    throw new StaleReadError(`a tensor reads variable ${leaf.cell.name || formatShape(t.shape)} at version ${leaf.version}, but the variable is at version ${leaf.cell.version} and the old value was overwritten; realize the tensor before, or together with, the step that moves the variable`)
+  }
+  if (leaf.kind === 'stored' && leaf.storage.disposed) {
+    throw new StaleReadError(`${leaf.storage.label} ${formatShape(t.shape)} was disposed of; keep it until everything that reads it is realized`)
+  }
+}
+
+/** From here on the tensor is a leaf. */
+function letGo({ node, output }: Tensor, leaf: Leaf): void {
+  const leaves: (Leaf | undefined)[] = node.leaves === undefined ? [] : [...node.leaves]
+  leaves[output] = leaf
+  node.leaves = node.outputs.map((_, i) => leaves[i])
+  node.realized = true
+  if (node.outputs.every((_, i) => leaves[i] !== undefined)) {
+    node.inputs = []
+    node.attributes = {}
+  }
+}
+
+/** The values of a tensor on the host, in row-major order; realises it first. The array is the caller's. */
+export async function readData(x: TensorLike): Promise<TypedArray> {
+  const t = x.read()
+  await realize(t)
+  const { leaf } = t
+  if (leaf === undefined) throw new RangeError('a realised tensor is a leaf')
+  assertFresh(t, leaf)
+  switch (leaf.kind) {
+    case 'data':
+      return leaf.data.slice()
+    case 'scalar':
+      return toHostArray('data', [leaf.value], t.dtype)
+    case 'cell':
+      return t.device.enqueue(async () => {
+        if (leaf.cell.poison !== undefined) throw leaf.cell.poison
+        return t.device.backend.read(blockOf(leaf.cell.storage), t)
+      })
+    case 'stored':
+      return readStored(t, leaf.storage)
+    case 'placeholder':
+      throw new RangeError('a placeholder has no value')
+    default:
+      return leaf satisfies never
+  }
+}
+
+async function readStored(t: Tensor, storage: Storage): Promise<TypedArray> {
+  storage.pin()
+  try {
+    return await t.device.enqueue(async () => storage.host?.slice() ?? t.device.backend.read(blockOf(storage), t))
+  } finally {
+    storage.unpin()
+  }
+}
+
+/** The value of a tensor with one element. */
+export async function readItem(x: TensorLike): Promise<number> {
+  const t = x.read()
+  if (t.size !== 1) throw new ShapeError(`item: a tensor of shape ${formatShape(t.shape)} has ${t.size} elements, not one; use data()`)
+  const [value] = await readData(t)
+  if (value === undefined) throw new RangeError('one element')
+  return value
+}
+
+/** Frees a realised tensor's device memory now rather than when it is collected. Reading it afterwards is an error. */
+export function dispose(x: Tensor): void {
+  if (x.leaf?.kind === 'stored') x.leaf.storage.dispose()
+}

@@ -1,0 +1,118 @@
+/**
+ * One run of a plan: what it was captured with, and its life in the device's queue. A run commits all its variables
+ * or, if it fails before submitting, none; if it fails afterwards the variables it writes are poisoned and say so.
+ */
+import type { CapturedLeaf } from './compile/capture.ts'
+import type { Plan } from './compile/cache.ts'
+import type { Block } from './device/backend.ts'
+import type { Device } from './device/device.ts'
+import type { TypedArray } from './dtype.ts'
+import { DeviceError } from './error.ts'
+import type { Storage } from './storage.ts'
+import type { Variable } from './variable.ts'
+
+export class Run {
+  /** Why it failed, once it has. */
+  error: Error | undefined
+  private readonly device: Device
+  private readonly plan: Plan
+  private readonly leaves: readonly CapturedLeaf[]
+  private readonly producers: readonly Run[]
+  private readonly results: Storage[] = []
+  private readonly cells: { cell: Variable; undo: () => void }[] = []
+
+  constructor(device: Device, plan: Plan, leaves: readonly CapturedLeaf[]) {
+    this.device = device
+    this.plan = plan
+    this.leaves = leaves
+    this.producers = leaves.flatMap(({ leaf }) => (leaf.kind === 'cell' ? leaf.cell.producer : leaf.kind === 'stored' ? leaf.storage.producer : undefined) ?? [])
+    for (const { leaf } of leaves) if (leaf.kind === 'stored') leaf.storage.pin()
+  }
+
+  /** The next result goes to a tensor's own storage. */
+  fill(storage: Storage): void {
+    storage.producer = this
+    storage.pin()
+    this.results.push(storage)
+  }
+
+  /** The next result moves a variable. */
+  move(cell: Variable): void {
+    this.cells.push({ cell, undo: cell.commit(this) })
+    this.results.push(cell.storage)
+  }
+
+  async execute(): Promise<void> {
+    try {
+      await this.attempt()
+      for (const storage of this.results) if (storage.producer === this) storage.producer = undefined
+      for (const { cell } of this.cells) {
+        cell.poison = undefined
+        if (cell.producer === this) cell.producer = undefined
+      }
+    } finally {
+      for (const { leaf } of this.leaves) if (leaf.kind === 'stored') leaf.storage.unpin()
+      for (const storage of this.results) if (!this.cells.some(({ cell }) => cell.storage === storage)) storage.unpin()
+    }
+  }
+
+  private async attempt(): Promise<void> {
+    const { backend } = this.device
+    try {
+      for (const producer of this.producers) if (producer.error !== undefined) throw producer.error
+      const executable = await this.plan.executable
+      for (const storage of this.results) await this.device.hold(storage)
+      const bindings = { leaves: this.leaves.map(bind), results: this.results.map(blockOf) }
+      await this.submit(async () => backend.run(executable, bindings))
+      this.device.countRun(executable.launches)
+    } catch (error) {
+      this.fail(error)
+    }
+    for (const storage of this.results) {
+      if (!storage.small || this.cells.some(({ cell }) => cell.storage === storage)) continue
+      storage.host = await backend.read(blockOf(storage), storage.spec)
+      this.device.release(storage)
+    }
+  }
+
+  private async submit(run: () => Promise<void>): Promise<void> {
+    try {
+      await run()
+    } catch (error) {
+      for (const { cell } of this.cells) cell.poison = asError(error)
+      throw error
+    }
+  }
+
+  private fail(error: unknown): never {
+    this.error = asError(error)
+    for (const { cell, undo } of this.cells) if (cell.poison !== this.error) undo()
+    for (const storage of this.results) this.cells.some(({ cell }) => cell.storage === storage) || this.device.release(storage)
+    throw this.error
+  }
+}
+
+const asError = (error: unknown): Error => (error instanceof Error ? error : new DeviceError(String(error)))
+
+/** The memory of a storage that holds values. */
+export function blockOf(storage: Storage): Block {
+  if (storage.block === undefined) throw new DeviceError(`${storage.label} has no memory; it was disposed of or its device closed`)
+  return storage.block
+}
+
+function bind({ leaf }: CapturedLeaf): Block | TypedArray | number {
+  switch (leaf.kind) {
+    case 'scalar':
+      return leaf.value
+    case 'data':
+      return leaf.data
+    case 'cell':
+      return blockOf(leaf.cell.storage)
+    case 'stored':
+      return leaf.storage.host ?? blockOf(leaf.storage)
+    case 'placeholder':
+      throw new RangeError('a placeholder has no value')
+    default:
+      return leaf satisfies never
+  }
+}
