@@ -17,6 +17,8 @@ function browser(executablePath: string, isolated: boolean): TestProjectConfigur
     : {}
   return {
     server: { headers },
+    // Found only while a test runs, it would make Vite reload the page under the test.
+    optimizeDeps: { include: ['fast-check'] },
     test: {
       name: isolated ? 'browser-isolated' : 'browser',
       include: [browserTests],

@@ -100,3 +100,13 @@ test.each(entries)('%s can be bundled for browsers', (entry) => {
   run(tool('esbuild'), ['page.js', ...args], user)
   expect(readFileSync(path.join(user, 'bundle.js'), 'utf8')).not.toMatch(/from "node:|worker_threads/)
 })
+
+test('a page that Vite builds carries the worker', () => {
+  writeFileSync(path.join(user, 'index.html'), '<script type="module" src="./main.js"></script>')
+  writeFileSync(path.join(user, 'main.js'), "import * as langevin from 'langevin'\nglobalThis.langevin = langevin\n")
+  run(tool('vite'), ['build', '--logLevel=error'], user)
+  const worker = globSync('dist/assets/cpu-worker-*.js', { cwd: user })
+  expect(worker).toHaveLength(1)
+  const page = globSync('dist/assets/index-*.js', { cwd: user }).map((file) => readFileSync(path.join(user, file), 'utf8')).join('')
+  expect(page).toContain(path.basename(worker[0] ?? ''))
+})
