@@ -53,7 +53,7 @@ export function paddingPairs(op: string, padding: Padding, axes: number): (reado
 
 const spatialNames = ['W', 'H', 'D']
 /** `[N,C,H,W]` for two spatial axes. */
-export const layout = (axes: number, first: string, second: string): string => `[${first},${second},${spatialNames.slice(0, axes).reverse().join()}]`
+export const layout = (axes: number, first: string, second: string): string => `[${first},${second},${spatialNames.slice(0, axes).toReversed().join()}]`
 
 function checkOperands(op: string, axes: number, x: Shape, w: Shape, weightLayout: readonly [string, string]): void {
   if (x.length !== axes + 2) throw new ShapeError(`${op}: input ${formatShape(x)} needs ${axes + 2} axes ${layout(axes, 'N', 'C')}; reshape it${x.length === axes + 1 ? ', for one sample with a first axis of 1' : ''}`)

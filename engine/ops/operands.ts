@@ -1,8 +1,12 @@
-/** What contractions, norms and convolutions ask of their operands: floats of one type. */
+/** What contractions, norms and convolutions ask of their operands: floats of one type, and constants for absent ones. */
 import { isFloat, promote } from '../dtype.ts'
 import type { DType } from '../dtype.ts'
 import { DTypeError } from '../error.ts'
-import type { TensorLike } from '../graph.ts'
+import type { Tensor, TensorLike } from '../graph.ts'
+import { applyOn } from '../op.ts'
+import type { Shape } from '../shape.ts'
+import { literalOp } from './elementwise.ts'
+import { expand } from './movement.ts'
 
 /** The common float type of named operands, of which some may be absent; integers are a DTypeError that names them. */
 export function floatType(op: string, operands: Readonly<Record<string, TensorLike | undefined>>): DType {
@@ -13,4 +17,9 @@ export function floatType(op: string, operands: Readonly<Record<string, TensorLi
     common = common === undefined ? x.dtype : promote(op, common, x.dtype)
   }
   return common ?? 'f32'
+}
+
+/** A literal in every place of `shape`, in the type `dtype`: structure, not data. */
+export function filled(like: TensorLike, shape: Shape, value: number, dtype: DType = like.dtype): Tensor {
+  return expand(applyOn(like.device, literalOp, { value, dtype }), shape)
 }

@@ -1,0 +1,89 @@
+/** A plan as data: buffers with lifetimes, and launches over them in order. What a device turns into kernels and addresses. */
+import type { Expression } from '../../kernels/index.ts'
+import { byteSize } from '../dtype.ts'
+import type { DType } from '../dtype.ts'
+import { formatShape } from '../shape.ts'
+import type { BufferId, Load, Reduction } from './fragment.ts'
+import type { LoweredGraph, Step } from './lower.ts'
+
+/** Where a buffer's memory comes from: a leaf or a result of the run, a number of the scalar block, or the workspace. */
+export type Home =
+  | { readonly kind: 'leaf'; readonly index: number }
+  | { readonly kind: 'result'; readonly index: number }
+  | { readonly kind: 'workspace' }
+
+export interface PlanBuffer {
+  readonly id: BufferId
+  readonly dtype: DType
+  readonly elements: number
+  readonly bytes: number
+  home: Home
+}
+
+export interface MapLaunch {
+  readonly kind: 'map'
+  readonly expression: Expression
+  readonly loads: readonly Load[]
+  readonly output: Load
+  readonly label: string
+}
+
+export interface ReduceLaunch {
+  readonly kind: 'reduce'
+  readonly reduction: Reduction
+  readonly expression: Expression
+  readonly loads: readonly Load[]
+  readonly output: Load
+  readonly label: string
+}
+
+/** A hand-written kernel: what it computes is its op's meaning. */
+export interface OpLaunch {
+  readonly kind: 'op'
+  readonly step: Step
+  readonly inputs: readonly Load[]
+  readonly outputs: readonly Load[]
+  /** Outputs may share memory with inputs, exactly. */
+  readonly inPlace: boolean
+  readonly label: string
+}
+
+export type Launch = MapLaunch | ReduceLaunch | OpLaunch
+
+export interface Plan {
+  readonly graph: LoweredGraph
+  readonly buffers: readonly PlanBuffer[]
+  readonly launches: readonly Launch[]
+}
+
+export const bytesOf = (dtype: DType, elements: number): number => elements * byteSize(dtype)
+
+/** Buffers a launch reads. */
+export function readsOf(launch: Launch): readonly Load[] {
+  switch (launch.kind) {
+    case 'map':
+      return launch.loads
+    case 'reduce':
+      return [...launch.loads, ...launch.reduction.loads]
+    case 'op':
+      return launch.inputs
+    default:
+      return launch satisfies never
+  }
+}
+
+/** Buffers a launch writes. */
+export function writesOf(launch: Launch): readonly Load[] {
+  return launch.kind === 'op' ? launch.outputs : [launch.output]
+}
+
+function describeView({ view, dtype, buffer }: Load): string {
+  const axes = view.shape.length === 0 ? '' : ` strides ${formatShape(view.strides)}`
+  return `#${buffer} ${dtype}${formatShape(view.shape)}${axes}${view.mask === undefined ? '' : ' masked'}`
+}
+
+/** One line per launch. */
+export function describeLaunch(launch: Launch): string {
+  const operands = readsOf(launch).map((l) => `#${l.buffer}`)
+  return `${launch.label} (${[...new Set(operands)].join(' ')}) → ${writesOf(launch).map(describeView).join(', ')}`
+}

@@ -1,0 +1,305 @@
+/**
+ * Scheduling: walks the lowered graph in creation order and turns it into launches. Values that one kernel reads stay
+ * fragments; the others get a buffer, laid out as their operands lie or as their kernel prefers.
+ */
+import { accumulator, load } from '../../kernels/index.ts'
+import type { Expression, ReduceOp } from '../../kernels/index.ts'
+import type { Spec } from '../graph.ts'
+import { scalarType } from '../ops/elementwise.ts'
+import type { PadAttributes, SliceAttributes } from '../ops/movement.ts'
+import { at, sizeOf } from '../shape.ts'
+import type { Shape } from '../shape.ts'
+import { bareLoad, isCheap, isUniform, mergeLoads, moveFragment, operations, readsOneValue } from './fragment.ts'
+import type { Fragment, Load, Movement } from './fragment.ts'
+import type { LoweredGraph, Step, Value } from './lower.ts'
+import { bytesOf, readsOf, writesOf } from './plan.ts'
+import type { Home, Launch, Plan, PlanBuffer } from './plan.ts'
+import { storedValues } from './uses.ts'
+import type { Role } from './uses.ts'
+import { bufferView, memoryOrder, sameView, sliceView } from './view.ts'
+import type { View } from './view.ts'
+
+/** What a device's hand-written kernel wants of its operands' memory. */
+export interface Layouts {
+  /** Per input: the memory order it must have, packed and unmasked; `any`: unmasked strides of any kind. */
+  readonly inputs: readonly ((readonly number[]) | 'any')[]
+  /** Per output: the memory order it will be written in. */
+  readonly outputs: readonly (readonly number[])[]
+  /** An output may be the very memory of an input: the kernel reads each element before it writes it. */
+  readonly inPlace?: boolean
+}
+
+/** Chooses the layouts of a kernel, seeing where its inputs lie. */
+export type LayoutRule = (step: Step, inputs: readonly View[]) => Layouts
+
+/** Distinct buffers one generated kernel reads: WebGPU grants at least 8 storage buffers, and one is written. */
+const maxBuffers = 7
+const maxOperations = 200
+
+const reductions: ReadonlySet<string> = new Set<ReduceOp>(['sum', 'max', 'min', 'prod'])
+const movements: ReadonlySet<string> = new Set(['reshape', 'permute', 'expand', 'slice', 'pad', 'barrier'])
+
+const isDilated = (step: Step): boolean => step.op.name === 'pad' && (step.attributes as PadAttributes).interior.some((n) => n > 0)
+
+function roleOf(step: Step): Role {
+  if (step.op.kind === 'elementwise') return 'elementwise'
+  if (step.op.name === 'concat' || isDilated(step)) return 'concat'
+  return movements.has(step.op.name) ? 'movement' : reductions.has(step.op.name) ? 'reduce' : 'opaque'
+}
+
+export function schedule(graph: LoweredGraph, layouts: LayoutRule): Plan {
+  return new Scheduler(graph, layouts).run()
+}
+
+class Scheduler {
+  private readonly graph: LoweredGraph
+  private readonly layouts: LayoutRule
+  private readonly stored: ReadonlySet<number>
+  private readonly results: ReadonlySet<number>
+  private readonly fragments = new Map<number, Fragment>()
+  private readonly buffers: PlanBuffer[] = []
+  private readonly launches: Launch[] = []
+  private loadIds = 0
+
+  constructor(graph: LoweredGraph, layouts: LayoutRule) {
+    this.graph = graph
+    this.layouts = layouts
+    this.stored = storedValues(graph, roleOf)
+    this.results = new Set(graph.results.map((r) => r.value.id))
+  }
+
+  run(): Plan {
+    this.graph.leaves.forEach(({ value }, index) => {
+      const buffer = this.buffer(value.spec, { kind: 'leaf', index })
+      this.fragments.set(value.id, this.loadOf(buffer, bufferView(value.spec.shape)))
+    })
+    for (const step of this.graph.steps) this.visit(step)
+    this.finish()
+    return { graph: this.graph, buffers: this.buffers, launches: this.launches }
+  }
+
+  private readonly nextId = (): number => this.loadIds++
+
+  private buffer({ shape, dtype }: Spec, home: Home): PlanBuffer {
+    const elements = sizeOf(shape)
+    const buffer = { id: this.buffers.length, dtype, elements, bytes: bytesOf(dtype, elements), home }
+    this.buffers.push(buffer)
+    return buffer
+  }
+
+  private loadOf({ id: buffer, dtype }: PlanBuffer, view: View): Fragment {
+    const id = this.nextId()
+    return { shape: view.shape, dtype, expression: load(id, scalarType(dtype)), loads: [{ id, buffer, dtype, view }], reduction: undefined }
+  }
+
+  private fragment(v: Value): Fragment {
+    const f = this.fragments.get(v.id)
+    if (f === undefined) throw new RangeError(`value ${v.id} is read before it is made`)
+    return f
+  }
+
+  private visit(step: Step): void {
+    switch (roleOf(step)) {
+      case 'elementwise':
+        return this.elementwise(step)
+      case 'movement':
+        return this.movement(step)
+      case 'reduce':
+        return this.reduce(step)
+      case 'concat':
+        return isDilated(step) ? this.dilate(step) : this.concat(step)
+      case 'opaque':
+        return this.opaque(step)
+    }
+  }
+
+  private only(step: Step): [Value, Value] {
+    const [input] = step.inputs
+    const [output] = step.outputs
+    if (input === undefined || output === undefined) throw new RangeError(`${step.op.name} has an input and an output`)
+    return [input, output]
+  }
+
+  private elementwise(step: Step): void {
+    const { op, attributes } = step
+    const [output] = step.outputs
+    if (op.kind !== 'elementwise' || output === undefined) throw new RangeError('an elementwise step')
+    const inputs = this.fit(step.inputs.map((v) => this.fragment(v)), step)
+    const { loads, expressions } = mergeLoads(inputs)
+    const reduction = inputs.find((f) => f.reduction !== undefined)?.reduction
+    const expression = op.expression(expressions, attributes, output.spec)
+    this.define(output, { shape: output.spec.shape, dtype: output.spec.dtype, expression, loads, reduction }, step)
+  }
+
+  /** Stores inputs until the rest fits one kernel: one reduction, few buffers, an expression of bounded size. */
+  private fit(inputs: readonly Fragment[], step: Step): Fragment[] {
+    const reductionSeen = inputs.find((f) => f.reduction !== undefined)?.reduction
+    const fitted = inputs.map((f) => (f.reduction !== undefined && f.reduction !== reductionSeen ? this.store(f, step) : f))
+    const buffers = new Set(fitted.flatMap((f) => [...f.loads, ...(f.reduction?.loads ?? [])]).map((l) => l.buffer))
+    const size = fitted.reduce((n, f) => n + operations(f.expression).length, 0)
+    if (buffers.size <= maxBuffers && size <= maxOperations) return fitted
+    return fitted.map((f) => (bareLoad(f) === undefined && !isUniform(f) ? this.store(f, step) : f))
+  }
+
+  private movement(step: Step): void {
+    const [input, output] = this.only(step)
+    const f = this.fragment(input)
+    if (step.op.name === 'barrier') return this.define(output, f, step)
+    const m = { op: step.op.name, ...step.attributes } as Movement
+    const moved = moveFragment(f, m, output.spec.shape, this.nextId) ?? this.moveStored(f, m, output, step)
+    this.define(output, moved, step)
+  }
+
+  /** A value whose fragment cannot be moved is stored as it is; if strides cannot express the movement, row-major. */
+  private moveStored(f: Fragment, m: Movement, output: Value, step: Step): Fragment {
+    const kept = bareLoad(f) === undefined ? this.store(f, step) : f
+    return moveFragment(kept, m, output.spec.shape, this.nextId) ?? moveFragment(this.store(kept, step, rowMajor(kept.shape)), m, output.spec.shape, this.nextId) ?? unreachable(step)
+  }
+
+  private reduce(step: Step): void {
+    const [input, output] = this.only(step)
+    const whole = this.fragment(input)
+    const f = whole.reduction === undefined ? whole : this.store(whole, step)
+    const { axes } = step.attributes as { axes: readonly number[] }
+    const reduction = { op: step.op.name as ReduceOp, axes, shape: f.shape, element: f.expression, loads: f.loads }
+    this.define(output, { shape: output.spec.shape, dtype: output.spec.dtype, expression: accumulator(f.expression.type), loads: [], reduction }, step)
+  }
+
+  /** Producers write into slices of the whole. */
+  private concat(step: Step): void {
+    const [output] = step.outputs
+    if (output === undefined) throw new RangeError('concat has an output')
+    const { axis } = step.attributes as { axis: number }
+    const parts = step.inputs.map((v) => this.fragment(v))
+    const whole = this.loadOf(this.buffer(output.spec, { kind: 'workspace' }), bufferView(output.spec.shape, this.orderFor(output, parts)))
+    let from = 0
+    for (const part of parts) {
+      this.writeInto(whole, part, { start: part.shape.map((_, i) => (i === axis ? from : 0)), size: part.shape, step: part.shape.map(() => 1) }, step)
+      from += at(part.shape, axis)
+    }
+    this.fragments.set(output.id, whole)
+  }
+
+  /** Zeros between elements: the whole is cleared, then written with steps. */
+  private dilate(step: Step): void {
+    const [input, output] = this.only(step)
+    const { low, interior } = step.attributes as PadAttributes
+    const f = this.fragment(input)
+    const whole = this.loadOf(this.buffer(output.spec, { kind: 'workspace' }), bufferView(output.spec.shape, this.orderFor(output, [f])))
+    const zero: Expression = { op: 'const', type: scalarType(output.spec.dtype), args: [], value: 0 }
+    this.emit({ ...whole, expression: zero, loads: [] }, whole, `${step.op.name} zeros`, step)
+    this.writeInto(whole, f, { start: low, size: f.shape, step: interior.map((n) => n + 1) }, step)
+    this.fragments.set(output.id, whole)
+  }
+
+  private writeInto(whole: Fragment, part: Fragment, { start, size, step: by }: SliceAttributes, step: Step): void {
+    const [target] = whole.loads
+    if (target === undefined) throw new RangeError('a stored value is one load')
+    if (sizeOf(part.shape) === 0) return
+    const slice = { ...target, view: sliceView(target.view, start, size, by) }
+    this.emit(part, { ...whole, loads: [slice] }, step.op.name, step)
+  }
+
+  private opaque(step: Step): void {
+    const loads = step.inputs.map((v) => bareLoad(this.fragment(v)) ?? bareLoad(this.store(this.fragment(v), step)) ?? unreachable(step))
+    const wanted = this.layouts(step, loads.map((l) => l.view))
+    const inputs = loads.map((l, i) => this.arranged(l, at(wanted.inputs, i), step))
+    const outputs = step.outputs.map((v, i) => {
+      const order = this.results.has(v.id) ? rowMajor(v.spec.shape) : at(wanted.outputs, i)
+      const f = this.loadOf(this.buffer(v.spec, { kind: 'workspace' }), bufferView(v.spec.shape, order))
+      this.fragments.set(v.id, f)
+      return bareLoad(f) ?? unreachable(step)
+    })
+    this.launches.push({ kind: 'op', step, inputs, outputs, inPlace: wanted.inPlace === true, label: labelOf(step) })
+  }
+
+  /** The operand itself, or a copy that lies as the kernel wants. */
+  private arranged(l: Load, order: readonly number[] | 'any', step: Step): Load {
+    const packed = order === 'any' ? l.view.mask === undefined : isPacked(l.view, order)
+    if (packed) return l
+    const f = { shape: l.view.shape, dtype: l.dtype, expression: load(l.id, scalarType(l.dtype)), loads: [l], reduction: undefined }
+    return bareLoad(this.store(f, step, order === 'any' ? memoryOrder(l.view) : order, 'copy for ')) ?? unreachable(step)
+  }
+
+  private define(output: Value, f: Fragment, step: Step): void {
+    const cheap = bareLoad(f) !== undefined || isUniform(f) || (isCheap(f, 4) && readsOneValue(f) && f.dtype !== 'bf16' && f.dtype !== 'u8')
+    const needed = this.stored.has(output.id) && !(cheap && !this.results.has(output.id))
+    const keep = needed && !(bareLoad(f) !== undefined && this.results.has(output.id))
+    this.fragments.set(output.id, keep ? this.store(f, step, this.orderFor(output, [f])) : f)
+  }
+
+  /** Results are row-major; everything else lies as what it is made of. */
+  private orderFor(output: Value, parts: readonly Fragment[]): readonly number[] {
+    return this.results.has(output.id) ? rowMajor(output.spec.shape) : followOrder(output.spec.shape, parts)
+  }
+
+  /** Writes a fragment to a new buffer. */
+  private store(f: Fragment, step: Step, order: readonly number[] = followOrder(f.shape, [f]), prefix = ''): Fragment {
+    const stored = this.loadOf(this.buffer(f, { kind: 'workspace' }), bufferView(f.shape, order))
+    this.emit(f, stored, `${prefix}${step.op.name}`, step)
+    return stored
+  }
+
+  private emit({ expression, loads, reduction }: Fragment, target: Fragment, name: string, { path }: Step): void {
+    const [output] = target.loads
+    if (output === undefined) throw new RangeError('a stored value is one load')
+    const label = path === '' ? name : `${path}/${name}`
+    if (reduction === undefined) this.launches.push({ kind: 'map', expression, loads, output, label })
+    else this.launches.push({ kind: 'reduce', reduction, expression, loads, output, label })
+  }
+
+  /** Gives results their homes: written where they belong if nothing still needs the old value, else copied at the end. */
+  private finish(): void {
+    const end: { f: Fragment; target: PlanBuffer }[] = []
+    const overwritten = new Set(this.graph.results.flatMap((r) => r.overwrites ?? []))
+    this.graph.results.forEach(({ value, overwrites }, index) => {
+      const f = this.fragment(value)
+      const source = bareLoad(f)
+      const buffer = source === undefined ? undefined : this.buffers[source.buffer]
+      const whole = source !== undefined && isPacked(source.view, rowMajor(f.shape)) && source.view.offset === 0 && sizeOf(f.shape) === buffer?.elements
+      if (whole && buffer?.home.kind === 'workspace' && (overwrites === undefined || this.mayOverwrite(buffer.id, overwrites))) {
+        buffer.home = { kind: 'result', index }
+        return
+      }
+      const crossing = buffer?.home.kind === 'leaf' && overwritten.has(buffer.home.index)
+      end.push({ f: crossing ? this.store(f, ending, rowMajor(f.shape), 'keep ') : f, target: this.buffer(value.spec, { kind: 'result', index }) })
+    })
+    for (const { f, target } of end) this.emit(f, this.loadOf(target, bufferView(f.shape)), 'result', ending)
+  }
+
+  /** Nothing reads the leaf after the buffer is first written, and who reads it while writing does so element by element. */
+  private mayOverwrite(buffer: number, leaf: number): boolean {
+    const written = this.launches.findIndex((l) => writesOf(l).some((w) => w.buffer === buffer))
+    return this.launches.every((launch, i) => {
+      const reads = readsOf(launch).filter((l) => l.buffer === leaf)
+      if (i < written || reads.length === 0) return true
+      if (i > written) return false
+      const [output] = writesOf(launch)
+      return launch.kind === 'op' ? launch.inPlace : launch.kind === 'map' && output !== undefined && reads.every((l) => sameView(l.view, output.view))
+    })
+  }
+}
+
+/** Stands for the end of the run in labels. */
+const ending = { path: '', op: { name: 'result' } } as Step
+
+const labelOf = ({ path, op }: Step): string => (path === '' ? op.name : `${path}/${op.name}`)
+
+export const rowMajor = (shape: Shape): number[] => shape.map((_, i) => i)
+
+/** The memory order of the first operand that has the value's own size. */
+function followOrder(shape: Shape, parts: readonly Fragment[]): readonly number[] {
+  const views = parts.flatMap((f) => (f.reduction === undefined ? f.loads.map((l) => l.view) : []))
+  const full = views.find((v) => v.shape.length === shape.length && v.mask === undefined && v.shape.every((d, i) => d === 1 || v.strides[i] !== 0) && sizeOf(v.shape) > 1)
+  return full === undefined ? rowMajor(shape) : memoryOrder(full)
+}
+
+/** Whether the view fills memory without gaps in the given order of axes. */
+function isPacked(view: View, order: readonly number[]): boolean {
+  const { strides } = bufferView(view.shape, order)
+  return view.mask === undefined && view.strides.every((s, i) => at(view.shape, i) === 1 || s === at(strides, i))
+}
+
+function unreachable(step: Step): never {
+  throw new RangeError(`${step.op.name}: a stored value must be a single load`)
+}

@@ -1,0 +1,39 @@
+/**
+ * Which values need memory of their own. A value is computed inside the kernel that reads it if all its readers end in
+ * one kernel; kernels' operands and results are stored. Decided by dataflow alone, from the last step backwards.
+ */
+import type { LoweredGraph, Step, Value } from './lower.ts'
+
+export type Role = 'elementwise' | 'movement' | 'reduce' | 'concat' | 'opaque'
+
+/** A kernel that a value's readers end in. */
+type Sink = string
+
+export function storedValues({ steps, results }: LoweredGraph, roleOf: (step: Step) => Role): Set<number> {
+  const stored = new Set<number>(results.map((r) => r.value.id))
+  const sinks = new Map<number, Set<Sink>>()
+  const sinkOf = (v: Value): Sink => {
+    const own = sinks.get(v.id)
+    const [only] = own ?? []
+    return stored.has(v.id) || only === undefined || own?.size !== 1 ? `value ${v.id}` : only
+  }
+  const flow = (v: Value, sink: Sink): void => {
+    const known = sinks.get(v.id)
+    if (known === undefined) sinks.set(v.id, new Set([sink]))
+    else known.add(sink)
+  }
+  steps.toReversed().forEach((step, back) => {
+    for (const v of step.outputs) if ((sinks.get(v.id)?.size ?? 0) > 1 || roundsWhenStored(v)) stored.add(v.id)
+    const [output] = step.outputs
+    const role = roleOf(step)
+    step.inputs.forEach((v, i) => {
+      if (role === 'opaque') stored.add(v.id)
+      else if (role === 'elementwise' && output !== undefined) flow(v, sinkOf(output))
+      else flow(v, `${role} ${back}.${i}`)
+    })
+  })
+  return stored
+}
+
+/** Narrow types change the value when they are stored, so they always are. */
+const roundsWhenStored = (v: Value): boolean => v.spec.dtype === 'bf16' || v.spec.dtype === 'f16' || v.spec.dtype === 'u8'

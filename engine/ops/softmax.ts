@@ -1,0 +1,45 @@
+/** Softmax and its logarithm along an axis. */
+import { stopGradient } from '../checkpoint.ts'
+import type { Tensor, TensorLike } from '../graph.ts'
+import { apply } from '../op.ts'
+import type { Fused } from '../op.ts'
+import { resolveAxis } from '../shape.ts'
+import { cast, div, mul, sub } from './elementwise.ts'
+import { exp, log } from './math.ts'
+import { sumKeep } from './movement.ts'
+import { floatType } from './operands.ts'
+import { maxKeep } from './reduce.ts'
+
+export const softmaxOp: Fused<readonly [x: Tensor], { axis: number }> = {
+  kind: 'fused',
+  name: 'softmax',
+  shape: ([x]) => x,
+  // Shifting by the maximum changes nothing but the range of exp.
+  decompose([x], { axis }) {
+    const e = exp(sub(x, stopGradient(maxKeep(x, [axis]))))
+    return div(e, sumKeep(e, [axis]))
+  },
+  vjp: (dy, _, y, { axis }) => [apply(softmaxGradOp, [y, dy], { axis })],
+}
+
+/** dx = y · (dy − Σ dy·y) */
+export const softmaxGradOp: Fused<readonly [y: Tensor, dy: Tensor], { axis: number }> = {
+  kind: 'fused',
+  name: 'softmaxGrad',
+  shape: ([y]) => y,
+  decompose: ([y, dy], { axis }) => mul(y, sub(dy, sumKeep(mul(dy, y), [axis]))),
+}
+
+/** softmax(x)ᵢ = exp(xᵢ) / Σⱼ exp(xⱼ) along `axis`; the shape of x. Throws ShapeError for an axis x has not, DTypeError for integers. */
+export function softmax(x: TensorLike, axis = -1): Tensor {
+  const dtype = floatType('softmax', { x })
+  return apply(softmaxOp, [cast(x, dtype)], { axis: resolveAxis('softmax', axis, x.shape) })
+}
+
+/** log softmax(x)ᵢ = xᵢ − log Σⱼ exp(xⱼ) along `axis`, without overflow; the shape of x. Errors as softmax. */
+export function logSoftmax(x: TensorLike, axis = -1): Tensor {
+  floatType('logSoftmax', { x })
+  const along = resolveAxis('logSoftmax', axis, x.shape)
+  const shifted = sub(x, stopGradient(maxKeep(x, [along])))
+  return sub(shifted, log(sumKeep(exp(shifted), [along])))
+}
