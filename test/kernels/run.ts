@@ -42,7 +42,7 @@ export function runKernel(kernel: WasmKernel, buffers: readonly Uint8Array[], { 
   const lists = kernel.args.map((a) => (typeof a === 'object' && 'pointers' in a ? a.pointers : []))
   const listBytes = lists.map((list) => 4 * list.length)
   const total = buffers.reduce((sum, b) => sum + align(b.length) + 64, align(scratch) + align(table.length) + listBytes.reduce((sum, n) => sum + n, 0) + 256)
-  const pages = Math.ceil(total / page)
+  const pages = Math.ceil((total + Math.max(0, ...buffers.map((b) => align(b.length)))) / page) // the last buffer lies apart, at the end
   const { memory, call } = instantiate(new Map([['kernel', kernel.build()]]), pages)
   const bytes = new Uint8Array(memory).fill(guardByte)
   const places = new Map<number, number>()
