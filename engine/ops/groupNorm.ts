@@ -7,7 +7,7 @@ import { at, formatShape, sameShape, sizeOf } from '../shape.ts'
 import { perChannel } from './conv.ts'
 import { add, cast, div, literal, mul, sub } from './elementwise.ts'
 import { sigmoid, sqrt } from './math.ts'
-import { reshape, sumKeep } from './movement.ts'
+import { expand, reshape, sumKeep } from './movement.ts'
 import { filled, floatType } from './operands.ts'
 
 export interface GroupNormAttributes {
@@ -94,7 +94,7 @@ function statisticsGradient(x: Tensor, mean: Tensor, rstd: Tensor, dmean: Tensor
   const viaMean = dmean && column(dmean)
   const viaScale = drstd && mul(sub(column(mean), grouped), column(mul(drstd, mul(rstd, mul(rstd, rstd)))))
   const sum = viaMean === undefined ? viaScale : viaScale === undefined ? viaMean : add(viaMean, viaScale)
-  return sum && reshape(add(filled(x, grouped.shape, 0), div(sum, literal(at(grouped.shape, 2)))), x.shape)
+  return sum && reshape(expand(div(sum, literal(at(grouped.shape, 2))), grouped.shape), x.shape)
 }
 
 function checkChannels(op: string, x: Spec, groups: number, parameters: Readonly<Record<string, Spec | undefined>>): void {

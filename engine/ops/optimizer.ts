@@ -1,0 +1,166 @@
+/**
+ * The optimiser's step as one op over all parameters: AdamW (Loshchilov and Hutter, arXiv:1711.05101) with the
+ * exponential moving average of the weights; and the norm of all gradients, for clipping.
+ */
+import { leafTensor } from '../create.ts'
+import { hostArray } from '../dtype.ts'
+import { ShapeError } from '../error.ts'
+import type { Tensor, TensorLike } from '../graph.ts'
+import { apply, applyMany } from '../op.ts'
+import type { Fused } from '../op.ts'
+import { at, formatShape, sameShape } from '../shape.ts'
+import { add, cast, div, literal, mul, notEqual, sub, where } from './elementwise.ts'
+import { sqrt } from './math.ts'
+import { concatOp, reshape, strideSlice, sumKeep } from './movement.ts'
+import { floatType } from './operands.ts'
+
+/** The numbers of a step, in the order in which the op's first input holds them. */
+const order = ['lr', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaDecay', 'apply'] as const
+type NumberName = (typeof order)[number]
+
+export interface AdamWAttributes {
+  /** How many parameters there are. */
+  readonly count: number
+  /** Whether moving averages follow the moments. */
+  readonly ema: boolean
+}
+
+/** Inputs numbers [10], p…, g…, m…, v…, (ema…); outputs p…, m…, v…, (ema…): `count` tensors in each list. */
+export const adamwOp: Fused<readonly [numbers: Tensor, ...lists: Tensor[]], AdamWAttributes> = {
+  kind: 'fused',
+  name: 'adamw',
+  shape([numbers, ...tensors], { count, ema }) {
+    if (!sameShape(numbers.shape, [order.length])) throw new ShapeError(`adamw: the numbers are ${formatShape(numbers.shape)}, but there must be ${order.length}: ${order.join(', ')}`)
+    const lists = split(tensors, count, ema)
+    for (const list of lists) {
+      list.forEach((t, i) => {
+        const p = at(tensors, i)
+        floatType('adamWStep', { [`parameter ${i}`]: p, [`a tensor for parameter ${i}`]: t })
+        if (!sameShape(t.shape, p.shape)) throw new ShapeError(`adamWStep: parameter ${i} is ${formatShape(p.shape)} but its gradient, moment or average is ${formatShape(t.shape)}; make their shapes equal`)
+      })
+    }
+    return lists.filter((_, k) => k !== 1).flat().map(({ shape, dtype }) => ({ shape, dtype }))
+  },
+  decompose([numbers, ...tensors], { count, ema }) {
+    const n = unpack(numbers)
+    const lists = split(tensors, count, ema)
+    const steps = Array.from({ length: count }, (_, i) => adamw(n, lists.map((list) => at(list, i))))
+    return lists.slice(1).flatMap((_, k) => steps.map((step) => at(step, k)))
+  },
+}
+
+/** One parameter's step. Every operation is rounded on its own, in the order written. */
+function adamw({ lr, beta1, beta2, epsilon, weightDecay, correction1, correction2, gradScale, emaDecay, apply }: Record<NumberName, Tensor>, tensors: readonly Tensor[]): Tensor[] {
+  const one = literal(1)
+  const [p, m, v, ema] = [at(tensors, 0), at(tensors, 2), at(tensors, 3), tensors[4]]
+  const g = mul(at(tensors, 1), gradScale)
+  const decayed = mul(p, sub(one, mul(lr, weightDecay)))
+  const m1 = add(m, mul(sub(one, beta1), sub(g, m)))
+  const v1 = add(mul(beta2, v), mul(sub(one, beta2), mul(g, g)))
+  // p ← p·(1 − lr·wd) − lr·(m/c₁) / (√(v/c₂) + ε)
+  const p1 = sub(decayed, div(mul(lr, div(m1, correction1)), add(sqrt(div(v1, correction2)), epsilon)))
+  const unless = (after: Tensor, before: Tensor): Tensor => where(notEqual(apply, literal(0)), after, before)
+  const average = ema === undefined ? [] : [unless(add(ema, mul(sub(one, emaDecay), sub(p1, ema))), ema)]
+  return [unless(p1, p), unless(m1, m), unless(v1, v), ...average]
+}
+
+function split(tensors: readonly Tensor[], count: number, ema: boolean): Tensor[][] {
+  const parts = ema ? 5 : 4
+  if (tensors.length !== parts * count) throw new ShapeError(`adamWStep: ${count} parameters need ${parts * count} tensors, but there are ${tensors.length}; give each a gradient, two moments, and an average if any has one`)
+  return Array.from({ length: parts }, (_, k) => tensors.slice(k * count, (k + 1) * count))
+}
+
+function unpack(numbers: Tensor): Record<NumberName, Tensor> {
+  const n = (name: NumberName): Tensor => reshape(strideSlice(numbers, { start: [order.indexOf(name)], size: [1], step: [1] }), [])
+  return {
+    lr: n('lr'), beta1: n('beta1'), beta2: n('beta2'), epsilon: n('epsilon'), weightDecay: n('weightDecay'),
+    correction1: n('correction1'), correction2: n('correction2'), gradScale: n('gradScale'), emaDecay: n('emaDecay'), apply: n('apply'),
+  }
+}
+
+/** Numbers side by side are one piece of data, uploaded with each run; tensors go between. */
+function pack(like: Tensor, numbers: Record<NumberName, TensorLike | number>): Tensor {
+  const dtype = like.dtype === 'f64' ? 'f64' : 'f32'
+  const parts: Tensor[] = []
+  let run: number[] = []
+  const close = (): void => {
+    if (run.length === 0) return
+    const data = hostArray(dtype, run.length)
+    data.set(run)
+    parts.push(leafTensor(like.device, { kind: 'data', data }, [run.length], dtype))
+    run = []
+  }
+  for (const name of order) {
+    const value = numbers[name]
+    if (typeof value === 'number') run.push(value)
+    else {
+      if (value.shape.length > 0) throw new ShapeError(`adamWStep: ${name} has shape ${formatShape(value.shape)}, but must be a number or a scalar []`)
+      close()
+      parts.push(reshape(cast(value, dtype), [1]))
+    }
+  }
+  close()
+  return parts.length === 1 ? at(parts, 0) : apply(concatOp, parts, { axis: 0 })
+}
+
+export interface AdamWStep extends Readonly<Record<Exclude<NumberName, 'gradScale' | 'emaDecay' | 'apply'>, TensorLike | number>> {
+  readonly parameters: readonly TensorLike[]
+  readonly gradients: readonly TensorLike[]
+  /** First moments m. */
+  readonly first: readonly TensorLike[]
+  /** Second moments v. */
+  readonly second: readonly TensorLike[]
+  /** Moving averages of the parameters; absent for none. */
+  readonly ema?: readonly TensorLike[] | undefined
+  /** Multiplies every gradient, for clipping or to undo a loss scale. Default 1. */
+  readonly gradScale?: TensorLike | number
+  /** d in ema ← ema + (1 − d)(p − ema). Default 0.999. */
+  readonly emaDecay?: TensorLike | number
+  /** Where it is 0, everything stays as it was, whatever the gradients hold. Default 1. */
+  readonly apply?: TensorLike | number
+}
+
+export interface AdamWResult {
+  readonly parameters: readonly Tensor[]
+  readonly first: readonly Tensor[]
+  readonly second: readonly Tensor[]
+  /** Empty if there were none. */
+  readonly ema: readonly Tensor[]
+}
+
+/**
+ * The values after one step of AdamW, for the caller to assign: with g ← gradScale·g, p ← p·(1 − lr·weightDecay),
+ * m ← m + (1 − β₁)(g − m), v ← β₂·v + (1 − β₂)·g², p ← p − lr·(m/correction1) / (√(v/correction2) + epsilon),
+ * ema ← ema + (1 − emaDecay)(p − ema). At step t the corrections are 1 − βᵗ, best worked out as −expm1(t·ln β).
+ * Numbers may change from step to step without compiling anything. Throws ShapeError for lists that do not match.
+ */
+export function adamWStep({ parameters, gradients, first, second, ema, gradScale = 1, emaDecay = 0.999, apply: steps = 1, ...numbers }: AdamWStep): AdamWResult {
+  const [head] = parameters
+  const count = parameters.length
+  if (head === undefined) return { parameters: [], first: [], second: [], ema: [] }
+  for (const [name, list] of Object.entries({ gradients, first, second, ema: ema ?? parameters })) {
+    if (list.length !== count) throw new ShapeError(`adamWStep: there are ${count} parameters but ${list.length} ${name}; give one for each parameter`)
+  }
+  const packed = pack(head.read(), { ...numbers, gradScale, emaDecay, apply: steps })
+  const results = applyMany(adamwOp, [packed, ...parameters, ...gradients, ...first, ...second, ...(ema ?? [])], { count, ema: ema !== undefined })
+  const list = (k: number): Tensor[] => results.slice(k * count, (k + 1) * count)
+  return { parameters: list(0), first: list(1), second: list(2), ema: list(3) }
+}
+
+/** Σ x² over all elements of all tensors: []. */
+export const squaredNormOp: Fused<readonly Tensor[]> = {
+  kind: 'fused',
+  name: 'squaredNorm',
+  shape(tensors) {
+    const dtype = floatType('globalNorm', Object.fromEntries(tensors.map((x, i) => [`tensor ${i}`, x])))
+    if (tensors.length === 0) throw new ShapeError('globalNorm: the list of tensors is empty; pass at least one')
+    return { shape: [], dtype }
+  },
+  decompose: (tensors) => tensors.map((x) => reshape(sumKeep(mul(x, x), x.shape.map((_, i) => i)), [])).reduce((x, y) => add(x, y)),
+  vjp: (dy, tensors) => tensors.map((x) => mul(x, mul(dy, literal(2)))),
+}
+
+/** √Σ x² over all elements of all tensors, such as all gradients: []. Throws ShapeError for an empty list, DTypeError for integers. */
+export function globalNorm(tensors: readonly TensorLike[]): Tensor {
+  return sqrt(apply(squaredNormOp, tensors))
+}
