@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { groupNormKernel } from '../../kernels/wasm/groupNorm.ts'
+import { groupNormGradKernel } from '../../kernels/wasm/groupNormGrad.ts'
 import { anyLayout, at, expectClose, floats, launch, layout, place, positions, target } from './launch-rows.ts'
 
 const sizes = fc.record({
@@ -49,6 +50,54 @@ describe('groupNormKernel', () => {
         written.add(place(y, [n, c, s]))
       }
       output.forEach((v, i) => written.has(i) || expect(v).toBe(0))
+    }), { numRuns: 60 })
+  })
+})
+
+describe('groupNormGradKernel', () => {
+  it('equals the gradient in float64', () => {
+    fc.assert(fc.property(sizes, anyLayout, fc.nat(1000), (o, dyLayout, seed) => {
+      const channels = o.groups * o.perGroup
+      const shape = [o.batch, channels, o.spatial]
+      const [dy, x, dx] = [layout(shape, dyLayout), layout(shape, o.x), layout(shape, o.y)]
+      const [upstream, input] = [floats(dy.size, seed), floats(x.size, seed + 3)]
+      const [weight, bias] = [floats(channels, seed + 1), floats(channels, seed + 2)]
+      const { mean, rstd } = reference(o, (n, c, s) => at(input, x, [n, c, s]))
+      const output = new Float32Array(dx.size)
+      const [dweight, dbias] = [new Float32Array(o.batch * channels), new Float32Array(o.batch * channels)]
+      launch(groupNormGradKernel({ ...o, channels, dy, x, dx }, target), [upstream, input, weight, bias, Float32Array.from(mean), Float32Array.from(rstd), output, dweight, dbias], seed)
+      const hat = (n: number, c: number, s: number): number => {
+        const g = n * o.groups + Math.floor(c / o.perGroup)
+        return (at(input, x, [n, c, s]) - (mean[g] ?? 0)) * (rstd[g] ?? 0)
+      }
+      const dz = (n: number, c: number, s: number): number => {
+        const z = hat(n, c, s) * (weight[c] ?? 0) + (bias[c] ?? 0)
+        return at(upstream, dy, [n, c, s]) * (o.silu ? sigmoid(z) * (1 + z * (1 - sigmoid(z))) : 1)
+      }
+      for (let n = 0; n < o.batch; n++) {
+        for (let g = 0; g < o.groups; g++) {
+          let [first, second] = [0, 0]
+          for (let c = g * o.perGroup; c < (g + 1) * o.perGroup; c++) {
+            let [toBias, toWeight] = [0, 0]
+            for (let s = 0; s < o.spatial; s++) {
+              toBias += dz(n, c, s)
+              toWeight += dz(n, c, s) * hat(n, c, s)
+            }
+            expectClose(dbias[n * channels + c] ?? 0, toBias, 1e-5, 'dbias')
+            expectClose(dweight[n * channels + c] ?? 0, toWeight, 1e-5, 'dweight')
+            first += (weight[c] ?? 0) * toBias
+            second += (weight[c] ?? 0) * toWeight
+          }
+          const count = o.perGroup * o.spatial
+          const r = rstd[n * o.groups + g] ?? 0
+          for (let c = g * o.perGroup; c < (g + 1) * o.perGroup; c++) {
+            for (let s = 0; s < o.spatial; s++) {
+              const expected = r * (dz(n, c, s) * (weight[c] ?? 0) - first / count - (hat(n, c, s) * second) / count)
+              expectClose(at(output, dx, [n, c, s]), expected, 2e-6 * (1 + r), `dx ${[n, c, s].join()}`)
+            }
+          }
+        }
+      }
     }), { numRuns: 60 })
   })
 })
