@@ -1,2 +1,35 @@
 /** What differs between browsers and Node; the twin of platform.node.ts, chosen by package.json's `imports`. */
+import type { Port, WorkerHandle } from './platform.ts'
+
 export const platform = 'browser' as const
+
+/** Threads worth starting. */
+export function cores(): number {
+  return navigator.hardwareConcurrency
+}
+
+/** Whether workers can share memory with this thread: only in cross-origin isolated pages. */
+export function canShareMemory(): boolean {
+  return globalThis.crossOriginIsolated && typeof SharedArrayBuffer !== 'undefined'
+}
+
+/** Starts the CPU device's worker. */
+export function spawnCpuWorker(receive: (message: unknown) => void, fail: (error: Error) => void): WorkerHandle {
+  const worker = new Worker(new URL('./device/cpu/worker.ts', import.meta.url), { type: 'module' })
+  worker.addEventListener('message', (event: MessageEvent<unknown>) => receive(event.data))
+  worker.addEventListener('error', (event) => fail(new Error(event.message)))
+  return {
+    post: (message) => worker.postMessage(message),
+    ref: () => undefined,
+    unref: () => undefined,
+    close: async () => worker.terminate(),
+  }
+}
+
+/** In a worker: the way back to who started it. */
+export function parent(): Port {
+  return {
+    post: (message) => globalThis.postMessage(message),
+    receive: (handler) => globalThis.addEventListener('message', (event: MessageEvent<unknown>) => handler(event.data)),
+  }
+}

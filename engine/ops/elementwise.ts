@@ -36,7 +36,7 @@ export const literalOp: Elementwise<readonly [], { value: number; dtype: DType }
   expression: (_, { value, dtype }) => constant(value, scalarType(dtype)),
 }
 
-const isTensor = (x: Operand): x is TensorLike => typeof x !== 'number' && !(x instanceof Literal)
+export const isTensor = (x: Operand): x is TensorLike => typeof x !== 'number' && !(x instanceof Literal)
 
 function lift(op: string, x: Operand, dtype: DType, device: Device): Tensor {
   if (x instanceof Literal) return applyOn(device, literalOp, { value: x.value, dtype })
@@ -63,8 +63,8 @@ const sameAsFirst = (inputs: readonly Spec[]): Spec => {
   return x
 }
 
-type UnaryRow = Elementwise<readonly [Tensor]>
-type BinaryRow = Elementwise<readonly [Tensor, Tensor]>
+export type UnaryRow = Elementwise<readonly [Tensor]>
+export type BinaryRow = Elementwise<readonly [Tensor, Tensor]>
 type UnaryVjp = (dy: Tensor, x: Tensor, y: Tensor) => Tensor
 type BinaryVjp = (dy: Tensor, x: Tensor, y: Tensor, out: Tensor) => readonly [Tensor | undefined, Tensor | undefined]
 
@@ -117,13 +117,19 @@ export const mulOp: BinaryRow = binaryRow('mul', (dz, x, y) => [mul(dz, y), mul(
 export const divOp: BinaryRow = binaryRow('div', (dz, _, y, z) => [div(dz, y), neg(mul(dz, div(z, y)))])
 export const negOp: UnaryRow = unaryRow('neg', (dy) => neg(dy))
 
-function arithmetic(op: BinaryRow, x: Operand, y: Operand, floats = false): Tensor {
-  const [a, b] = unify(op.name, [x, y], floats)
-  return apply(op, [a, b].flatMap((t) => (t === undefined ? [] : [widen(t)])))
+/** A row of two operands in their common type and shape. `floats`: integers become f32. */
+export function arithmetic(op: BinaryRow, x: Operand, y: Operand, floats = false): Tensor {
+  return apply(op, unify(op.name, floats ? [x, y] : [x, y].map((v) => (isTensor(v) ? widen(v) : v)), floats))
 }
 
 /** bool and u8 are for storage and masks: arithmetic on them is i32. */
 export const widen = (x: TensorLike): Tensor => (x.dtype === 'bool' || x.dtype === 'u8' ? cast(x, 'i32') : x.read())
+
+/** Integers become f32; floats stay what they are. */
+export const floating = (x: TensorLike): Tensor => (isFloat(x.dtype) ? x.read() : cast(x, 'f32'))
+
+/** Any operand as a tensor in the type and on the device of `like`; numbers have shape []. */
+export const operandLike = (op: string, x: Operand, like: TensorLike): Tensor => lift(op, x, like.dtype, like.device)
 
 /** x + y. Bools and u8 count as i32. */
 export function add(x: Operand, y: Operand): Tensor {

@@ -1,0 +1,230 @@
+/** The CPU device: plans become WebAssembly kernels over one linear memory, run by a pool of threads. */
+import { encodeModule } from '../../../kernels/wasm/assembler.ts'
+import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/kernel.ts'
+import type { LoweredGraph } from '../../compile/lower.ts'
+import { planMemory } from '../../compile/memory.ts'
+import type { MemoryPlan } from '../../compile/memory.ts'
+import type { Plan } from '../../compile/plan.ts'
+import { schedule } from '../../compile/schedule.ts'
+import type { DType, TypedArray } from '../../dtype.ts'
+import { DeviceError } from '../../error.ts'
+import type { Spec } from '../../graph.ts'
+import type { Fused } from '../../op.ts'
+import { at } from '../../shape.ts'
+import type { Backend, Bindings, Block, Executable } from '../backend.ts'
+import { Allocator } from './allocator.ts'
+import type { CpuBlock } from './allocator.ts'
+import { describePlan } from './describe.ts'
+import { constantSource, controlWords, scratchSource } from './executor.ts'
+import type { LaunchCode } from './executor.ts'
+import type { Call } from './generated.ts'
+import { callsOf, kernelAccepts, kernelLayouts } from './kernels.ts'
+import { copyIn, copyOut } from './transfer.ts'
+import type { Threads } from './pool.ts'
+
+/** A block of i32 in memory that holds the addresses of the listed buffers; filled at each run. */
+interface PointerBlock {
+  readonly block: CpuBlock
+  readonly buffers: readonly number[]
+}
+
+class CpuExecutable implements Executable {
+  readonly id: number
+  readonly plan: Plan
+  readonly memory: MemoryPlan
+  readonly calls: readonly Call[]
+  readonly pointers: readonly PointerBlock[]
+  readonly tables: readonly CpuBlock[]
+  readonly peakBytes: number
+  readonly launches: number
+  private readonly free: () => void
+
+  constructor(id: number, plan: Plan, memory: MemoryPlan, calls: readonly Call[], pointers: readonly PointerBlock[], tables: readonly CpuBlock[], free: () => void) {
+    this.id = id
+    this.plan = plan
+    this.memory = memory
+    this.calls = calls
+    this.pointers = pointers
+    this.tables = tables
+    this.peakBytes = memory.peakBytes
+    this.launches = calls.filter(({ kernel }) => kernel.items > 0).length
+    this.free = free
+  }
+
+  describe(): string {
+    return describePlan(this.plan, this.calls, this.memory)
+  }
+
+  dispose(): void {
+    this.free()
+  }
+}
+
+export interface CpuBackendOptions {
+  readonly memory: WebAssembly.Memory
+  readonly shared: boolean
+  readonly maximumPages: number
+  readonly threads: Threads
+  readonly target: WasmTarget
+  readonly description: string
+}
+
+const dtypes: ReadonlySet<DType> = new Set<DType>(['f32', 'bf16', 'i32', 'u32', 'u8', 'bool'])
+
+export class CpuBackend implements Backend {
+  readonly kind = 'cpu' as const
+  readonly description: string
+  readonly fingerprint: string
+  readonly dtypes: ReadonlySet<DType> = dtypes
+  readonly memoryLimit: number
+  private readonly options: CpuBackendOptions
+  private readonly allocator: Allocator
+  /** Kernels by key: their number in every thread. */
+  private readonly kernels = new Map<string, number>()
+  private workspace: CpuBlock = { address: 0, bytes: 0 }
+  private scratch: CpuBlock = { address: 0, bytes: 0 }
+  private compiling: Promise<void> = Promise.resolve()
+  private plans = 0
+
+  constructor(options: CpuBackendOptions) {
+    this.options = options
+    this.description = options.description
+    this.fingerprint = `cpu wasm simd128${options.target.relaxed ? ' relaxed' : ''}`
+    this.memoryLimit = options.maximumPages * 65536
+    this.allocator = new Allocator(options.memory, controlWords * 4, this.memoryLimit)
+  }
+
+  accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean {
+    return kernelAccepts(op, inputs, attributes)
+  }
+
+  async compile(graph: LoweredGraph): Promise<Executable> {
+    const plan = schedule(graph, kernelLayouts)
+    const memory = planMemory(plan)
+    const calls = plan.launches.map((launch) => callsOf(launch, this.options.target))
+    await this.compileKernels(calls.map((c) => c.kernel))
+    const pointers: PointerBlock[] = []
+    const tables: CpuBlock[] = []
+    const launches = calls.filter(({ kernel }) => kernel.items > 0).map((call) => this.launchCode(call, pointers, tables))
+    const id = this.plans++
+    this.options.threads.addPlan(id, launches)
+    return new CpuExecutable(id, plan, memory, calls, pointers, tables, () => {
+      this.options.threads.dropPlan(id)
+      for (const block of [...tables, ...pointers.map((p) => p.block)]) this.allocator.release(block)
+    })
+  }
+
+  /** New kernels go into one module. One module at a time: kernels are numbered in the order threads get them. */
+  private async compileKernels(kernels: readonly WasmKernel[]): Promise<void> {
+    const turn = this.compiling.then(async () => this.compileModule(kernels))
+    this.compiling = turn.catch(() => undefined)
+    return turn
+  }
+
+  private async compileModule(kernels: readonly WasmKernel[]): Promise<void> {
+    const fresh = new Map(kernels.filter(({ key }) => !this.kernels.has(key)).map((kernel) => [kernel.key, kernel]))
+    if (fresh.size === 0) return
+    const functions = new Map([...fresh.values()].map((kernel, i) => [`k${i}`, kernel.build()]))
+    const { shared, maximumPages, threads } = this.options
+    const module = await WebAssembly.compile(encodeModule(functions, { shared, maximum: maximumPages }))
+    threads.addModule(module, [...functions.keys()])
+    for (const key of fresh.keys()) this.kernels.set(key, this.kernels.size)
+  }
+
+  /** A call's arguments as constants and buffer numbers; tables and pointer blocks get memory of their own. */
+  private launchCode({ kernel, buffers }: Call, pointers: PointerBlock[], tables: CpuBlock[]): LaunchCode {
+    const constants: number[] = []
+    const sources: number[] = []
+    const push = (constant: number, source: number): void => {
+      constants.push(constant)
+      sources.push(source)
+    }
+    for (const arg of kernel.args) {
+      if (typeof arg === 'number') push(arg, constantSource)
+      else if (arg === 'scratch') push(0, scratchSource)
+      else if ('pointers' in arg) {
+        const block = this.own(arg.pointers.length * 4)
+        pointers.push({ block, buffers: arg.pointers.map((p) => at(buffers, p)) })
+        push(block.address, constantSource)
+      } else push(arg.byteOffset, at(buffers, arg.buffer))
+    }
+    if (kernel.table !== undefined) {
+      const block = this.own(kernel.table.byteLength)
+      new Int32Array(this.options.memory.buffer, block.address, kernel.table.length).set(kernel.table)
+      tables.push(block)
+      push(block.address, constantSource)
+    }
+    return { kernel: this.kernels.get(kernel.key) ?? missing(kernel.key), items: kernel.items, constants, sources }
+  }
+
+  /** Kernels this device has compiled. */
+  get kernelCount(): number {
+    return this.kernels.size
+  }
+
+  private own(bytes: number): CpuBlock {
+    return this.allocator.allocate(bytes) ?? this.outOfMemory('the plan', bytes)
+  }
+
+  allocate(bytes: number): Block | undefined {
+    return this.allocator.allocate(bytes)
+  }
+
+  release(block: Block): void {
+    this.allocator.release(asCpu(block))
+  }
+
+  write(block: Block, data: TypedArray, { dtype }: Spec): void {
+    copyIn(this.options.memory, asCpu(block).address, data, dtype)
+  }
+
+  async read(block: Block, spec: Spec): Promise<TypedArray> {
+    return copyOut(this.options.memory, asCpu(block).address, spec)
+  }
+
+  async run(executable: Executable, { leaves, results }: Bindings): Promise<void> {
+    if (!(executable instanceof CpuExecutable)) throw new DeviceError('cpu: this plan was compiled for another device')
+    const { plan, memory, calls, pointers } = executable
+    const { threads } = this.options
+    this.workspace = this.atLeast(this.workspace, memory.workspaceBytes, 'intermediate values')
+    const stride = Math.max(0, ...calls.map(({ kernel }) => kernel.scratchBytes ?? 0))
+    const perThread = Math.ceil(stride / 256) * 256
+    this.scratch = this.atLeast(this.scratch, perThread * threads.count, 'scratch memory')
+    const addresses = plan.buffers.map(({ id, home, dtype }) => {
+      if (home.kind === 'result') return asCpu(at(results, home.index)).address
+      const address = this.workspace.address + (memory.offsets.get(id) ?? 0)
+      if (home.kind === 'workspace') return address
+      const leaf = at(leaves, home.index)
+      if (typeof leaf === 'object' && 'address' in leaf) return asCpu(leaf).address
+      if (typeof leaf === 'number') copyIn(this.options.memory, address, [leaf], dtype)
+      else if (ArrayBuffer.isView(leaf)) copyIn(this.options.memory, address, leaf, dtype)
+      return address
+    })
+    for (const { block, buffers } of pointers) new Uint32Array(this.options.memory.buffer, block.address, buffers.length).set(buffers.map((b) => at(addresses, b)))
+    await threads.run(executable.id, addresses, Array.from({ length: threads.count }, (_, t) => this.scratch.address + t * perThread))
+  }
+
+  /** A block of at least `bytes`: the present one, or a larger one in its place. Nothing runs while this changes. */
+  private atLeast(block: CpuBlock, bytes: number, what: string): CpuBlock {
+    if (block.bytes >= bytes) return block
+    if (block.bytes > 0) this.allocator.release(block)
+    return this.allocator.allocate(bytes) ?? this.outOfMemory(what, bytes)
+  }
+
+  private outOfMemory(what: string, bytes: number): never {
+    throw new DeviceError(`out of memory on cpu: ${what} need ${bytes} bytes, but one WebAssembly memory holds ${this.memoryLimit} bytes in all; use a smaller batch, or checkpoint`)
+  }
+
+  async close(): Promise<void> {
+    await this.options.threads.close()
+  }
+}
+
+function asCpu(block: Block): CpuBlock {
+  if (!('address' in block)) throw new DeviceError('cpu: this memory belongs to another device')
+  return block as CpuBlock
+}
+
+function missing(key: string): never {
+  throw new RangeError(`kernel ${key} was not compiled`)
+}

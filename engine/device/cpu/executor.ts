@@ -1,0 +1,106 @@
+/**
+ * Runs plans on one thread of several: each thread holds the plans, does its share of every launch, and meets the
+ * others at a barrier between launches. With one thread there is no barrier.
+ */
+
+/** One kernel call: arguments are a constant, or an address of the run plus a constant. */
+export interface LaunchCode {
+  readonly kernel: number
+  readonly items: number
+  /** Constants; for addresses, the offset in bytes. */
+  readonly constants: readonly number[]
+  /** Which address of the run is added; or one of the two below. */
+  readonly sources: readonly number[]
+}
+export const constantSource = -1
+export const scratchSource = -2
+
+/** Words of the control block at the start of the memory. */
+const count = 0
+const phase = 1
+const sleepers = 2
+export const controlWords = 16
+
+/** Polls before sleeping: about 50 µs, longer than any but the largest launches differ by. */
+const spins = 20_000
+
+type KernelFunction = (begin: number, end: number, ...args: number[]) => void
+
+export class Executor {
+  private readonly memory: WebAssembly.Memory
+  private readonly control: Int32Array
+  private readonly thread: number
+  private readonly threads: number
+  private readonly kernels: KernelFunction[] = []
+  private readonly plans = new Map<number, readonly LaunchCode[]>()
+
+  constructor(memory: WebAssembly.Memory, thread: number, threads: number) {
+    this.memory = memory
+    this.control = new Int32Array(memory.buffer, 0, controlWords)
+    this.thread = thread
+    this.threads = threads
+  }
+
+  /** Makes a module's functions the next kernels, in the order of `names`. */
+  addModule(module: WebAssembly.Module, names: readonly string[]): void {
+    const { exports } = new WebAssembly.Instance(module, { env: { memory: this.memory } })
+    for (const name of names) this.kernels.push(exports[name] as KernelFunction)
+  }
+
+  addPlan(id: number, launches: readonly LaunchCode[]): void {
+    this.plans.set(id, launches)
+  }
+
+  dropPlan(id: number): void {
+    this.plans.delete(id)
+  }
+
+  /** Walks a plan. Returns why this thread failed, if it did; it keeps meeting the others all the same. */
+  run(id: number, addresses: readonly number[], scratch: number): Error | undefined {
+    let failure: Error | undefined
+    for (const launch of this.launches(id)) {
+      failure ??= this.launch(launch, addresses, scratch)
+      this.meet()
+    }
+    return failure
+  }
+
+  launches(id: number): readonly LaunchCode[] {
+    return this.plans.get(id) ?? []
+  }
+
+  /** This thread's share of one launch: a contiguous part of its items. */
+  launch({ kernel, items, constants, sources }: LaunchCode, addresses: readonly number[], scratch: number): Error | undefined {
+    const begin = Math.floor((items * this.thread) / this.threads)
+    const end = Math.floor((items * (this.thread + 1)) / this.threads)
+    const call = this.kernels[kernel]
+    if (begin === end || call === undefined) return undefined
+    const args = constants.map((c, i) => {
+      const source = sources[i] ?? constantSource
+      return source >= 0 ? c + (addresses[source] ?? 0) : source === scratchSource ? c + scratch : c
+    })
+    try {
+      call(begin, end, ...args)
+      return undefined
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error))
+    }
+  }
+
+  /** Waits until every thread is here. */
+  private meet(): void {
+    if (this.threads === 1) return
+    const { control } = this
+    const now = Atomics.load(control, phase)
+    if (Atomics.add(control, count, 1) === this.threads - 1) {
+      Atomics.store(control, count, 0)
+      Atomics.add(control, phase, 1)
+      if (Atomics.load(control, sleepers) > 0) Atomics.notify(control, phase)
+      return
+    }
+    for (let i = 0; i < spins; i++) if (Atomics.load(control, phase) !== now) return
+    Atomics.add(control, sleepers, 1)
+    while (Atomics.load(control, phase) === now) Atomics.wait(control, phase, now)
+    Atomics.sub(control, sleepers, 1)
+  }
+}

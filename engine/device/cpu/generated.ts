@@ -1,0 +1,83 @@
+/** From the compiler's map and reduce launches to the kernel generators' descriptors. */
+import { mapKernel } from '../../../kernels/wasm/map.ts'
+import type { MapDescriptor, Operand, ReduceDescriptor } from '../../../kernels/descriptor.ts'
+import type { Expression, StorageType } from '../../../kernels/expression.ts'
+import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
+import { reduceKernel } from '../../../kernels/wasm/reduce.ts'
+import { replaceLoads } from '../../compile/fragment.ts'
+import type { Load } from '../../compile/fragment.ts'
+import type { MapLaunch, ReduceLaunch } from '../../compile/plan.ts'
+import { memoryOrder } from '../../compile/view.ts'
+import type { DType } from '../../dtype.ts'
+import { DTypeError } from '../../error.ts'
+import { at } from '../../shape.ts'
+
+/** A kernel and the plan's buffers it is called with: inputs, then outputs. */
+export interface Call {
+  readonly kernel: WasmKernel
+  readonly buffers: readonly number[]
+}
+
+export function storageType(dtype: DType): StorageType {
+  if (dtype === 'f16' || dtype === 'f64') throw new DTypeError(`cpu: ${dtype} is not a type of this device; use f32`)
+  return dtype
+}
+
+/** The operand over domain axes that are the view's `axes`, and 0 on `extra` further ones. */
+function operand({ view, dtype }: Load, axes: readonly number[], extra = 0): Operand {
+  const zeros = new Array<number>(extra).fill(0)
+  const base = { dtype: storageType(dtype), strides: [...axes.map((a) => at(view.strides, a)), ...zeros], offset: view.offset }
+  if (view.mask === undefined) return base
+  const { mask } = view
+  return { ...base, mask: [...axes.map((a) => at(mask, a)), ...zeros.map((): [number, number] => [0, Number.MAX_SAFE_INTEGER])] }
+}
+
+/** The loads an expression really reads, and the expression that numbers them from `first`. */
+function number(expression: Expression, loads: readonly Load[], first: number): { used: Load[]; expression: Expression } {
+  const used: Load[] = []
+  const numbered = replaceLoads(expression, (e) => {
+    const l = loads.find((k) => k.id === e.value)
+    if (l === undefined) throw new RangeError(`load ${e.value} has no operand`)
+    if (!used.includes(l)) used.push(l)
+    return { ...e, value: first + used.indexOf(l) }
+  })
+  return { used, expression: numbered }
+}
+
+export function mapCall({ expression, loads, output }: MapLaunch): Call {
+  const order = memoryOrder(output.view)
+  const { used, expression: value } = number(expression, loads, 0)
+  const descriptor: MapDescriptor = {
+    shape: order.map((a) => at(output.view.shape, a)),
+    inputs: used.map((l) => operand(l, order)),
+    outputs: [{ operand: operand(output, order), value }],
+  }
+  return { kernel: mapKernel(descriptor), buffers: [...used.map((l) => l.buffer), output.buffer] }
+}
+
+const longAxes = (shape: readonly number[]): number[] => shape.flatMap((d, i) => (d === 1 ? [] : [i]))
+
+export function reduceCall({ reduction, expression, loads, output }: ReduceLaunch): Call {
+  const { shape, axes, op } = reduction
+  const kept = longAxes(shape).filter((a) => !axes.includes(a))
+  // The result's axes other than those of size 1 are the kept ones, in the same order.
+  const own = longAxes(output.view.shape)
+  const order = memoryOrder(output.view).filter((a) => own.includes(a))
+  const keptOrder = order.map((a) => at(kept, own.indexOf(a)))
+  const element = number(reduction.element, reduction.loads, 0)
+  const epilogue = number(expression, loads, element.used.length)
+  const leading = element.used.reduce<Load | undefined>((best, l) => (best === undefined || spread(l) > spread(best) ? l : best), undefined)
+  const reducedOrder = leading === undefined ? axes : memoryOrder(leading.view).filter((a) => axes.includes(a))
+  const descriptor: ReduceDescriptor = {
+    shape: keptOrder.map((a) => at(shape, a)),
+    reduced: reducedOrder.map((a) => at(shape, a)),
+    op,
+    inputs: [...element.used.map((l) => operand(l, [...keptOrder, ...reducedOrder])), ...epilogue.used.map((l) => operand(l, order, reducedOrder.length))],
+    element: element.expression,
+    outputs: [{ operand: operand(output, order), value: epilogue.expression }],
+  }
+  return { kernel: reduceKernel(descriptor), buffers: [...element.used.map((l) => l.buffer), ...epilogue.used.map((l) => l.buffer), output.buffer] }
+}
+
+/** Axes of a load that move in memory. */
+const spread = ({ view }: Load): number => view.strides.filter((s) => s !== 0).length

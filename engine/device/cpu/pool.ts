@@ -1,0 +1,129 @@
+/**
+ * The threads of a CPU device. With shared memory: workers, so that the calling thread stays free for signals,
+ * servers and pages. Without: the calling thread itself, which gives way between launches.
+ */
+import { spawnCpuWorker } from '#platform'
+import { DeviceError } from '../../error.ts'
+import type { WorkerHandle } from '../../platform.ts'
+import { Executor } from './executor.ts'
+import type { LaunchCode } from './executor.ts'
+import type { Command, Report } from './protocol.ts'
+
+export interface Threads {
+  readonly count: number
+  addModule(module: WebAssembly.Module, names: readonly string[]): void
+  addPlan(id: number, launches: readonly LaunchCode[]): void
+  dropPlan(id: number): void
+  /** Thread t's scratch memory starts at `scratch[t]`. */
+  run(id: number, addresses: readonly number[], scratch: readonly number[]): Promise<void>
+  close(): Promise<void>
+}
+
+interface Waiting {
+  reports: number
+  error: string | undefined
+  done: (error: string | undefined) => void
+}
+
+/** Workers over one shared memory. */
+export class WorkerThreads implements Threads {
+  readonly count: number
+  private readonly workers: readonly WorkerHandle[]
+  private readonly waiting = new Map<number, Waiting>()
+  private broken: Error | undefined
+  private runs = 0
+
+  constructor(memory: WebAssembly.Memory, count: number) {
+    this.count = count
+    this.workers = Array.from({ length: count }, () => spawnCpuWorker((message) => this.receive(message as Report), (error) => this.breakDown(error)))
+    this.workers.forEach((worker, thread) => worker.post({ kind: 'start', memory, thread, threads: count } satisfies Command))
+  }
+
+  addModule(module: WebAssembly.Module, names: readonly string[]): void {
+    this.tellAll({ kind: 'module', module, names })
+  }
+
+  addPlan(id: number, launches: readonly LaunchCode[]): void {
+    this.tellAll({ kind: 'plan', id, launches })
+  }
+
+  dropPlan(id: number): void {
+    this.tellAll({ kind: 'drop', id })
+  }
+
+  private tellAll(command: Command): void {
+    for (const worker of this.workers) worker.post(command)
+  }
+
+  async run(id: number, addresses: readonly number[], scratch: readonly number[]): Promise<void> {
+    if (this.broken !== undefined) throw this.broken
+    const run = this.runs++
+    for (const worker of this.workers) worker.ref()
+    const error = await new Promise<string | undefined>((done) => {
+      this.waiting.set(run, { reports: 0, error: undefined, done })
+      this.workers.forEach((worker, t) => worker.post({ kind: 'run', run, id, addresses, scratch: scratch[t] ?? 0 } satisfies Command))
+    })
+    for (const worker of this.workers) worker.unref()
+    if (error !== undefined) throw new DeviceError(`cpu: a kernel failed: ${error}`)
+  }
+
+  private receive({ run, error }: Report): void {
+    const waiting = this.waiting.get(run)
+    if (waiting === undefined) return
+    waiting.reports++
+    waiting.error ??= error
+    if (waiting.reports < this.count) return
+    this.waiting.delete(run)
+    waiting.done(waiting.error)
+  }
+
+  private breakDown(error: Error): void {
+    this.broken = new DeviceError(`cpu: a worker thread ended unexpectedly (${error.message}); close the device and open it again`)
+    for (const { done } of this.waiting.values()) done(this.broken.message)
+    this.waiting.clear()
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.workers.map(async (worker) => worker.close()))
+  }
+}
+
+/** How long the calling thread computes before it lets others run, in milliseconds. */
+const slice = 8
+
+/** The calling thread alone. */
+export class CallingThread implements Threads {
+  readonly count = 1
+  private readonly executor: Executor
+
+  constructor(memory: WebAssembly.Memory) {
+    this.executor = new Executor(memory, 0, 1)
+  }
+
+  addModule(module: WebAssembly.Module, names: readonly string[]): void {
+    this.executor.addModule(module, names)
+  }
+
+  addPlan(id: number, launches: readonly LaunchCode[]): void {
+    this.executor.addPlan(id, launches)
+  }
+
+  dropPlan(id: number): void {
+    this.executor.dropPlan(id)
+  }
+
+  async run(id: number, addresses: readonly number[], scratch: readonly number[]): Promise<void> {
+    let start = performance.now()
+    for (const launch of this.executor.launches(id)) {
+      const failure = this.executor.launch(launch, addresses, scratch[0] ?? 0)
+      if (failure !== undefined) throw new DeviceError(`cpu: a kernel failed: ${failure.message}`)
+      if (performance.now() - start < slice) continue
+      await new Promise((resolve) => setTimeout(resolve))
+      start = performance.now()
+    }
+  }
+
+  async close(): Promise<void> {
+    // Nothing was started.
+  }
+}

@@ -1,0 +1,40 @@
+/** Opening devices. */
+import { DeviceError } from '../error.ts'
+import { Device, setDefaultDevice } from './device.ts'
+import type { Backend, DeviceKind } from './backend.ts'
+
+export interface DeviceOptions {
+  /** CPU threads; default: as many as the machine has cores. */
+  readonly threads?: number
+  /** CPU: use memory shared with workers. Default: where the platform has it. */
+  readonly sharedMemory?: boolean
+  /** Whether constructors use the device from here on. Default true. */
+  readonly makeDefault?: boolean
+}
+
+/**
+ * Opens a device and makes it the one constructors use: `kind`, or the best that answers. `device.description` says which.
+ * Throws DeviceError where the kind is not to be had.
+ */
+export async function device(kind?: DeviceKind, { makeDefault = true, ...options }: DeviceOptions = {}): Promise<Device> {
+  const opened = new Device(await open(kind ?? 'cpu', options))
+  if (makeDefault) setDefaultDevice(opened)
+  return opened
+}
+
+async function open(kind: DeviceKind, options: Omit<DeviceOptions, 'makeDefault'>): Promise<Backend> {
+  switch (kind) {
+    case 'cpu': {
+      const { openCpu } = await import('./cpu/open.ts')
+      return openCpu(options)
+    }
+    case 'reference': {
+      const { ReferenceBackend } = await import('./reference/backend.ts')
+      return new ReferenceBackend()
+    }
+    case 'webgpu':
+      throw new DeviceError('device: this version has no webgpu device; use device("cpu")')
+    default:
+      throw new DeviceError(`device: there is no device "${String(kind satisfies never)}"; use "cpu" or "reference"`)
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * Scaled dot-product attention (Vaswani et al., arXiv:1706.03762), whose backward computes the weights again from the
+ * logarithm of each row's sum (Dao et al., "FlashAttention", arXiv:2205.14135) instead of storing them.
+ */
+import { leafTensor } from '../create.ts'
+import { isFloat } from '../dtype.ts'
+import { DTypeError, ShapeError } from '../error.ts'
+import type { Spec, Tensor, TensorLike } from '../graph.ts'
+import { apply, applyMany } from '../op.ts'
+import type { Fused } from '../op.ts'
+import { at, broadcastShapes, formatShape, sameShape } from '../shape.ts'
+import type { Shape } from '../shape.ts'
+import { add, cast, div, equal, lessEqual, literal, mul, sub, where } from './elementwise.ts'
+import { exp, log } from './math.ts'
+import { matmulOp, transposeLast } from './matmul.ts'
+import { expand, reshape, sumKeep } from './movement.ts'
+import { filled, floatType } from './operands.ts'
+import { iota } from './indexing.ts'
+import { maxKeep } from './reduce.ts'
+
+export interface AttentionAttributes {
+  /** Row i attends to columns j ≤ i. */
+  readonly causal: boolean
+}
+
+/** The mask is added to the scores and has their shape [..., T, S]. */
+type Inputs = readonly [q: Tensor, k: Tensor, v: Tensor, scale: Tensor, ...mask: Tensor[]]
+
+/** q [..., T, D], k [..., S, D], v [..., S, Dv], scale [], mask → o [..., T, Dv] and lse [..., T], the log of each row's sum. */
+export const attentionOp: Fused<Inputs, AttentionAttributes> = {
+  kind: 'fused',
+  name: 'attention',
+  shape([q, k, v, scale, mask]) {
+    checkOperands('attention', q, k, v)
+    const lead = q.shape.slice(0, -2)
+    const scores = [...lead, at(q.shape, q.shape.length - 2), at(k.shape, k.shape.length - 2)]
+    const batched = [k, v].every((t) => sameShape(t.shape.slice(0, -2), lead))
+    if (!batched || scale.shape.length > 0 || (mask !== undefined && !sameShape(mask.shape, scores))) {
+      throw new ShapeError(`attention: q ${formatShape(q.shape)}, k ${formatShape(k.shape)}, v ${formatShape(v.shape)}, scale ${formatShape(scale.shape)}, mask ${mask === undefined ? 'absent' : formatShape(mask.shape)} do not share their first axes; expand them`)
+    }
+    return [
+      { shape: [...q.shape.slice(0, -1), at(v.shape, v.shape.length - 1)], dtype: q.dtype },
+      { shape: q.shape.slice(0, -1), dtype: q.dtype },
+    ]
+  },
+  decompose([q, k, v, scale, mask], { causal }) {
+    const s = maskedScores(q, k, scale, mask, causal)
+    const row = [s.rank - 1]
+    const top = maxKeep(s, row)
+    // A row that may attend to nothing gives 0, and lse = ∞ makes its weights 0 in the backward.
+    const empty = equal(top, literal(-Infinity))
+    const shift = where(empty, literal(0), top)
+    const e = exp(sub(s, shift))
+    const z = where(empty, literal(1), sumKeep(e, row))
+    const lse = where(empty, literal(Infinity), add(shift, log(z)))
+    return [div(apply(matmulOp, [e, v]), z), reshape(lse, q.shape.slice(0, -1))]
+  },
+  vjpMany([dO, dlse], inputs, [o, lse], { causal }) {
+    if (o === undefined || lse === undefined) throw new RangeError('attention has two outputs')
+    const [q, k, v, scale, mask] = inputs
+    const [dq, dk, dv] = dO === undefined ? [] : applyMany(attentionGradOp, [...inputs, o, lse, dO], { causal })
+    // Only who differentiates the scale, the mask or lse reads what follows; the rest is never computed.
+    const p = weights(q, k, scale, mask, lse, causal)
+    const viaLse = dlse && mul(p, column(dlse))
+    const viaO = dO && scoreGradient(p, v, o, dO)
+    const ds = plus(viaO, viaLse)
+    const dscale = ds && reshape(sumKeep(mul(ds, apply(matmulOp, [q, transposeLast(k)])), ds.shape.map((_, i) => i)), scale.shape)
+    const [eq, ek] = viaLse === undefined ? [] : [mul(apply(matmulOp, [viaLse, k]), scale), mul(apply(matmulOp, [transposeLast(viaLse), q]), scale)]
+    return [plus(dq, eq), plus(dk, ek), dv, dscale, ...(mask === undefined ? [] : [ds])]
+  },
+}
+
+type GradInputs = readonly [q: Tensor, k: Tensor, v: Tensor, scale: Tensor, ...rest: [o: Tensor, lse: Tensor, dO: Tensor] | [mask: Tensor, o: Tensor, lse: Tensor, dO: Tensor]]
+
+/** q, k, v, scale, the mask if there is one, then o, lse and dO → dq, dk, dv. */
+export const attentionGradOp: Fused<GradInputs, AttentionAttributes> = {
+  kind: 'fused',
+  name: 'attentionGrad',
+  shape: ([q, k, v]) => [q, k, v].map(({ shape, dtype }) => ({ shape, dtype })),
+  decompose([q, k, v, scale, ...rest], { causal }) {
+    const [mask, o, lse, dO] = rest.length === 4 ? rest : [undefined, ...rest]
+    const p = weights(q, k, scale, mask, lse, causal)
+    const ds = mul(scoreGradient(p, v, o, dO), scale)
+    return [apply(matmulOp, [ds, k]), apply(matmulOp, [transposeLast(ds), q]), apply(matmulOp, [transposeLast(p), dO])]
+  },
+}
+
+/** q·kᵀ·scale + mask, −∞ above the diagonal if causal: [..., T, S]. */
+function maskedScores(q: Tensor, k: Tensor, scale: Tensor, mask: Tensor | undefined, causal: boolean): Tensor {
+  const scaled = mul(apply(matmulOp, [q, transposeLast(k)]), scale)
+  const s = mask === undefined ? scaled : add(scaled, mask)
+  if (!causal) return s
+  const [t, columns] = s.shape.slice(-2)
+  const position = (size: number | undefined, shape: Shape): Tensor => reshape(iota(s.device, size ?? 0), shape)
+  return where(lessEqual(position(columns, [1, columns ?? 0]), position(t, [t ?? 0, 1])), s, literal(-Infinity))
+}
+
+/** P = softmax of the scores, by their rows' lse. */
+function weights(q: Tensor, k: Tensor, scale: Tensor, mask: Tensor | undefined, lse: Tensor, causal: boolean): Tensor {
+  return exp(sub(maskedScores(q, k, scale, mask, causal), column(lse)))
+}
+
+/** dS = P ⊙ (dO·vᵀ − Σ dO·o), rows' sums. */
+function scoreGradient(p: Tensor, v: Tensor, o: Tensor, dO: Tensor): Tensor {
+  return mul(p, sub(apply(matmulOp, [dO, transposeLast(v)]), sumKeep(mul(dO, o), [o.rank - 1])))
+}
+
+const column = (x: Tensor): Tensor => reshape(x, [...x.shape, 1])
+const plus = (x: Tensor | undefined, y: Tensor | undefined): Tensor | undefined => (x === undefined ? y : y === undefined ? x : add(x, y))
+
+function checkOperands(op: string, q: Spec, k: Spec, v: Spec): void {
+  const text = `q ${formatShape(q.shape)}, k ${formatShape(k.shape)}, v ${formatShape(v.shape)}`
+  for (const [name, { shape }] of Object.entries({ q, k, v })) {
+    if (shape.length < 2) throw new ShapeError(`${op}: ${name} ${formatShape(shape)} needs axes [...,positions,size]; reshape it`)
+  }
+  const [dq, dk, columns, values] = [q.shape.at(-1), k.shape.at(-1), k.shape.at(-2), v.shape.at(-2)]
+  if (dq !== dk) throw new ShapeError(`${op}: queries have size ${dq ?? 0} but keys ${dk ?? 0} (${text}); project them to one size`)
+  if (columns !== values) throw new ShapeError(`${op}: there are ${columns ?? 0} keys but ${values ?? 0} values (${text}); pass one value for each key`)
+}
+
+export interface AttentionOptions {
+  /** Broadcasts to the scores [..., T, S]: bool, true where attending is allowed; or floats that are added to the scores. */
+  readonly mask?: TensorLike | undefined
+  /** Query i sees keys j ≤ i only. Default false. */
+  readonly causal?: boolean
+  /** What q·kᵀ is multiplied by, a scalar. Default 1/√D. */
+  readonly scale?: TensorLike | number
+}
+
+/**
+ * softmax(q·kᵀ·scale + mask)·v. q [..., T, D], k [..., S, D], v [..., S, Dv] → [..., T, Dv]; leading axes broadcast.
+ * A query that may attend to no key gives zeros. Throws ShapeError where sizes differ, DTypeError for integers.
+ */
+export function scaledDotProductAttention(q: TensorLike, k: TensorLike, v: TensorLike, { mask, causal = false, scale }: AttentionOptions = {}): Tensor {
+  const op = 'scaledDotProductAttention'
+  const dtype = floatType(op, { q, k, v })
+  checkOperands(op, q, k, v)
+  const lead = broadcastShapes(op, ...[q, k, v].map((t) => t.shape.slice(0, -2)))
+  const operands = [q, k, v].map((t) => expand(cast(t, dtype), [...lead, ...t.shape.slice(-2)]))
+  const factor = scale ?? 1 / Math.sqrt(at(q.shape, q.shape.length - 1))
+  if (typeof factor !== 'number' && factor.shape.length > 0) throw new ShapeError(`${op}: scale has shape ${formatShape(factor.shape)} but must be a scalar []; multiply q by it instead`)
+  const multiplier = typeof factor === 'number' ? leafTensor(q.device, { kind: 'scalar', value: factor }, [], dtype) : cast(factor, dtype)
+  const bias = mask === undefined ? [] : [additive(op, mask, [...lead, at(q.shape, q.shape.length - 2), at(k.shape, k.shape.length - 2)], dtype)]
+  return apply(attentionOp, [...operands, multiplier, ...bias], { causal })
+}
+
+function additive(op: string, mask: TensorLike, scores: Shape, dtype: Tensor['dtype']): Tensor {
+  if (mask.dtype !== 'bool' && !isFloat(mask.dtype)) {
+    throw new DTypeError(`${op}: mask is ${mask.dtype}, but must be bool (true where attending is allowed) or a float that is added; compare it first, such as notEqual(mask, 0)`)
+  }
+  if (!sameShape(broadcastShapes(op, mask.shape, scores), scores)) throw new ShapeError(`${op}: mask ${formatShape(mask.shape)} does not stretch to the scores ${formatShape(scores)}; drop its extra axes`)
+  const values = mask.dtype === 'bool' ? where(mask, filled(mask, [], 0, dtype), literal(-Infinity)) : cast(mask, dtype)
+  return expand(values, scores)
+}

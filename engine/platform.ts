@@ -1,0 +1,15 @@
+/** The shapes that platform.node.ts and platform.browser.ts share. */
+
+/** A worker as the thread that started it sees it. */
+export interface WorkerHandle {
+  post(message: unknown): void
+  /** The process stays alive until `unref`. */
+  ref(): void
+  unref(): void
+  close(): Promise<void>
+}
+
+export interface Port {
+  post(message: unknown): void
+  receive(handler: (message: unknown) => void): void
+}
