@@ -118,7 +118,7 @@ function letGo({ node, output }: Tensor, leaf: Leaf): void {
 /** The values of a tensor on the host, in row-major order; realises it first. The array is the caller's. */
 export async function readData(x: TensorLike): Promise<TypedArray> {
   const t = x.read()
-  await realize(t)
+  if (t.leaf === undefined) await realize(t)
   const { leaf } = t
   if (leaf === undefined) throw new RangeError('a realised tensor is a leaf')
   assertFresh(t, leaf)

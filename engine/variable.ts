@@ -89,6 +89,7 @@ export class Variable implements TensorLike {
     const before = { version: this.version, producer: this.producer, current: this.current }
     this.pending = undefined
     this.current = undefined
+    this.device.moved.delete(this)
     this.versions++
     this.version = this.versions
     this.producer = run

@@ -1,0 +1,51 @@
+/** How the CPU's hand-written kernels want their operands to lie in memory. */
+import { memoryOrder } from '../../compile/view.ts'
+import type { View } from '../../compile/view.ts'
+import type { Layouts } from '../../compile/schedule.ts'
+import { rowMajor } from '../../compile/schedule.ts'
+import type { Step } from '../../compile/lower.ts'
+import { at, contiguousStrides } from '../../shape.ts'
+import type { Shape } from '../../shape.ts'
+import type { Strided } from '../../../kernels/descriptor.ts'
+
+type Order = readonly number[]
+
+/** [N, C, …S] with channels fastest. */
+export const channelsLast = (shape: Shape): number[] => [0, ...shape.slice(2).map((_, i) => i + 2), 1]
+
+export const isRowMajor = (view: View): boolean => lies(view, rowMajor(view.shape))
+
+/** Packed in the given order, without a mask. */
+export function lies(view: View, order: Order): boolean {
+  const packed = contiguousStrides(order.map((a) => at(view.shape, a)))
+  return view.mask === undefined && order.every((a, i) => at(view.shape, a) === 1 || at(view.strides, a) === at(packed, i))
+}
+
+/** As it is where the fastest axis is a given one, else copied into `order`. */
+export function fastest(view: View, axis: number, order: Order): Order | 'any' {
+  return view.mask === undefined && (at(view.strides, axis) === 1 || at(view.shape, axis) === 1) ? 'any' : order
+}
+
+/** All operands packed row-major. */
+export function packed(step: Step): Layouts {
+  return { inputs: step.inputs.map((v) => rowMajor(v.spec.shape)), outputs: step.outputs.map((v) => rowMajor(v.spec.shape)) }
+}
+
+/** Outputs row-major, inputs as they lie. */
+export function strided(step: Step): Layouts {
+  return { inputs: step.inputs.map(() => 'any'), outputs: step.outputs.map((v) => rowMajor(v.spec.shape)) }
+}
+
+/** The order in which a view lies if its last axis is the fastest, else row-major. */
+export function orderKeepingLast(view: View): Order {
+  const order = memoryOrder(view)
+  return view.strides.every((s, i) => s !== 0 || at(view.shape, i) === 1) && order.at(-1) === view.shape.length - 1 ? order : rowMajor(view.shape)
+}
+
+/** Strides and offset of a view, its axes taken in groups that each lie evenly: one stride a group, the last axis's. */
+export function grouped(view: View, ...groups: readonly (readonly number[])[]): Strided {
+  return { strides: groups.map((axes) => axes.reduce((stride, a) => (at(view.shape, a) === 1 && stride !== 0 ? stride : at(view.strides, a)), 0)), offset: view.offset }
+}
+
+/** All strides of a view. */
+export const all = ({ strides, offset }: View): Strided => ({ strides, offset })
