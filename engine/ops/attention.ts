@@ -2,6 +2,7 @@
  * Scaled dot-product attention (Vaswani et al., arXiv:1706.03762), whose backward computes the weights again from the
  * logarithm of each row's sum (Dao et al., "FlashAttention", arXiv:2205.14135) instead of storing them.
  */
+import { stopGradient } from '../checkpoint.ts'
 import { leafTensor } from '../create.ts'
 import { isFloat } from '../dtype.ts'
 import { DTypeError, ShapeError } from '../error.ts'
@@ -10,12 +11,12 @@ import { apply, applyMany } from '../op.ts'
 import type { Fused } from '../op.ts'
 import { at, broadcastShapes, formatShape, sameShape } from '../shape.ts'
 import type { Shape } from '../shape.ts'
-import { add, cast, div, equal, lessEqual, literal, mul, sub, where } from './elementwise.ts'
+import { add, cast, div, lessEqual, literal, mul, sub, where } from './elementwise.ts'
+import { iota } from './iota.ts'
 import { exp, log } from './math.ts'
 import { matmulOp, transposeLast } from './matmul.ts'
 import { expand, reshape, sumKeep } from './movement.ts'
 import { filled, floatType } from './operands.ts'
-import { iota } from './indexing.ts'
 import { maxKeep } from './reduce.ts'
 
 export interface AttentionAttributes {
@@ -46,14 +47,10 @@ export const attentionOp: Fused<Inputs, AttentionAttributes> = {
   decompose([q, k, v, scale, mask], { causal }) {
     const s = maskedScores(q, k, scale, mask, causal)
     const row = [s.rank - 1]
-    const top = maxKeep(s, row)
-    // A row that may attend to nothing gives 0, and lse = ∞ makes its weights 0 in the backward.
-    const empty = equal(top, literal(-Infinity))
-    const shift = where(empty, literal(0), top)
-    const e = exp(sub(s, shift))
-    const z = where(empty, literal(1), sumKeep(e, row))
-    const lse = where(empty, literal(Infinity), add(shift, log(z)))
-    return [div(apply(matmulOp, [e, v]), z), reshape(lse, q.shape.slice(0, -1))]
+    const top = stopGradient(maxKeep(s, row))
+    const e = exp(sub(s, top))
+    const z = sumKeep(e, row)
+    return [div(apply(matmulOp, [e, v]), z), reshape(add(top, log(z)), q.shape.slice(0, -1))]
   },
   vjpMany([dO, dlse], inputs, [o, lse], { causal }) {
     if (o === undefined || lse === undefined) throw new RangeError('attention has two outputs')
@@ -76,7 +73,15 @@ type GradInputs = readonly [q: Tensor, k: Tensor, v: Tensor, scale: Tensor, ...r
 export const attentionGradOp: Fused<GradInputs, AttentionAttributes> = {
   kind: 'fused',
   name: 'attentionGrad',
-  shape: ([q, k, v]) => [q, k, v].map(({ shape, dtype }) => ({ shape, dtype })),
+  shape([q, k, v, scale, ...rest], attributes) {
+    const [mask, o, lse, dO] = rest.length === 4 ? rest : [undefined, ...rest]
+    const outputs = attentionOp.shape(mask === undefined ? [q, k, v, scale] : [q, k, v, scale, mask], attributes)
+    const [like, rows] = 'shape' in outputs ? [outputs] : outputs
+    if (!sameShape(dO.shape, o.shape) || !sameShape(o.shape, like?.shape ?? []) || !sameShape(lse.shape, rows?.shape ?? [])) {
+      throw new ShapeError(`attentionGrad: o ${formatShape(o.shape)}, lse ${formatShape(lse.shape)} and dO ${formatShape(dO.shape)} do not belong to q ${formatShape(q.shape)} and v ${formatShape(v.shape)}; pass attention's results`)
+    }
+    return [q, k, v].map(({ shape, dtype }) => ({ shape, dtype }))
+  },
   decompose([q, k, v, scale, ...rest], { causal }) {
     const [mask, o, lse, dO] = rest.length === 4 ? rest : [undefined, ...rest]
     const p = weights(q, k, scale, mask, lse, causal)
@@ -129,7 +134,7 @@ export interface AttentionOptions {
 
 /**
  * softmax(q·kᵀ·scale + mask)·v. q [..., T, D], k [..., S, D], v [..., S, Dv] → [..., T, Dv]; leading axes broadcast.
- * A query that may attend to no key gives zeros. Throws ShapeError where sizes differ, DTypeError for integers.
+ * A query that may attend to no key gives NaN. Throws ShapeError where sizes differ, DTypeError for integers.
  */
 export function scaledDotProductAttention(q: TensorLike, k: TensorLike, v: TensorLike, { mask, causal = false, scale }: AttentionOptions = {}): Tensor {
   const op = 'scaledDotProductAttention'

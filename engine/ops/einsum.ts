@@ -48,7 +48,7 @@ function parse(equation: string, operands: readonly TensorLike[]): Equation {
   const inputs = terms.map((term, i) => labelsOf(equation, term, at(operands, i).shape.length, i))
   const dots = Array.from({ length: Math.max(...inputs.map((labels) => labels.filter(isDot).length)) }, (_, k) => String(k)).toReversed()
   if (right !== undefined) {
-    const output = right.includes('...') ? replaceDots(right, dots) : [...right]
+    const output = right.includes('...') ? replaceDots(right, dots) : right.split('')
     const twice = output.find((label, i) => output.indexOf(label) !== i)
     if (twice !== undefined) throw new ShapeError(`einsum: the result of '${equation}' has ${twice} twice; name each axis once`)
     return { inputs, output }
@@ -61,7 +61,7 @@ const isDot = (label: string): boolean => /\d/.test(label)
 
 function replaceDots(term: string, dots: readonly string[]): string[] {
   const [before = '', after = ''] = term.split('...')
-  return [...before, ...dots, ...after]
+  return [...before.split(''), ...dots, ...after.split('')]
 }
 
 function labelsOf(equation: string, term: string, rank: number, operand: number): string[] {

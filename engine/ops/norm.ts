@@ -20,7 +20,7 @@ function normalizedAxes(op: string, x: TensorLike, shape: Shape, parameters: Rea
   return shape.map((_, i) => lead + i)
 }
 
-export interface NormOptions {
+export interface LayerNormOptions {
   /** Added under the root. */
   readonly epsilon?: number
 }
@@ -30,7 +30,7 @@ export interface NormOptions {
  * `shape`. weight and bias have that shape or are absent; the result has the shape of x. epsilon defaults to 1e-5.
  * Throws ShapeError for axes or parameters that do not fit, DTypeError for integers.
  */
-export function layerNorm(x: TensorLike, shape: Shape, weight?: TensorLike, bias?: TensorLike, { epsilon = 1e-5 }: NormOptions = {}): Tensor {
+export function layerNorm(x: TensorLike, shape: Shape, weight?: TensorLike, bias?: TensorLike, { epsilon = 1e-5 }: LayerNormOptions = {}): Tensor {
   floatType('layerNorm', { input: x, weight, bias })
   const axes = normalizedAxes('layerNorm', x, shape, { weight, bias })
   const count = literal(sizeOf(shape))
@@ -45,7 +45,7 @@ export function layerNorm(x: TensorLike, shape: Shape, weight?: TensorLike, bias
  * y = x / √(⟨x²⟩ + epsilon) · weight, with the mean square over the last axes, whose sizes are `shape`; weight has that
  * shape or is absent. epsilon defaults to 1e-6. Errors as layerNorm.
  */
-export function rmsNorm(x: TensorLike, shape: Shape, weight?: TensorLike, { epsilon = 1e-6 }: NormOptions = {}): Tensor {
+export function rmsNorm(x: TensorLike, shape: Shape, weight?: TensorLike, { epsilon = 1e-6 }: LayerNormOptions = {}): Tensor {
   floatType('rmsNorm', { input: x, weight })
   const axes = normalizedAxes('rmsNorm', x, shape, { weight })
   const square = div(sumKeep(mul(x, x), axes), literal(sizeOf(shape)))

@@ -148,7 +148,7 @@ export function adamWStep({ parameters, gradients, first, second, ema, gradScale
 }
 
 /** Σ x² over all elements of all tensors: []. */
-export const squaredNormOp: Fused<readonly Tensor[]> = {
+export const squaredNormOp: Fused = {
   kind: 'fused',
   name: 'squaredNorm',
   shape(tensors) {

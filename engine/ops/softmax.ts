@@ -1,9 +1,10 @@
 /** Softmax and its logarithm along an axis. */
 import { stopGradient } from '../checkpoint.ts'
+import { ShapeError } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import type { Fused } from '../op.ts'
-import { resolveAxis } from '../shape.ts'
+import { formatShape, resolveAxis, sameShape } from '../shape.ts'
 import { cast, div, mul, sub } from './elementwise.ts'
 import { exp, log } from './math.ts'
 import { sumKeep } from './movement.ts'
@@ -26,7 +27,10 @@ export const softmaxOp: Fused<readonly [x: Tensor], { axis: number }> = {
 export const softmaxGradOp: Fused<readonly [y: Tensor, dy: Tensor], { axis: number }> = {
   kind: 'fused',
   name: 'softmaxGrad',
-  shape: ([y]) => y,
+  shape([y, dy]) {
+    if (!sameShape(y.shape, dy.shape)) throw new ShapeError(`softmaxGrad: y ${formatShape(y.shape)} and dy ${formatShape(dy.shape)} differ; they must be equal`)
+    return y
+  },
   decompose: ([y, dy], { axis }) => mul(y, sub(dy, sumKeep(mul(dy, y), [axis]))),
 }
 
