@@ -1,0 +1,96 @@
+/** Means, variances, norms and log-sums: reductions composed of others. Arguments as in `reduce.ts`. */
+import { stopGradient } from '../checkpoint.ts'
+import { isFloat } from '../dtype.ts'
+import { ConfigError } from '../error.ts'
+import type { Tensor, TensorLike } from '../graph.ts'
+import { at, resolveAxes } from '../shape.ts'
+import { add, cast, div, equal, floating, literal, mul, notEqual, sub, where } from './elementwise.ts'
+import { pow } from './arithmetic.ts'
+import { isFinite } from './logic.ts'
+import { abs, exp, log, sqrt } from './math.ts'
+import { sumKeep } from './movement.ts'
+import { finish, max, maxKeep, min, nonEmpty, sum } from './reduce.ts'
+import type { Axes, ReduceOptions } from './reduce.ts'
+
+export interface VarianceOptions extends ReduceOptions {
+  /** Subtracted from the count in the divisor. Default 1, the unbiased estimate; 0 is the maximum-likelihood one. */
+  readonly correction?: number
+}
+
+export interface NormOptions extends ReduceOptions {
+  /** 1, 2 (default), ±Infinity, 0 (how many are not 0), or any other p. */
+  readonly order?: number
+}
+
+const count = (x: TensorLike, axes: readonly number[]): number => axes.reduce((n, i) => n * at(x.shape, i), 1)
+
+/** Storage types are averaged in f32, where a sum of many does not overflow. */
+const working = (x: TensorLike): Tensor => (x.dtype === 'f16' || x.dtype === 'bf16' ? cast(x, 'f32') : floating(x))
+const resultType = (x: TensorLike): Tensor['dtype'] => (isFloat(x.dtype) ? x.dtype : 'f32')
+
+/** Σ x / n over `axes`, n values each; NaN over none. The mean of integers is f32. */
+export function mean(x: TensorLike, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  const over = resolveAxes('mean', axes, x.shape)
+  const kept = div(sumKeep(working(x), over), literal(count(x, over)))
+  return cast(finish(kept, over, options), resultType(x))
+}
+
+function varianceKeep(op: string, x: TensorLike, axes: readonly number[], correction: number): Tensor {
+  if (!Number.isFinite(correction)) throw new ConfigError(`${op}: correction ${correction} is not a number to subtract from the count; use 1 (unbiased) or 0`)
+  const wide = working(x)
+  const n = count(x, axes)
+  const deviation = sub(wide, div(sumKeep(wide, axes), literal(n)))
+  return div(sumKeep(mul(deviation, deviation), axes), literal(Math.max(0, n - correction)))
+}
+
+/** Σ (x − mean)² / (n − correction) over `axes`; NaN where n ≤ correction. The variance of integers is f32. */
+export function variance(x: TensorLike, axes?: Axes, { correction = 1, ...options }: VarianceOptions = {}): Tensor {
+  const over = resolveAxes('variance', axes, x.shape)
+  return cast(finish(varianceKeep('variance', x, over, correction), over, options), resultType(x))
+}
+
+/** √variance over `axes`; where it is 0 the gradient is 0. */
+export function std(x: TensorLike, axes?: Axes, { correction = 1, ...options }: VarianceOptions = {}): Tensor {
+  const over = resolveAxes('std', axes, x.shape)
+  return cast(finish(rootOrZero(varianceKeep('std', x, over, correction)), over, options), resultType(x))
+}
+
+/** √s for s ≥ 0, whose gradient at 0 is 0. */
+function rootOrZero(s: Tensor): Tensor {
+  const zero = equal(s, literal(0))
+  return where(zero, literal(0), sqrt(where(zero, literal(1), s)))
+}
+
+/** sᵖ for s ≥ 0, p ≠ 0, whose gradient at 0 is 0. */
+function powerOrZero(s: Tensor, p: number): Tensor {
+  const zero = equal(s, literal(0))
+  return where(zero, p > 0 ? literal(0) : pow(s, literal(p)), pow(where(zero, literal(1), s), literal(p)))
+}
+
+/** (Σ |x|ᵖ)^(1/p) over `axes`, p the `order`; the largest |x| for Infinity. Where the norm is 0 the gradient is 0. */
+export function norm(x: TensorLike, axes?: Axes, { order = 2, ...options }: NormOptions = {}): Tensor {
+  if (Number.isNaN(order)) throw new ConfigError('norm: order is NaN; use 1, 2, Infinity, or another number')
+  const over = resolveAxes('norm', axes, x.shape)
+  const wide = working(x)
+  const size = abs(wide)
+  const value = (): Tensor => {
+    if (order === Infinity) return max(size, over, options)
+    if (order === -Infinity) return min(size, over, options)
+    if (order === 0) return cast(sum(notEqual(wide, literal(0)), over, options), wide.dtype)
+    if (order === 1) return sum(size, over, options)
+    if (order === 2) return rootOrZero(sum(mul(wide, wide), over, options))
+    return powerOrZero(sum(powerOrZero(size, order), over, options), 1 / order)
+  }
+  return cast(value(), resultType(x))
+}
+
+/** log Σ exp(x) over `axes`, without overflow. Throws ShapeError for an empty axis. */
+export function logsumexp(x: TensorLike, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  const over = resolveAxes('logsumexp', axes, x.shape)
+  const wide = working(x)
+  nonEmpty('logsumexp', x, over)
+  const top = stopGradient(maxKeep(wide, over))
+  const shift = where(isFinite(top), top, literal(0)) // −∞ − −∞ would be NaN.
+  const kept = add(log(sumKeep(exp(sub(wide, shift)), over)), shift)
+  return cast(finish(kept, over, options), resultType(x))
+}
