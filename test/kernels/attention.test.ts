@@ -1,0 +1,105 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { attentionKernel } from '../../kernels/wasm/attention.ts'
+import { attentionGradKernel } from '../../kernels/wasm/attentionGrad.ts'
+import { anyLayout, at, expectClose, floats, launch, layout, place, positions, target } from './launch-rows.ts'
+
+const sizes = fc.record({
+  batch: fc.constantFrom<number[]>([1], [3], [2, 3], []), queries: fc.constantFrom(1, 3, 4, 16, 31, 33, 70), keys: fc.constantFrom(1, 3, 8, 9, 16, 31, 33, 100, 300),
+  dim: fc.constantFrom(1, 3, 4, 8, 17, 32), valueDim: fc.constantFrom(1, 4, 8, 13, 16, 24, 33), causal: fc.boolean(),
+  q: anyLayout, k: anyLayout, v: anyLayout, out: anyLayout, mask: fc.option(anyLayout, { nil: undefined }),
+})
+const scale = 0.7
+
+/** Probabilities of query row t of batch position b. */
+function probabilities(score: (s: number) => number, keys: number): { p: number[]; lse: number } {
+  const scores = Array.from({ length: keys }, (_, s) => score(s))
+  const top = Math.max(...scores)
+  const sum = scores.reduce((a, x) => a + Math.exp(x - top), 0)
+  return { p: scores.map((x) => Math.exp(x - top) / sum), lse: top + Math.log(sum) }
+}
+
+describe('attentionKernel', () => {
+  it('equals float64 loops', () => {
+    fc.assert(fc.property(sizes, fc.nat(1000), (o, seed) => {
+      const { batch, queries, keys, dim, valueDim, causal } = o
+      const shapes = { q: [...batch, queries, dim], k: [...batch, keys, dim], v: [...batch, keys, valueDim], out: [...batch, queries, valueDim], mask: [...batch, queries, keys] }
+      const [q, k, v, out] = [layout(shapes.q, o.q), layout(shapes.k, o.k), layout(shapes.v, o.v), layout(shapes.out, o.out)]
+      const mask = o.mask === undefined ? undefined : layout(shapes.mask, o.mask)
+      const [qs, ks, vs] = [floats(q.size, seed), floats(k.size, seed + 1), floats(v.size, seed + 2)]
+      const ms = mask === undefined ? undefined : floats(mask.size, seed + 3).map((x) => (x > 1.5 ? -Infinity : x))
+      const [output, lse] = [new Float32Array(out.size), new Float32Array(batch.reduce((a, b) => a * b, queries))]
+      const kernel = attentionKernel({ batch, queries, keys, dim, valueDim, causal, q, k, v, out, ...(mask === undefined ? {} : { mask }) }, target)
+      launch(kernel, [qs, ks, vs, ...(ms === undefined ? [] : [ms]), Float32Array.of(scale), output, lse], seed)
+      const written = new Set<number>()
+      let row = 0
+      for (const b of positions(batch)) {
+        for (let t = 0; t < queries; t++) {
+          const score = (s: number): number => {
+            if (causal && s > t) return -Infinity
+            let sum = 0
+            for (let d = 0; d < dim; d++) sum += at(qs, q, [...b, t, d]) * at(ks, k, [...b, s, d])
+            return scale * sum + (mask === undefined || ms === undefined ? 0 : at(ms, mask, [...b, t, s]))
+          }
+          const expected = probabilities(score, keys)
+          expectClose(lse[row++] ?? 0, expected.lse, 3e-6, `lse ${[...b, t].join()}`)
+          for (let d = 0; d < valueDim; d++) {
+            const value = expected.p.reduce((sum, p, s) => sum + p * at(vs, v, [...b, s, d]), 0)
+            expectClose(at(output, out, [...b, t, d]), value, 5e-6, `o ${[...b, t, d].join()}`)
+            written.add(place(out, [...b, t, d]))
+          }
+        }
+      }
+      output.forEach((x, i) => written.has(i) || expect(x).toBe(0))
+    }), { numRuns: 60 })
+  })
+})
+
+describe('attentionGradKernel', () => {
+  it('equals the gradient in float64', () => {
+    fc.assert(fc.property(sizes, anyLayout, fc.nat(1000), (o, other, seed) => {
+      const { batch, queries, keys, dim, valueDim, causal } = o
+      const [q, k, v, out] = [layout([...batch, queries, dim], o.q), layout([...batch, keys, dim], o.k), layout([...batch, keys, valueDim], o.v), layout([...batch, queries, valueDim], o.out)]
+      const [dout, dq, dk, dv] = [layout([...batch, queries, valueDim], other), layout([...batch, queries, dim], other), layout([...batch, keys, dim], o.q), layout([...batch, keys, valueDim], o.out)]
+      const mask = o.mask === undefined ? undefined : layout([...batch, queries, keys], o.mask)
+      const [qs, ks, vs, douts] = [floats(q.size, seed), floats(k.size, seed + 1), floats(v.size, seed + 2), floats(dout.size, seed + 4)]
+      const ms = mask === undefined ? undefined : floats(mask.size, seed + 3)
+      const [os, lse] = [new Float32Array(out.size), new Float32Array(batch.reduce((a, b) => a * b, queries))]
+      const [dqs, dks, dvs] = [new Float32Array(dq.size), new Float32Array(dk.size), new Float32Array(dv.size)]
+      const [expectedK, expectedV] = [new Float64Array(dk.size), new Float64Array(dv.size)]
+      const expectedQ = new Float64Array(dq.size)
+      let row = 0
+      for (const b of positions(batch)) {
+        for (let t = 0; t < queries; t++) {
+          const dot = (x: Float32Array, sx: typeof q, i: number, y: Float32Array, sy: typeof q, j: number, n: number): number => {
+            let sum = 0
+            for (let d = 0; d < n; d++) sum += at(x, sx, [...b, i, d]) * at(y, sy, [...b, j, d])
+            return sum
+          }
+          const { p, lse: logSum } = probabilities((s) => (causal && s > t ? -Infinity : scale * dot(qs, q, t, ks, k, s, dim) + (mask === undefined || ms === undefined ? 0 : at(ms, mask, [...b, t, s]))), keys)
+          lse[row++] = logSum
+          let delta = 0
+          for (let d = 0; d < valueDim; d++) {
+            const value = p.reduce((sum, x, s) => sum + x * at(vs, v, [...b, s, d]), 0)
+            os[place(out, [...b, t, d])] = value
+            delta += value * at(douts, dout, [...b, t, d])
+          }
+          p.forEach((x, s) => {
+            const ds = scale * x * (dot(douts, dout, t, vs, v, s, valueDim) - delta)
+            const add = (into: Float64Array, index: number, value: number): void => { into[index] = (into[index] ?? 0) + value }
+            for (let d = 0; d < dim; d++) {
+              add(expectedQ, place(dq, [...b, t, d]), ds * at(ks, k, [...b, s, d]))
+              add(expectedK, place(dk, [...b, s, d]), ds * at(qs, q, [...b, t, d]))
+            }
+            for (let d = 0; d < valueDim; d++) add(expectedV, place(dv, [...b, s, d]), x * at(douts, dout, [...b, t, d]))
+          })
+        }
+      }
+      const kernel = attentionGradKernel({ batch, queries, keys, dim, valueDim, causal, q, k, v, out, dout, dq, dk, dv, ...(mask === undefined ? {} : { mask }) }, target)
+      launch(kernel, [qs, ks, vs, ...(ms === undefined ? [] : [ms]), Float32Array.of(scale), os, lse, douts, dqs, dks, dvs], seed)
+      expectedQ.forEach((x, i) => expectClose(dqs[i] ?? 0, x, 3e-5, `dq ${i}`))
+      expectedK.forEach((x, i) => expectClose(dks[i] ?? 0, x, 3e-5, `dk ${i}`))
+      expectedV.forEach((x, i) => expectClose(dvs[i] ?? 0, x, 3e-5, `dv ${i}`))
+    }), { numRuns: 60 })
+  }, 20000)
+})
