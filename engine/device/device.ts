@@ -4,7 +4,7 @@ import type { DType } from '../dtype.ts'
 import { DeviceError } from '../error.ts'
 import type { Storage } from '../storage.ts'
 import type { Variable } from '../variable.ts'
-import type { Backend, DeviceKind } from './backend.ts'
+import type { Backend, Block, DeviceKind } from './backend.ts'
 
 /** Exact counts since the device was opened, or since `resetCounters`. */
 export interface Counters {
@@ -13,6 +13,13 @@ export interface Counters {
   readonly launches: number
   readonly plansCompiled: number
   readonly planHits: number
+}
+
+/** What a storage holds, without holding the storage. */
+interface Held {
+  readonly block: Block
+  readonly bytes: number
+  readonly reference: WeakRef<Storage>
 }
 
 export class Device {
@@ -26,6 +33,8 @@ export class Device {
   private tail: Promise<unknown> = Promise.resolve()
   private readonly holders = new Set<WeakRef<Storage>>()
   private readonly references = new WeakMap<Storage, WeakRef<Storage>>()
+  /** The net under tensors that were never disposed of: collected ones give their memory back. */
+  private readonly collected = new FinalizationRegistry<Held>((held) => this.giveBack(held))
   private used = 0
   private closed = false
   private counts = { submits: 0, launches: 0, plansCompiled: 0, planHits: 0 }
@@ -113,19 +122,25 @@ export class Device {
     const reference = new WeakRef(storage)
     this.references.set(storage, reference)
     this.holders.add(reference)
+    this.collected.register(storage, { block, bytes: storage.bytes, reference }, storage)
   }
 
   release(storage: Storage): void {
     const { block } = storage
     if (block === undefined) return
     storage.block = undefined
-    this.used -= storage.bytes
+    this.collected.unregister(storage)
     const reference = this.references.get(storage)
-    if (reference !== undefined) this.holders.delete(reference)
-    this.backend.release(block)
+    if (reference !== undefined) this.giveBack({ block, bytes: storage.bytes, reference })
   }
 
-  private async retryAfterCollection(bytes: number): Promise<ReturnType<Backend['allocate']>> {
+  private giveBack({ block, bytes, reference }: Held): void {
+    this.used -= bytes
+    this.holders.delete(reference)
+    if (!this.closed) this.backend.release(block)
+  }
+
+  private async retryAfterCollection(bytes: number): Promise<Block | undefined> {
     await new Promise((resolve) => setTimeout(resolve, 50))
     return this.backend.allocate(bytes)
   }

@@ -195,9 +195,8 @@ export class CpuBackend implements Backend {
       const address = this.workspace.address + (memory.offsets.get(id) ?? 0)
       if (home.kind === 'workspace') return address
       const leaf = at(leaves, home.index)
-      if (typeof leaf === 'object' && 'address' in leaf) return asCpu(leaf).address
-      if (typeof leaf === 'number') copyIn(this.options.memory, address, [leaf], dtype)
-      else if (ArrayBuffer.isView(leaf)) copyIn(this.options.memory, address, leaf, dtype)
+      if (typeof leaf !== 'number' && !ArrayBuffer.isView(leaf)) return asCpu(leaf).address
+      copyIn(this.options.memory, address, typeof leaf === 'number' ? [leaf] : leaf, dtype)
       return address
     })
     for (const { block, buffers } of pointers) new Uint32Array(this.options.memory.buffer, block.address, buffers.length).set(buffers.map((b) => at(addresses, b)))

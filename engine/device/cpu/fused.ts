@@ -1,0 +1,97 @@
+/** The fused ops the CPU has kernels for. Their decompositions remain what they mean. */
+import { attentionKernel } from '../../../kernels/wasm/attention.ts'
+import type { AttentionSizes } from '../../../kernels/wasm/attention.ts'
+import { attentionGradKernel } from '../../../kernels/wasm/attentionGrad.ts'
+import { groupNormKernel } from '../../../kernels/wasm/groupNorm.ts'
+import { groupNormGradKernel } from '../../../kernels/wasm/groupNormGrad.ts'
+import type { Strided } from '../../../kernels/descriptor.ts'
+import type { AttentionAttributes } from '../../ops/attention.ts'
+import type { GroupNormAttributes } from '../../ops/groupNorm.ts'
+import type { View } from '../../compile/view.ts'
+import { rowMajor } from '../../compile/schedule.ts'
+import { at, sizeOf } from '../../shape.ts'
+import { all, channelsLast, grouped, isRowMajor, lies, orderKeepingLast } from './layouts.ts'
+import type { KernelRule, Operands } from './rule.ts'
+
+/** [N, C, …] as sample, channel and position; the positions lie evenly in either layout. */
+const plane = (view: View): Strided => grouped(view, [0], [1], view.shape.slice(2).map((_, i) => i + 2))
+
+/** Channels last, unless x already lies row-major. */
+const planeOrder = (x: View): readonly number[] => (isRowMajor(x) && !lies(x, channelsLast(x.shape)) ? rowMajor(x.shape) : channelsLast(x.shape))
+
+const planeSizes = (x: View, groups: number): { batch: number; channels: number; groups: number; spatial: number } => ({ batch: at(x.shape, 0), channels: at(x.shape, 1), groups, spatial: sizeOf(x.shape.slice(2)) })
+
+const groupNorm: KernelRule = {
+  layouts(_, [x]) {
+    const order = x === undefined ? [] : planeOrder(x)
+    return { inputs: [order, [0], [0]], outputs: [order, [0, 1], [0, 1]] }
+  },
+  kernel({ inputs: [x], outputs: [y], step }, target) {
+    const { groups, epsilon, silu } = step.attributes as GroupNormAttributes
+    return groupNormKernel({ ...planeSizes(known(x), groups), x: plane(known(x)), y: plane(known(y)), epsilon, silu }, target)
+  },
+}
+
+const groupNormGrad: KernelRule = {
+  layouts(_, [, x]) {
+    const order = x === undefined ? [] : planeOrder(x)
+    return { inputs: [order, order, [0], [0], [0, 1], [0, 1]], outputs: [order, [0, 1], [0, 1]] }
+  },
+  kernel({ inputs: [dy, x], outputs: [dx], step }, target) {
+    const { groups, silu } = step.attributes as GroupNormAttributes
+    return groupNormGradKernel({ ...planeSizes(known(x), groups), dy: plane(known(dy)), x: plane(known(x)), dx: plane(known(dx)), silu }, target)
+  },
+}
+
+function attentionSizes({ inputs: [q, k, v, , mask], step }: Operands, masked: boolean): AttentionSizes {
+  const [query, key, value] = [known(q), known(k), known(v)]
+  const rank = query.shape.length
+  const sizes = {
+    batch: query.shape.slice(0, -2),
+    queries: at(query.shape, rank - 2),
+    keys: at(key.shape, rank - 2),
+    dim: at(query.shape, rank - 1),
+    valueDim: at(value.shape, rank - 1),
+    causal: (step.attributes as AttentionAttributes).causal,
+    q: all(query),
+    k: all(key),
+    v: all(value),
+  }
+  return masked ? { ...sizes, mask: all(known(mask)) } : sizes
+}
+
+/** The kernels count the mask before the scale. */
+const maskFirst = (inputs: number, masked: number): readonly number[] => (inputs === masked ? [0, 1, 2, 4, 3, ...Array.from({ length: inputs - 5 }, (_, i) => i + 5)] : Array.from({ length: inputs }, (_, i) => i))
+
+const attention: KernelRule = {
+  layouts: (step, inputs) => ({
+    inputs: inputs.map(() => 'any'),
+    outputs: step.outputs.map((v, i) => (i === 0 ? orderKeepingLast(known(inputs[0])) : rowMajor(v.spec.shape))),
+  }),
+  inputOrder: (inputs) => maskFirst(inputs, 5),
+  kernel(operands, target) {
+    return attentionKernel({ ...attentionSizes(operands, operands.inputs.length === 5), out: all(known(operands.outputs[0])) }, target)
+  },
+}
+
+const attentionGrad: KernelRule = {
+  layouts: (_, inputs) => ({
+    // lse, the last but one, is read row by row.
+    inputs: inputs.map((x, i) => (i === inputs.length - 2 ? rowMajor(x.shape) : 'any')),
+    outputs: inputs.slice(0, 3).map(orderKeepingLast),
+  }),
+  inputOrder: (inputs) => maskFirst(inputs, 8),
+  kernel(operands, target) {
+    const { inputs, outputs } = operands
+    const [dq, dk, dv] = outputs
+    return attentionGradKernel({ ...attentionSizes(operands, inputs.length === 8), out: all(known(inputs.at(-3))), dout: all(known(inputs.at(-1))), dq: all(known(dq)), dk: all(known(dk)), dv: all(known(dv)) }, target)
+  },
+}
+
+export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, attention, attentionGrad }
+
+/** Kernels are called with as many operands as their op has. */
+function known(view: View | undefined): View {
+  if (view === undefined) throw new RangeError('a kernel got too few operands')
+  return view
+}

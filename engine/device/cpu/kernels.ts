@@ -1,0 +1,50 @@
+/**
+ * The CPU's table: for every primitive that is not movement or elementwise, and for the fused ops it has kernels for,
+ * how operands must lie and which generator writes the code. A primitive that is missing here does not compile.
+ */
+import type { WasmTarget } from '../../../kernels/wasm/kernel.ts'
+import type { LayoutRule } from '../../compile/schedule.ts'
+import type { Launch } from '../../compile/plan.ts'
+import type { Step } from '../../compile/lower.ts'
+import type { Spec } from '../../graph.ts'
+import type { Fused } from '../../op.ts'
+import { mapCall, reduceCall } from './generated.ts'
+import type { Call } from './generated.ts'
+import { fusedRules } from './fused.ts'
+import { primitiveRules } from './primitive.ts'
+import type { KernelRule } from './rule.ts'
+
+function ruleOf(name: string): KernelRule | undefined {
+  return (primitiveRules as Readonly<Record<string, KernelRule | undefined>>)[name] ?? fusedRules[name]
+}
+
+function ruleFor({ op }: Step): KernelRule {
+  const rule = ruleOf(op.name)
+  if (rule === undefined) throw new RangeError(`cpu: no kernel for ${op.name}`)
+  return rule
+}
+
+export function kernelAccepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean {
+  const rule = fusedRules[op.name]
+  return rule !== undefined && inputs.every((x) => x.dtype === 'f32') && (rule.accepts?.(inputs, attributes) ?? true)
+}
+
+export const kernelLayouts: LayoutRule = (step, inputs) => ruleFor(step).layouts(step, inputs)
+
+/** The kernel of a launch, and the buffers it is called with. */
+export function callsOf(launch: Launch, target: WasmTarget): Call {
+  switch (launch.kind) {
+    case 'map':
+      return mapCall(launch)
+    case 'reduce':
+      return reduceCall(launch)
+    case 'op': {
+      const rule = ruleFor(launch.step)
+      const order = rule.inputOrder?.(launch.inputs.length) ?? launch.inputs.map((_, i) => i)
+      const kernel = rule.kernel({ inputs: launch.inputs.map((l) => l.view), outputs: launch.outputs.map((l) => l.view), step: launch.step }, target)
+      return { kernel, buffers: [...order.flatMap((i) => launch.inputs[i]?.buffer ?? []), ...launch.outputs.map((l) => l.buffer)] }
+    }
+    default:
+      return launch satisfies never
+  }
+}

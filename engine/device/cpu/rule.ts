@@ -1,0 +1,27 @@
+/** What an entry of the CPU's kernel table says. */
+import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/kernel.ts'
+import type { Step } from '../../compile/lower.ts'
+import type { Layouts } from '../../compile/schedule.ts'
+import type { View } from '../../compile/view.ts'
+import type { Spec } from '../../graph.ts'
+import type { PrimitiveName } from '../../ops/primitives.ts'
+
+/** What the compiler folds away or generates, so that there is no kernel to write. */
+type Generated = 'reshape' | 'permute' | 'expand' | 'slice' | 'pad' | 'concat' | 'barrier' | 'sum' | 'max' | 'min' | 'prod'
+export type HandWritten = Exclude<PrimitiveName, Generated>
+
+/** The views of a kernel's operands, and its op's attributes. */
+export interface Operands {
+  readonly inputs: readonly View[]
+  readonly outputs: readonly View[]
+  readonly step: Step
+}
+
+export interface KernelRule {
+  /** Whether the kernel takes these operands; if not, the decomposition runs. Default: yes, if all are f32. */
+  accepts?(inputs: readonly Spec[], attributes: object): boolean
+  layouts(step: Step, inputs: readonly View[]): Layouts
+  kernel(operands: Operands, target: WasmTarget): WasmKernel
+  /** The order in which the kernel counts the step's inputs, where it differs. */
+  inputOrder?(inputs: number): readonly number[]
+}
