@@ -1,0 +1,186 @@
+/**
+ * The reference device: runs the lowered graph step by step, each step a plain loop that makes a fresh array, with
+ * floats held and computed in float64. No fusion, no views, no fused kernels: decompositions are the definition. It is
+ * what the other devices are compared with.
+ */
+import type { LoweredGraph, Step, Value } from '../../compile/lower.ts'
+import { byteSize } from '../../dtype.ts'
+import type { DType, TypedArray } from '../../dtype.ts'
+import { DeviceError } from '../../error.ts'
+import type { Spec } from '../../graph.ts'
+import type { Elementwise } from '../../op.ts'
+import { scalarType } from '../../ops/elementwise.ts'
+import type { PrimitiveName } from '../../ops/primitives.ts'
+import { load } from '../../../kernels/expression.ts'
+import { at, formatShape, sizeOf } from '../../shape.ts'
+import type { Backend, Bindings, Block, Executable } from '../backend.ts'
+import { contractKernels } from './contract.ts'
+import { compileExpression } from './evaluate.ts'
+import { indexingKernels } from './indexing.ts'
+import { element } from './kernel.ts'
+import type { Kernel } from './kernel.ts'
+import { movementKernels } from './movement.ts'
+import { reduceKernels } from './reduce.ts'
+import { fill, fromHost, zeros } from './values.ts'
+import type { Held, Values } from './values.ts'
+
+const table: Readonly<Record<PrimitiveName, Kernel>> = { ...movementKernels, ...reduceKernels, ...contractKernels, ...indexingKernels }
+
+class ReferenceBlock implements Block {
+  readonly bytes: number
+  values: Values = zeros('u8', 0)
+
+  constructor(bytes: number) {
+    this.bytes = bytes
+  }
+}
+
+function own(block: Block): ReferenceBlock {
+  if (!(block instanceof ReferenceBlock)) throw new DeviceError('reference: this memory belongs to another device')
+  return block
+}
+
+const bytesOf = ({ shape, dtype }: Spec): number => sizeOf(shape) * byteSize(dtype)
+
+/** A lowered graph, and after which step each value is let go of. */
+class Interpreter implements Executable {
+  readonly graph: LoweredGraph
+  readonly peakBytes: number
+  /** Per step: the values that nothing reads afterwards. */
+  private readonly ends: readonly (readonly Value[])[]
+
+  constructor(graph: LoweredGraph) {
+    this.graph = graph
+    const kept = new Set([...graph.leaves, ...graph.results].map(({ value }) => value.id))
+    const seen = new Set<number>()
+    this.ends = graph.steps
+      .toReversed()
+      .map(({ inputs, outputs }) => {
+        const last = [...inputs, ...outputs].filter(({ id }) => !kept.has(id) && !seen.has(id))
+        for (const { id } of last) seen.add(id)
+        return [...new Map(last.map((v) => [v.id, v])).values()]
+      })
+      .toReversed()
+    this.peakBytes = this.peak()
+  }
+
+  get launches(): number {
+    return this.graph.steps.length
+  }
+
+  /** Results are written at the end, so they and what they overwrite exist at once. */
+  private peak(): number {
+    const { leaves, results, steps } = this.graph
+    let bytes = [...leaves, ...results].reduce((sum, { value }) => sum + bytesOf(value.spec), 0)
+    let most = bytes
+    const resultIds = new Set(results.map(({ value }) => value.id))
+    steps.forEach(({ outputs }, i) => {
+      for (const { id, spec } of outputs) if (!resultIds.has(id)) bytes += bytesOf(spec)
+      most = Math.max(most, bytes)
+      for (const { spec } of at(this.ends, i)) bytes -= bytesOf(spec)
+    })
+    return most
+  }
+
+  describe(): string {
+    const lines = this.graph.steps.map(({ op, inputs, attributes, outputs, path }) => {
+      const made = outputs.map(({ id, spec }) => `%${id} ${spec.dtype}${formatShape(spec.shape)}`).join(', ')
+      return `${made} = ${op.name}(${inputs.map(({ id }) => `%${id}`).join(', ')}) ${JSON.stringify(attributes)}${path === '' ? '' : ` at ${path}`}`
+    })
+    return [...lines, `${lines.length} steps, peak ${this.peakBytes} bytes`].join('\n')
+  }
+
+  run({ leaves, results }: Bindings): void {
+    const { graph } = this
+    const values = new Map<number, Values>(graph.leaves.map(({ value }, i) => [value.id, bound(at(leaves, i), value.spec)]))
+    const held = ({ id, spec }: Value): Held => {
+      const found = values.get(id)
+      if (found === undefined) throw new RangeError(`value ${id} is read before it is computed`)
+      return { spec, values: found }
+    }
+    graph.steps.forEach((step, i) => {
+      values.set(at(step.outputs, 0).id, compute(step, step.inputs.map(held)))
+      for (const { id } of at(this.ends, i)) values.delete(id)
+    })
+    // No block is written before every value is known: assigns are simultaneous.
+    const ends = graph.results.map(({ value }) => held(value).values)
+    ends.forEach((end, i) => (own(at(results, i)).values = end.slice()))
+  }
+}
+
+function bound(leaf: Block | TypedArray | number, spec: Spec): Values {
+  if (typeof leaf === 'number') return fill(spec, () => (spec.dtype === 'f32' ? Math.fround(leaf) : leaf)) // As other devices are given it.
+  return ArrayBuffer.isView(leaf) ? fromHost(leaf, spec) : own(leaf).values
+}
+
+function compute({ op, attributes, outputs }: Step, inputs: readonly Held[]): Values {
+  const { spec } = at(outputs, 0)
+  if (op.kind === 'elementwise') return elementwise(op, inputs, attributes, spec)
+  const kernel = new Map<string, Kernel>(Object.entries(table)).get(op.name)
+  if (op.kind === 'fused' || kernel === undefined) throw new DeviceError(`reference: ${op.kind} op ${op.name} has no kernel`)
+  return kernel(inputs, attributes, spec)
+}
+
+function elementwise(op: Elementwise, inputs: readonly Held[], attributes: object, output: Spec): Values {
+  const expression = op.expression(inputs.map(({ spec }, i) => load(i, scalarType(spec.dtype))), attributes, output)
+  return fill(output, compileExpression(expression, (operand) => {
+    const { values } = at(inputs, operand)
+    return (i) => element(values, i)
+  }))
+}
+
+export interface ReferenceOptions {
+  /** Bytes it hands out before it says there are none left. Default: no limit to speak of. */
+  readonly memoryLimit?: number
+}
+
+export class ReferenceBackend implements Backend {
+  readonly kind = 'reference'
+  readonly description: string = 'reference: float64 loops in JavaScript, slow and exact'
+  readonly fingerprint: string = 'reference float64'
+  readonly dtypes: ReadonlySet<DType> = new Set<DType>(['f32', 'f16', 'bf16', 'f64', 'i32', 'u32', 'u8', 'bool'])
+  readonly memoryLimit: number
+  private used = 0
+
+  constructor({ memoryLimit = 2 ** 40 }: ReferenceOptions = {}) {
+    this.memoryLimit = memoryLimit
+  }
+
+  accepts(): boolean {
+    return false
+  }
+
+  compile(graph: LoweredGraph): Promise<Executable> {
+    return Promise.resolve(new Interpreter(graph))
+  }
+
+  allocate(bytes: number): Block | undefined {
+    if (this.used + bytes > this.memoryLimit) return undefined
+    this.used += bytes
+    return new ReferenceBlock(bytes)
+  }
+
+  release(block: Block): void {
+    this.used -= block.bytes
+    own(block).values = zeros('u8', 0)
+  }
+
+  write(block: Block, data: TypedArray, spec: Spec): void {
+    own(block).values = fromHost(data, spec)
+  }
+
+  /** Floats come back as float64, so that nothing of the oracle's precision is lost. */
+  read(block: Block): Promise<TypedArray> {
+    return Promise.resolve(own(block).values.slice())
+  }
+
+  run(executable: Executable, bindings: Bindings): Promise<void> {
+    if (!(executable instanceof Interpreter)) throw new DeviceError('reference: this plan belongs to another device')
+    executable.run(bindings)
+    return Promise.resolve()
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve()
+  }
+}

@@ -1,0 +1,29 @@
+/** Reductions on the reference device: one loop over the elements, in row-major order. */
+import { isFloat } from '../../dtype.ts'
+import { at, sizeOf } from '../../shape.ts'
+import { element, indexIn, positions } from './kernel.ts'
+import type { Kernel } from './kernel.ts'
+import { fill } from './values.ts'
+
+/** Folds the elements that share an output position; the reduced axes have size 1 in the output. */
+function fold(start: number, join: (sum: number, x: number) => number): Kernel<{ axes: readonly number[] }> {
+  return (inputs, { axes }, output) => {
+    const { spec, values } = at(inputs, 0)
+    const to = indexIn(output.shape)
+    const sums = new Float64Array(sizeOf(output.shape)).fill(start)
+    let i = 0
+    for (const position of positions(spec.shape)) {
+      const target = to(position.map((p, axis) => (axes.includes(axis) ? 0 : p)))
+      sums[target] = join(at(sums, target), element(values, i++))
+    }
+    return fill(output, (j) => at(sums, j))
+  }
+}
+
+const sum = fold(0, (x, y) => x + y)
+// Integers wrap at 32 bits at every step: their exact product may not fit in float64.
+const prod: Kernel<{ axes: readonly number[] }> = (inputs, attributes, output) => (isFloat(output.dtype) ? fold(1, (x, y) => x * y) : fold(1, Math.imul))(inputs, attributes, output)
+const max = fold(-Infinity, Math.max) // NaN if any is.
+const min = fold(Infinity, Math.min)
+
+export const reduceKernels: Readonly<Record<'sum' | 'max' | 'min' | 'prod', Kernel>> = { sum, max, min, prod }
