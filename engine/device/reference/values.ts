@@ -79,7 +79,7 @@ function exponentOf(x: number): number {
   return ((bitsOf.getUint16(0) >> 4) & 0x7ff) - 1023
 }
 
-export function roundHalfEven(x: number): number {
+function roundHalfEven(x: number): number {
   const low = Math.floor(x)
   const rest = x - low
   const up = rest > 0.5 || (rest === 0.5 && low % 2 !== 0)
