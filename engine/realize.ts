@@ -2,7 +2,9 @@
  * Realising: what is to be computed is captured synchronously and enters the device's first-in-first-out queue.
  * A realised tensor becomes a leaf and lets go of its graph.
  */
+import type { Plan } from './compile/cache.ts'
 import { capture, encode, reach } from './compile/capture.ts'
+import type { Capture } from './compile/capture.ts'
 import { lower } from './compile/lower.ts'
 import { toHostArray } from './create.ts'
 import type { Device } from './device/device.ts'
@@ -18,6 +20,27 @@ import type { Variable } from './variable.ts'
 export async function realize(...tensors: readonly (TensorLike | undefined)[]): Promise<void> {
   const wanted = tensors.flatMap((t) => (t === undefined ? [] : [t.read()]))
   await Promise.all(submit(wanted))
+}
+
+export interface PlanSummary {
+  /** Bytes in use at the worst moment of a run, known before it. */
+  readonly peakBytes: number
+  readonly launches: number
+  /** Launches with shapes, bytes and FLOPs, as text. */
+  readonly text: string
+}
+
+/** The plan that `realize(...tensors)` would run, compiled but not run; nothing moves. One for each run it would take. */
+export async function explain(...tensors: readonly TensorLike[]): Promise<PlanSummary[]> {
+  const wanted = tensors.map((t) => t.read()).filter((t) => t.leaf === undefined)
+  const [first] = wanted
+  if (first === undefined) return []
+  const { device } = first
+  const plans = split(wanted, [...device.moved]).filter(isWork).map((part) => planFor(device, part).plan)
+  return Promise.all(plans.map(async ({ executable }) => {
+    const compiled = await executable
+    return { peakBytes: compiled.peakBytes, launches: compiled.launches, text: compiled.describe() }
+  }))
 }
 
 /** Computes every variable of `device` that was assigned. */
@@ -41,7 +64,7 @@ function submitOn(device: Device, tensors: readonly Tensor[]): Promise<void>[] {
   const done = outputs.flatMap(({ leaf }) => (leaf?.kind === 'stored' && leaf.storage.producer !== undefined ? [leaf.storage] : []))
   const open = outputs.filter(({ leaf }) => leaf === undefined)
   const waits = done.map((storage) => device.enqueue(async () => settled(storage)))
-  return [...waits, ...split(open, [...device.moved]).filter((part) => part.outputs.length + part.cells.length > 0).map((part) => start(device, part))]
+  return [...waits, ...split(open, [...device.moved]).filter(isWork).map((part) => start(device, part))]
 }
 
 /** A tensor that an earlier run was to fill; by its turn in the queue that run has ended. */
@@ -74,11 +97,19 @@ function cellsOf(leaves: Iterable<Tensor['node']>): Variable[] {
   return [...leaves].flatMap((node) => (node.leaves ?? []).flatMap((leaf) => (leaf?.kind === 'cell' ? [leaf.cell] : [])))
 }
 
-function start(device: Device, { outputs, cells }: Part): Promise<void> {
+const isWork = (part: Part): boolean => part.outputs.length + part.cells.length > 0
+
+function planFor(device: Device, { outputs, cells }: Part): { captured: Capture; plan: Plan; moves: Tensor[] } {
   const moves = cells.flatMap((cell) => (cell.move === undefined ? [] : [cell.move]))
   const captured = capture([...outputs, ...moves], [...outputs.map(() => undefined), ...cells])
   for (const { tensor, leaf } of captured.leaves) assertFresh(tensor, leaf)
   const plan = device.plans.find(encode(captured, device.plans.interner), async () => device.backend.compile(lower(captured, device)))
+  return { captured, plan, moves }
+}
+
+function start(device: Device, part: Part): Promise<void> {
+  const { outputs, cells } = part
+  const { captured, plan, moves } = planFor(device, part)
   const run = new Run(device, plan, captured.leaves)
   const kept: [Tensor, Leaf][] = outputs.map((t) => {
     const storage = new Storage(device, t, t.node.path === '' ? t.node.op.name : `${t.node.path}/${t.node.op.name}`)
