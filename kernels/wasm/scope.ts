@@ -1,0 +1,119 @@
+/**
+ * Where vector code is written: shared constants, temporaries, and the statements of the current block.
+ * V8 turns two adjacent 128-bit operations into one 256-bit operation only if no temporary is carried
+ * around the loop, hence `reset`, and only if both use one constant, hence constants in locals.
+ */
+import { type Code, type FunctionBuilder, get, type Local, set, v128 } from './assembler.ts'
+
+const bitsOf = (value: number): number => new Int32Array(new Float32Array([value]).buffer)[0] ?? 0
+
+/** Bytes of a v128 with `bits` in each of its four lanes. */
+function splatBytes(bits: number): number[] {
+  const bytes = [...new Uint8Array(new Int32Array([bits]).buffer)]
+  return [...bytes, ...bytes, ...bytes, ...bytes]
+}
+
+export class VectorScope {
+  /** Sets the constants; runs once, before all loops. */
+  readonly setup: Code[] = []
+  private readonly f: FunctionBuilder
+  private readonly constants = new Map<string, Code>()
+  private readonly temporaries: Local[] = []
+  private taken = 0
+  private blockStart = 0
+  private readonly named = new Set<Code>()
+  private statements: Code[] = []
+
+  constructor(f: FunctionBuilder) {
+    this.f = f
+  }
+
+  /** A vector of four equal floats. */
+  f32(value: number): Code {
+    return this.i32(bitsOf(value))
+  }
+
+  /** A vector of four equal 32-bit integers, or bit patterns. */
+  i32(bits: number): Code {
+    return this.bytes(splatBytes(bits))
+  }
+
+  /** A constant vector. */
+  bytes(bytes: readonly number[]): Code {
+    const key = bytes.join()
+    const known = this.constants.get(key)
+    if (known !== undefined) return known
+    const local = this.f.local('v128')
+    this.setup.push(set(local, v128.const(bytes)))
+    const code = get(local)
+    this.named.add(code)
+    this.constants.set(key, code)
+    return code
+  }
+
+  emit(...code: readonly Code[]): void {
+    this.statements.push(...code)
+  }
+
+  /** Computes `x` once, now; the result can be used any number of times until its temporaries are released. */
+  keep(x: Code): Code {
+    return this.named.has(x) ? x : this.assign(this.temporary(), x)
+  }
+
+  /** A temporary that is zero at the start of every round of a loop that ends with `reset`. */
+  temporary(): Local {
+    let local = this.temporaries[this.taken]
+    if (local === undefined) {
+      local = this.f.local('v128')
+      this.temporaries.push(local)
+    }
+    this.taken += 1
+    return local
+  }
+
+  /** A vector that lives across loops. */
+  variable(): Local {
+    return this.f.local('v128')
+  }
+
+  assign(local: Local, x: Code): Code {
+    this.emit(set(local, x))
+    return this.read(local)
+  }
+
+  /** The value of `local`, marked as free to repeat. */
+  read(local: Local): Code {
+    const code = get(local)
+    this.named.add(code)
+    return code
+  }
+
+  /** Keeps the result of `compute` and releases the temporaries that it took. */
+  compute(compute: () => Code): Code {
+    const result = this.temporary()
+    const mark = this.taken
+    const code = this.assign(result, compute())
+    this.taken = mark
+    return code
+  }
+
+  /** The statements that `write` emits, instead of appending them here. Temporaries taken inside are released. */
+  block(write: () => void): Code {
+    const outside = this.statements
+    const outsideStart = this.blockStart
+    const inside: Code[] = []
+    this.statements = inside
+    this.blockStart = this.taken
+    write()
+    this.statements = outside
+    this.taken = this.blockStart
+    this.blockStart = outsideStart
+    return inside
+  }
+
+  /** Ends a loop body: no temporary of this block lives on into the next round. */
+  reset(): void {
+    const zero = v128.const(splatBytes(0))
+    this.emit(...this.temporaries.slice(this.blockStart).map((local) => set(local, zero)))
+  }
+}

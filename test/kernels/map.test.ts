@@ -1,0 +1,85 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { MapDescriptor } from '../../kernels/descriptor.ts'
+import { binary, constant, index, load, type StorageType, unary } from '../../kernels/expression.ts'
+import { mapKernel } from '../../kernels/wasm/map.ts'
+import { elementBytes, naiveMap, readElement } from './naive.ts'
+import { randomExpression, type RandomOperand, randomOperand, scalarOf, shapes, storageTypes } from './random.ts'
+import { runKernel } from './run.ts'
+
+const copy = (buffers: readonly Uint8Array[]): Uint8Array[] => buffers.map((b) => b.slice())
+const read = (bytes: Uint8Array | undefined, dtype: StorageType): number[] => (bytes === undefined ? [] : Array.from({ length: bytes.length / elementBytes[dtype] }, (_, i) => readElement(bytes, dtype, i)))
+
+interface Case {
+  readonly d: MapDescriptor
+  readonly buffers: readonly Uint8Array[]
+}
+
+const cases: fc.Arbitrary<Case> = fc.record({ shape: shapes(4), types: fc.array(fc.constantFrom(...storageTypes), { maxLength: 3 }), results: fc.array(fc.constantFrom(...storageTypes), { minLength: 1, maxLength: 2 }) })
+  .chain(({ shape, types, results }) => fc.record({
+    shape: fc.constant(shape),
+    inputs: fc.tuple(...types.map((t) => randomOperand(shape, t, false))),
+    outputs: fc.tuple(...results.map((t) => randomOperand(shape, t, true))),
+    values: fc.tuple(...results.map((t) => randomExpression(scalarOf[t], types, shape.length))),
+  }))
+  .map(({ shape, inputs, outputs, values }) => {
+    const all: RandomOperand[] = [...inputs, ...outputs]
+    return {
+      d: { shape, inputs: inputs.map((i) => i.operand), outputs: outputs.map((o, i) => ({ operand: o.operand, value: values[i] ?? constant(0, 'f32') })) },
+      buffers: all.map((o) => o.bytes),
+    }
+  })
+
+test('agrees with the naive evaluation in every bit, touches nothing else, and splits anywhere', () => {
+  fc.assert(fc.property(cases, fc.array(fc.nat(200), { maxLength: 3 }), fc.nat(4), ({ d, buffers }, cuts, first) => {
+    const [expected, got, split] = [copy(buffers), copy(buffers), copy(buffers)]
+    const kernel = mapKernel(d)
+    naiveMap(d, expected)
+    runKernel(kernel, got, { first: first % buffers.length })
+    const inside = cuts.filter((c) => c < kernel.items).sort((a, b) => a - b)
+    runKernel(kernel, split, { first: (first + 1) % buffers.length, cuts: inside })
+    d.outputs.forEach(({ operand }, i) => expect(read(got[d.inputs.length + i], operand.dtype)).toEqual(read(expected[d.inputs.length + i], operand.dtype)))
+    expect(split).toEqual(got)
+  }), { numRuns: 400 })
+})
+
+describe('structure', () => {
+  const f32 = (strides: number[], offset = 0): MapDescriptor['inputs'][number] => ({ dtype: 'f32', strides, offset })
+  const twice = binary('add', load(0, 'f32'), load(0, 'f32'))
+
+  test('contiguous operands of any rank share one kernel', () => {
+    const a = mapKernel({ shape: [2, 3, 4, 5], inputs: [f32([60, 20, 5, 1])], outputs: [{ operand: f32([60, 20, 5, 1]), value: twice }] })
+    const b = mapKernel({ shape: [7], inputs: [f32([1], 100)], outputs: [{ operand: f32([1]), value: twice }] })
+    expect(a.key).toBe(b.key)
+    expect(a.items).toBe(1)
+    expect(a.bytes).toBe(960)
+  })
+
+  test('a permuted output is walked in its own order', () => {
+    const kernel = mapKernel({ shape: [64, 32], inputs: [f32([1, 64])], outputs: [{ operand: f32([1, 64]), value: twice }] })
+    expect(kernel.items).toBe(1)
+  })
+
+  test('long rows are cut into chunks', () => {
+    const kernel = mapKernel({ shape: [100_000], inputs: [f32([1])], outputs: [{ operand: f32([1]), value: twice }] })
+    expect(kernel.items).toBe(25)
+  })
+
+  test('an empty domain has no items', () => {
+    expect(mapKernel({ shape: [3, 0], inputs: [], outputs: [{ operand: f32([0, 1]), value: constant(1, 'f32') }] }).items).toBe(0)
+  })
+
+  test('an output may be its own input', () => {
+    const x = new Float32Array(23).map((_, i) => i)
+    const d: MapDescriptor = { shape: [23], inputs: [f32([1])], outputs: [{ operand: f32([1]), value: binary('mul', load(0, 'f32'), unary('cast', index(0), 'f32')) }] }
+    const kernel = mapKernel(d)
+    const aliased = { ...kernel, args: kernel.args.map((a) => (typeof a === 'object' && 'buffer' in a ? { ...a, buffer: 0 } : a)) }
+    const bytes = new Uint8Array(x.slice().buffer)
+    runKernel(aliased, [bytes])
+    expect(read(bytes, 'f32')).toEqual([...x].map((v) => v * v))
+  })
+
+  test('memory and values must agree in type', () => {
+    expect(() => mapKernel({ shape: [1], inputs: [], outputs: [{ operand: f32([1]), value: constant(1, 'i32') }] })).toThrow('map: f32 memory cannot hold i32 values; cast to f32 first')
+  })
+})
