@@ -43,8 +43,8 @@ export interface OpLaunch {
   readonly step: Step
   readonly inputs: readonly Load[]
   readonly outputs: readonly Load[]
-  /** Outputs may share memory with inputs, exactly. */
-  readonly inPlace: boolean
+  /** Whether an output may share an input's memory. */
+  readonly inPlace: (output: number, input: number) => boolean
   readonly label: string
 }
 

@@ -25,8 +25,8 @@ export interface Layouts {
   readonly inputs: readonly ((readonly number[]) | 'any')[]
   /** Per output: the memory order it will be written in. */
   readonly outputs: readonly (readonly number[])[]
-  /** An output may be the very memory of an input: the kernel reads each element before it writes it. */
-  readonly inPlace?: boolean
+  /** Whether an output may be the very memory of an input: the kernel reads each element before it writes it. Default: no. */
+  readonly inPlace?: (output: number, input: number) => boolean
 }
 
 /** Chooses the layouts of a kernel, seeing where its inputs lie. */
@@ -205,12 +205,11 @@ class Scheduler {
     const wanted = this.layouts(step, loads.map((l) => l.view))
     const inputs = loads.map((l, i) => this.arranged(l, at(wanted.inputs, i), step))
     const outputs = step.outputs.map((v, i) => {
-      const order = this.results.has(v.id) ? rowMajor(v.spec.shape) : at(wanted.outputs, i)
-      const f = this.loadOf(this.buffer(v.spec, { kind: 'workspace' }), bufferView(v.spec.shape, order))
+      const f = this.loadOf(this.buffer(v.spec, { kind: 'workspace' }), bufferView(v.spec.shape, at(wanted.outputs, i)))
       this.fragments.set(v.id, f)
       return bareLoad(f) ?? unreachable(step)
     })
-    this.launches.push({ kind: 'op', step, inputs, outputs, inPlace: wanted.inPlace === true, label: labelOf(step) })
+    this.launches.push({ kind: 'op', step, inputs, outputs, inPlace: wanted.inPlace ?? (() => false), label: labelOf(step) })
   }
 
   /** The operand itself, or a copy that lies as the kernel wants. */
@@ -274,8 +273,10 @@ class Scheduler {
       const reads = readsOf(launch).filter((l) => l.buffer === leaf)
       if (i < written || reads.length === 0) return true
       if (i > written) return false
-      const [output] = writesOf(launch)
-      return launch.kind === 'op' ? launch.inPlace : launch.kind === 'map' && output !== undefined && reads.every((l) => sameView(l.view, output.view))
+      if (launch.kind === 'map') return reads.every((l) => sameView(l.view, launch.output.view))
+      if (launch.kind === 'reduce') return false
+      const output = launch.outputs.findIndex((l) => l.buffer === buffer)
+      return launch.inputs.every((l, input) => l.buffer !== leaf || launch.inPlace(output, input))
     })
   }
 }

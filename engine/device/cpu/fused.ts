@@ -1,4 +1,5 @@
 /** The fused ops the CPU has kernels for. Their decompositions remain what they mean. */
+import { adamwKernel } from '../../../kernels/wasm/adamw.ts'
 import { attentionKernel } from '../../../kernels/wasm/attention.ts'
 import type { AttentionSizes } from '../../../kernels/wasm/attention.ts'
 import { attentionGradKernel } from '../../../kernels/wasm/attentionGrad.ts'
@@ -6,11 +7,12 @@ import { groupNormKernel } from '../../../kernels/wasm/groupNorm.ts'
 import { groupNormGradKernel } from '../../../kernels/wasm/groupNormGrad.ts'
 import type { Strided } from '../../../kernels/descriptor.ts'
 import type { AttentionAttributes } from '../../ops/attention.ts'
+import type { AdamWAttributes } from '../../ops/optimizer.ts'
 import type { GroupNormAttributes } from '../../ops/groupNorm.ts'
 import type { View } from '../../compile/view.ts'
 import { rowMajor } from '../../compile/schedule.ts'
 import { at, sizeOf } from '../../shape.ts'
-import { all, channelsLast, grouped, isRowMajor, lies, orderKeepingLast } from './layouts.ts'
+import { all, channelsLast, grouped, isRowMajor, lies, orderKeepingLast, packed } from './layouts.ts'
 import type { KernelRule, Operands } from './rule.ts'
 
 /** [N, C, …] as sample, channel and position; the positions lie evenly in either layout. */
@@ -61,14 +63,17 @@ function attentionSizes({ inputs: [q, k, v, , mask], step }: Operands, masked: b
 }
 
 /** The kernels count the mask before the scale. */
-const maskFirst = (inputs: number, masked: number): readonly number[] => (inputs === masked ? [0, 1, 2, 4, 3, ...Array.from({ length: inputs - 5 }, (_, i) => i + 5)] : Array.from({ length: inputs }, (_, i) => i))
+function maskFirst<T>(inputs: readonly T[], masked: number): readonly T[] {
+  const [q, k, v, scale, mask, ...rest] = inputs
+  return inputs.length !== masked || q === undefined || k === undefined || v === undefined || scale === undefined || mask === undefined ? inputs : [q, k, v, mask, scale, ...rest]
+}
 
 const attention: KernelRule = {
   layouts: (step, inputs) => ({
     inputs: inputs.map(() => 'any'),
     outputs: step.outputs.map((v, i) => (i === 0 ? orderKeepingLast(known(inputs[0])) : rowMajor(v.spec.shape))),
   }),
-  inputOrder: (inputs) => maskFirst(inputs, 5),
+  operands: (inputs, outputs) => [...maskFirst(inputs, 5), ...outputs],
   kernel(operands, target) {
     return attentionKernel({ ...attentionSizes(operands, operands.inputs.length === 5), out: all(known(operands.outputs[0])) }, target)
   },
@@ -80,7 +85,7 @@ const attentionGrad: KernelRule = {
     inputs: inputs.map((x, i) => (i === inputs.length - 2 ? rowMajor(x.shape) : 'any')),
     outputs: inputs.slice(0, 3).map(orderKeepingLast),
   }),
-  inputOrder: (inputs) => maskFirst(inputs, 8),
+  operands: (inputs, outputs) => [...maskFirst(inputs, 8), ...outputs],
   kernel(operands, target) {
     const { inputs, outputs } = operands
     const [dq, dk, dv] = outputs
@@ -88,7 +93,24 @@ const attentionGrad: KernelRule = {
   },
 }
 
-export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, attention, attentionGrad }
+/** The op lists all p, then all g, m, v; the kernel takes them tensor by tensor. */
+const adamw: KernelRule = {
+  layouts(step) {
+    const { count } = step.attributes as AdamWAttributes
+    return { ...packed(step), inPlace: (output, input) => input > 0 && (input - 1) % count === output % count }
+  },
+  kernel: ({ inputs, step }) => {
+    const { count, ema } = step.attributes as AdamWAttributes
+    return adamwKernel({ sizes: inputs.slice(1, 1 + count).map((v) => sizeOf(v.shape)), ema })
+  },
+  operands([numbers, ...lists], outputs, step) {
+    const { count } = step.attributes as AdamWAttributes
+    const byTensor = <T>(list: readonly T[]): T[] => Array.from({ length: count }, (_, i) => list.filter((__, k) => k % count === i)).flat()
+    return numbers === undefined ? [] : [numbers, ...byTensor(lists), ...byTensor(outputs)]
+  },
+}
+
+export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, attention, attentionGrad, adamw }
 
 /** Kernels are called with as many operands as their op has. */
 function known(view: View | undefined): View {

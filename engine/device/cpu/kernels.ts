@@ -40,9 +40,10 @@ export function callsOf(launch: Launch, target: WasmTarget): Call {
       return reduceCall(launch)
     case 'op': {
       const rule = ruleFor(launch.step)
-      const order = rule.inputOrder?.(launch.inputs.length) ?? launch.inputs.map((_, i) => i)
+      const inputs = launch.inputs.map((l) => l.buffer)
+      const outputs = launch.outputs.map((l) => l.buffer)
       const kernel = rule.kernel({ inputs: launch.inputs.map((l) => l.view), outputs: launch.outputs.map((l) => l.view), step: launch.step }, target)
-      return { kernel, buffers: [...order.flatMap((i) => launch.inputs[i]?.buffer ?? []), ...launch.outputs.map((l) => l.buffer)] }
+      return { kernel, buffers: rule.operands?.(inputs, outputs, launch.step) ?? [...inputs, ...outputs] }
     }
     default:
       return launch satisfies never

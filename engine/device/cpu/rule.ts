@@ -22,6 +22,6 @@ export interface KernelRule {
   accepts?(inputs: readonly Spec[], attributes: object): boolean
   layouts(step: Step, inputs: readonly View[]): Layouts
   kernel(operands: Operands, target: WasmTarget): WasmKernel
-  /** The order in which the kernel counts the step's inputs, where it differs. */
-  inputOrder?(inputs: number): readonly number[]
+  /** Operands in the order in which the kernel counts them, where that is not the op's inputs, then its outputs. */
+  operands?<T>(inputs: readonly T[], outputs: readonly T[], step: Step): readonly T[]
 }
