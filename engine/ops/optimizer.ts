@@ -8,10 +8,10 @@ import { ShapeError } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply, applyMany } from '../op.ts'
 import type { Fused } from '../op.ts'
-import { at, formatShape, sameShape } from '../shape.ts'
+import { at, formatShape, sameShape, sizeOf } from '../shape.ts'
 import { add, cast, div, literal, mul, notEqual, sub, where } from './elementwise.ts'
 import { sqrt } from './math.ts'
-import { concatOp, reshape, strideSlice, sumKeep } from './movement.ts'
+import { concatOp, reshape, strideSlice, sumKeep, zeroPad } from './movement.ts'
 import { floatType } from './operands.ts'
 
 /** The numbers of a step, in the order in which the op's first input holds them. */
@@ -25,49 +25,48 @@ export interface AdamWAttributes {
   readonly ema: boolean
 }
 
-/** Inputs numbers [10], p…, g…, m…, v…, (ema…); outputs p…, m…, v…, (ema…): `count` tensors in each list. */
-export const adamwOp: Fused<readonly [numbers: Tensor, ...lists: Tensor[]], AdamWAttributes> = {
+/** Inputs numbers [10], then p, g, m, v, (ema) of each parameter; outputs p, m, v, (ema) of each. */
+export const adamwOp: Fused<readonly [numbers: Tensor, ...tensors: Tensor[]], AdamWAttributes> = {
   kind: 'fused',
   name: 'adamw',
   shape([numbers, ...tensors], { count, ema }) {
     if (!sameShape(numbers.shape, [order.length])) throw new ShapeError(`adamw: the numbers are ${formatShape(numbers.shape)}, but there must be ${order.length}: ${order.join(', ')}`)
-    const lists = split(tensors, count, ema)
-    for (const list of lists) {
-      list.forEach((t, i) => {
-        const p = at(tensors, i)
-        floatType('adamWStep', { [`parameter ${i}`]: p, [`a tensor for parameter ${i}`]: t })
-        if (!sameShape(t.shape, p.shape)) throw new ShapeError(`adamWStep: parameter ${i} is ${formatShape(p.shape)} but its gradient, moment or average is ${formatShape(t.shape)}; make their shapes equal`)
+    return byParameter(tensors, count, ema ? 5 : 4).flatMap((own, i) => {
+      const p = at(own, 0)
+      floatType('adamWStep', Object.fromEntries(own.map((t, k) => [`${at(roles, k)} ${i}`, t])))
+      own.forEach((t, k) => {
+        if (!sameShape(t.shape, p.shape)) throw new ShapeError(`adamWStep: parameter ${i} is ${formatShape(p.shape)} but its ${at(roles, k)} is ${formatShape(t.shape)}; make their shapes equal`)
       })
-    }
-    return lists.filter((_, k) => k !== 1).flat().map(({ shape, dtype }) => ({ shape, dtype }))
+      return own.filter((_, k) => k !== 1).map(({ shape, dtype }) => ({ shape, dtype }))
+    })
   },
   decompose([numbers, ...tensors], { count, ema }) {
     const n = unpack(numbers)
-    const lists = split(tensors, count, ema)
-    const steps = Array.from({ length: count }, (_, i) => adamw(n, lists.map((list) => at(list, i))))
-    return lists.slice(1).flatMap((_, k) => steps.map((step) => at(step, k)))
+    return byParameter(tensors, count, ema ? 5 : 4).flatMap((own) => adamw(n, own))
   },
+}
+
+const roles = ['parameter', 'gradient', 'first moment', 'second moment', 'average'] as const
+
+function byParameter(tensors: readonly Tensor[], count: number, each: number): Tensor[][] {
+  if (tensors.length !== count * each) throw new ShapeError(`adamw: ${count} parameters need ${count * each} tensors, but there are ${tensors.length}; pass ${roles.slice(0, each).join(', ')} of each`)
+  return Array.from({ length: count }, (_, i) => tensors.slice(i * each, (i + 1) * each))
 }
 
 /** One parameter's step. Every operation is rounded on its own, in the order written. */
 function adamw({ lr, beta1, beta2, epsilon, weightDecay, correction1, correction2, gradScale, emaDecay, apply }: Record<NumberName, Tensor>, tensors: readonly Tensor[]): Tensor[] {
   const one = literal(1)
+  const decay = sub(one, mul(lr, weightDecay))
+  const size = div(lr, correction1)
+  const root = div(one, sqrt(correction2))
   const [p, m, v, ema] = [at(tensors, 0), at(tensors, 2), at(tensors, 3), tensors[4]]
   const g = mul(at(tensors, 1), gradScale)
-  const decayed = mul(p, sub(one, mul(lr, weightDecay)))
   const m1 = add(m, mul(sub(one, beta1), sub(g, m)))
   const v1 = add(mul(beta2, v), mul(sub(one, beta2), mul(g, g)))
-  // p ← p·(1 − lr·wd) − lr·(m/c₁) / (√(v/c₂) + ε)
-  const p1 = sub(decayed, div(mul(lr, div(m1, correction1)), add(sqrt(div(v1, correction2)), epsilon)))
+  const p1 = sub(mul(p, decay), div(mul(size, m1), add(mul(sqrt(v1), root), epsilon)))
   const unless = (after: Tensor, before: Tensor): Tensor => where(notEqual(apply, literal(0)), after, before)
   const average = ema === undefined ? [] : [unless(add(ema, mul(sub(one, emaDecay), sub(p1, ema))), ema)]
   return [unless(p1, p), unless(m1, m), unless(v1, v), ...average]
-}
-
-function split(tensors: readonly Tensor[], count: number, ema: boolean): Tensor[][] {
-  const parts = ema ? 5 : 4
-  if (tensors.length !== parts * count) throw new ShapeError(`adamWStep: ${count} parameters need ${parts * count} tensors, but there are ${tensors.length}; give each a gradient, two moments, and an average if any has one`)
-  return Array.from({ length: parts }, (_, k) => tensors.slice(k * count, (k + 1) * count))
 }
 
 function unpack(numbers: Tensor): Record<NumberName, Tensor> {
@@ -142,25 +141,34 @@ export function adamWStep({ parameters, gradients, first, second, ema, gradScale
     if (list.length !== count) throw new ShapeError(`adamWStep: there are ${count} parameters but ${list.length} ${name}; give one for each parameter`)
   }
   const packed = pack(head.read(), { ...numbers, gradScale, emaDecay, apply: steps })
-  const results = applyMany(adamwOp, [packed, ...parameters, ...gradients, ...first, ...second, ...(ema ?? [])], { count, ema: ema !== undefined })
-  const list = (k: number): Tensor[] => results.slice(k * count, (k + 1) * count)
+  const lists = [parameters, gradients, first, second, ...(ema === undefined ? [] : [ema])]
+  const results = applyMany(adamwOp, [packed, ...parameters.flatMap((_, i) => lists.map((list) => at(list, i)))], { count, ema: ema !== undefined })
+  const each = lists.length - 1
+  const list = (k: number): Tensor[] => results.filter((_, i) => i % each === k)
   return { parameters: list(0), first: list(1), second: list(2), ema: list(3) }
 }
 
-/** Σ x² over all elements of all tensors: []. */
-export const squaredNormOp: Fused = {
+/** The sums of x² over every `chunk` elements of each tensor, in order: [Σᵢ ⌈nᵢ/chunk⌉]. */
+export const squaredNormOp: Fused<readonly Tensor[], { chunk: number }> = {
   kind: 'fused',
   name: 'squaredNorm',
-  shape(tensors) {
-    const dtype = floatType('globalNorm', Object.fromEntries(tensors.map((x, i) => [`tensor ${i}`, x])))
+  shape(tensors, { chunk }) {
     if (tensors.length === 0) throw new ShapeError('globalNorm: the list of tensors is empty; pass at least one')
-    return { shape: [], dtype }
+    const dtype = floatType('globalNorm', Object.fromEntries(tensors.map((x, i) => [`tensor ${i}`, x])))
+    return { shape: [tensors.reduce((n, x) => n + Math.ceil(sizeOf(x.shape) / chunk), 0)], dtype }
   },
-  decompose: (tensors) => tensors.map((x) => reshape(sumKeep(mul(x, x), x.shape.map((_, i) => i)), [])).reduce((x, y) => add(x, y)),
-  vjp: (dy, tensors) => tensors.map((x) => mul(x, mul(dy, literal(2)))),
+  decompose(tensors, { chunk }) {
+    const parts = tensors.map((x) => {
+      const chunks = Math.ceil(x.size / chunk)
+      const padded = zeroPad(reshape(x, [x.size]), [0], [chunks * chunk - x.size])
+      return reshape(sumKeep(reshape(mul(padded, padded), [chunks, chunk]), [1]), [chunks])
+    })
+    return apply(concatOp, parts, { axis: 0 })
+  },
 }
 
 /** √Σ x² over all elements of all tensors, such as all gradients: []. Throws ShapeError for an empty list, DTypeError for integers. */
 export function globalNorm(tensors: readonly TensorLike[]): Tensor {
-  return sqrt(apply(squaredNormOp, tensors))
+  const partial = apply(squaredNormOp, tensors, { chunk: 8192 })
+  return sqrt(reshape(sumKeep(partial, [0]), []))
 }
