@@ -185,3 +185,14 @@ export function getDefaultDevice(op: string): Device {
 export function setDefaultDevice(device: Device | undefined): void {
   defaults.device = device
 }
+
+/** Runs `fn` with `device` as the one constructors use. */
+export function withDefaultDevice<T>(device: Device, fn: () => T): T {
+  const outer = defaults.device
+  defaults.device = device
+  try {
+    return fn()
+  } finally {
+    defaults.device = outer
+  }
+}

@@ -38,7 +38,7 @@ const scatterAdd: Kernel<{ axis: number }> = (inputs, { axis }, output) => {
 }
 
 /** The elements of the line through row-major position `i` along `axis`: its first position and the stride. */
-function lineOf({ spec }: Held, axis: number): { length: number; stride: number; place(i: number): number } {
+function lineOf({ spec }: Held, axis: number): { length: number; stride: number; readonly place: (i: number) => number } {
   const stride = sizeOf(spec.shape.slice(axis + 1))
   const length = at(spec.shape, axis)
   return { length, stride, place: (i) => Math.floor(i / stride) % length }

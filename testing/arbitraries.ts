@@ -1,0 +1,56 @@
+/** Arbitraries for fast-check: awkward shapes, tensors read through views, and pairs that broadcast. */
+import * as fc from 'fast-check'
+import type { DType } from '../engine/dtype.ts'
+import type { Shape } from '../engine/shape.ts'
+import type { Sample, View } from './samples.ts'
+
+/** Sizes around the widths of vectors, workgroups and tiles, with the ends 0 and 1. */
+export const awkwardSizes: readonly number[] = [0, 1, 2, 3, 4, 5, 7, 8, 31, 32, 33]
+/** More than a tile of anything, and prime to all of them. */
+export const longSize = 4099
+
+export interface ShapeOptions {
+  /** Default 0 to 3. */
+  readonly rank?: readonly [least: number, most: number]
+  /** Sizes an axis may have; default the awkward ones. */
+  readonly sizes?: readonly number[]
+  /** Elements at most. Default 5000. */
+  readonly elements?: number
+}
+
+/** Shapes of awkward sizes, sometimes one long axis. */
+export function shapes({ rank: [least, most] = [0, 3], sizes = awkwardSizes, elements = 5000 }: ShapeOptions = {}): fc.Arbitrary<Shape> {
+  const mixed = fc.array(fc.constantFrom(...sizes), { minLength: least, maxLength: most }).filter((shape) => shape.reduce((n, d) => n * d, 1) <= elements)
+  const long = fc.constantFrom<Shape>([longSize], [longSize, 1], [1, longSize]).filter((shape) => shape.length >= least && shape.length <= most)
+  const fits = elements >= longSize && sizes === awkwardSizes && most > 0 && least < 3
+  return fits ? fc.oneof({ weight: 7, arbitrary: mixed }, { weight: 1, arbitrary: long }) : mixed
+}
+
+export interface SampleOptions {
+  /** Default f32. */
+  readonly dtype?: DType
+  readonly range?: readonly [low: number, high: number]
+  /** Default: all of them. */
+  readonly views?: readonly View[]
+}
+
+const allViews: readonly View[] = ['plain', 'permuted', 'broadcast', 'flipped', 'strided']
+
+/** A tensor of one shape. */
+export function sample(shape: Shape, { dtype = 'f32', range, views = allViews }: SampleOptions = {}): fc.Arbitrary<Sample> {
+  const base = { shape, dtype, ...(range === undefined ? {} : { range }) }
+  return fc.record({ seed: fc.nat(999), view: fc.constantFrom(...views) }).map((drawn) => ({ ...base, ...drawn }))
+}
+
+/** A tensor of any awkward shape. */
+export function tensors({ dtype, range, views, ...shape }: ShapeOptions & SampleOptions = {}): fc.Arbitrary<Sample> {
+  return shapes(shape).chain((s) => sample(s, { ...(dtype && { dtype }), ...(range && { range }), ...(views && { views }) }))
+}
+
+/** Two shapes that broadcast: axes of one are missing or 1 where the other's are not. */
+export function broadcastablePairs(options: ShapeOptions = {}): fc.Arbitrary<readonly [Shape, Shape]> {
+  return shapes(options).chain((shape) => {
+    const thinned = fc.tuple(fc.array(fc.boolean(), { minLength: shape.length, maxLength: shape.length }), fc.nat(shape.length)).map(([ones, drop]) => shape.map((d, i) => (ones[i] === true ? 1 : d)).slice(drop))
+    return fc.tuple(thinned, fc.boolean()).map(([thin, swap]): readonly [Shape, Shape] => (swap ? [thin, shape] : [shape, thin]))
+  })
+}
