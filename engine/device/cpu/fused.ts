@@ -5,13 +5,17 @@ import type { AttentionSizes } from '../../../kernels/wasm/attention.ts'
 import { attentionGradKernel } from '../../../kernels/wasm/attentionGrad.ts'
 import { groupNormKernel } from '../../../kernels/wasm/groupNorm.ts'
 import { groupNormGradKernel } from '../../../kernels/wasm/groupNormGrad.ts'
+import { softmaxGradKernel, softmaxKernel } from '../../../kernels/wasm/softmax.ts'
 import type { Strided } from '../../../kernels/descriptor.ts'
 import type { AttentionAttributes } from '../../ops/attention.ts'
 import type { AdamWAttributes } from '../../ops/optimizer.ts'
 import type { GroupNormAttributes } from '../../ops/groupNorm.ts'
+import type { Step, Value } from '../../compile/lower.ts'
+import type { Layouts } from '../../compile/schedule.ts'
 import type { View } from '../../compile/view.ts'
 import { rowMajor } from '../../compile/schedule.ts'
 import { at, sizeOf } from '../../shape.ts'
+import type { Shape } from '../../shape.ts'
 import { all, channelsLast, grouped, isRowMajor, lies, orderKeepingLast, packed } from './layouts.ts'
 import type { KernelRule, Operands } from './rule.ts'
 
@@ -110,7 +114,41 @@ const adamw: KernelRule = {
   },
 }
 
-export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, attention, attentionGrad, adamw }
+/** All axes but one, then that one: its elements are neighbours. */
+function axisLast(shape: Shape, axis: number): number[] {
+  return [...shape.keys()].filter((i) => i !== axis).concat(axis)
+}
+
+const alongAxis = (step: Step): number => (step.attributes as { axis: number }).axis
+
+const softmax: KernelRule = {
+  layouts: (step) => rowsAlongAxis(step),
+  kernel({ inputs: [x], outputs: [y], step }, target) {
+    const axis = alongAxis(step)
+    return softmaxKernel({ ...rowSizes(known(x), axis), x: rows(known(x), axis), y: rows(known(y), axis) }, target)
+  },
+}
+
+const softmaxGrad: KernelRule = {
+  layouts: (step) => rowsAlongAxis(step),
+  kernel({ inputs: [y, dy], outputs: [dx], step }, target) {
+    const axis = alongAxis(step)
+    return softmaxGradKernel({ ...rowSizes(known(y), axis), y: rows(known(y), axis), dy: rows(known(dy), axis), dx: rows(known(dx), axis) }, target)
+  },
+}
+
+function rowsAlongAxis(step: Step): Layouts {
+  const order = ({ spec }: Value): number[] => axisLast(spec.shape, alongAxis(step))
+  return { inputs: step.inputs.map(order), outputs: step.outputs.map(order) }
+}
+
+const rowSizes = ({ shape }: View, axis: number): { rows: number; length: number } => {
+  const length = at(shape, axis)
+  return { length, rows: length === 0 ? 0 : sizeOf(shape) / length }
+}
+const rows = (view: View, axis: number): Strided => ({ strides: [at(view.shape, axis), 1], offset: view.offset })
+
+export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, attention, attentionGrad, adamw, softmax, softmaxGrad }
 
 /** Kernels are called with as many operands as their op has. */
 function known(view: View | undefined): View {
