@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import { expect } from 'vitest'
 import type { Strided } from '../../kernels/descriptor.ts'
+import type { StorageType } from '../../kernels/expression.ts'
 import type { WasmKernel, WasmTarget } from '../../kernels/wasm/kernel.ts'
 import { runKernel } from './run.ts'
 
@@ -38,6 +39,14 @@ export function floats(n: number, seed: number, shift = 0): Float32Array<ArrayBu
   return Float32Array.from({ length: n }, () => 4 * next() - 2 + shift)
 }
 
+/** `n` elements of a storage type (bf16 as its bits). */
+export function fill(dtype: StorageType, n: number, element: (i: number) => number): Values {
+  const types = { f32: Float32Array, i32: Int32Array, u32: Uint32Array, bf16: Uint16Array, u8: Uint8Array, bool: Uint8Array } as const
+  const values = new types[dtype](n)
+  for (let i = 0; i < n; i++) values[i] = element(i)
+  return values
+}
+
 export type LayoutName = 'contiguous' | 'reversed' | 'padded' | 'swapped'
 export const layoutNames: readonly LayoutName[] = ['contiguous', 'reversed', 'padded', 'swapped']
 export const anyLayout: fc.Arbitrary<LayoutName> = fc.constantFrom(...layoutNames)
@@ -46,8 +55,8 @@ export const awkward: fc.Arbitrary<number> = fc.constantFrom(1, 2, 3, 4, 5, 7, 8
 /** A buffer length and strides for `shape`: axes outermost first, axis order reversed, rows padded, or the last two axes swapped. */
 export function layout(shape: readonly number[], name: LayoutName): Strided & { size: number } {
   const axes = shape.map((_, i) => i)
-  const order = name === 'reversed' ? axes : name === 'swapped' ? [...axes.slice(-2).toReversed(), ...axes.slice(0, -2)].slice(0) : axes.toReversed()
-  const innermostFirst = name === 'swapped' && axes.length > 1 ? [axes.length - 2, axes.length - 1, ...axes.slice(0, -2).toReversed()] : order
+  const swapped = [...axes.slice(-2), ...axes.slice(0, -2).toReversed()]
+  const innermostFirst = name === 'reversed' ? axes : name === 'swapped' ? swapped : axes.toReversed()
   const strides = shape.map(() => 0)
   let step = 1
   for (const axis of innermostFirst) {
