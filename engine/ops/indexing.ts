@@ -1,6 +1,6 @@
 /**
- * Reading and adding at places that data says. Indices are i32 (u32 and u8 are cast), count from 0 and are not checked
- * on the device: one outside the axis reads 0, and what would be added there is dropped.
+ * Reading and adding at places that data says. Indices are i32 (u32 and u8 are cast) and count from 0. They are checked by
+ * the reference device only: on others a place outside the axis gives an unspecified value of the tensor, or 0.
  */
 import { leafTensor } from '../create.ts'
 import { promote } from '../dtype.ts'

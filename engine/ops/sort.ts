@@ -23,14 +23,14 @@ export interface Sorted {
   readonly indices: Tensor
 }
 
-/** Stable both ways; NaN comes last both ways. */
+/** Stable both ways; NaN counts as the largest. */
 export const argsortOp: Primitive<readonly [Tensor], { axis: number; descending: boolean }, 'argsort'> = {
   kind: 'primitive',
   name: 'argsort',
   shape: ([x]) => ({ shape: x.shape, dtype: 'i32' }),
 }
 
-/** The places along `axis` in ascending order of their values: equals keep their order, NaN comes last. i32, the shape of x. */
+/** The places along `axis` in ascending order of their values: equals keep their order, NaN counts as the largest. i32, the shape of x. */
 export function argsort(x: TensorLike, axis = -1, { descending = false }: SortOptions = {}): Tensor {
   return apply(argsortOp, [x], { axis: resolveAxis('argsort', axis, x.shape), descending })
 }
@@ -41,7 +41,7 @@ export function sort(x: TensorLike, axis = -1, options: SortOptions = {}): Sorte
   return { values: apply(gatherOp, [x, indices], { axis: resolveAxis('sort', axis, x.shape) }), indices }
 }
 
-/** The k largest (or smallest) values along `axis`, in order, and where they were. NaN is never among them unless values run out. */
+/** The k largest (or smallest) values along `axis`, in order, and where they were. NaN counts as the largest. */
 export function topK(x: TensorLike, k: number, axis = -1, { largest = true }: TopKOptions = {}): Sorted {
   const along = resolveAxis('topK', axis, x.shape)
   const size = at(x.shape, along)

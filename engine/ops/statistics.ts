@@ -24,8 +24,8 @@ export interface NormOptions extends ReduceOptions {
 
 const count = (x: TensorLike, axes: readonly number[]): number => axes.reduce((n, i) => n * at(x.shape, i), 1)
 
-/** Storage types are averaged in f32, where a sum of many does not overflow. */
-const working = (x: TensorLike): Tensor => (x.dtype === 'f16' || x.dtype === 'bf16' ? cast(x, 'f32') : floating(x))
+/** Integers and storage types as f32, in which a sum of many does not overflow. */
+export const working = (x: TensorLike): Tensor => (x.dtype === 'f16' || x.dtype === 'bf16' ? cast(x, 'f32') : floating(x))
 const resultType = (x: TensorLike): Tensor['dtype'] => (isFloat(x.dtype) ? x.dtype : 'f32')
 
 /** Σ x / n over `axes`, n values each; NaN over none. The mean of integers is f32. */
