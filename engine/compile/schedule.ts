@@ -201,15 +201,24 @@ class Scheduler {
   }
 
   private opaque(step: Step): void {
-    const loads = step.inputs.map((v) => bareLoad(this.fragment(v)) ?? bareLoad(this.store(this.fragment(v), step)) ?? unreachable(step))
+    const loads = step.inputs.map((v) => this.widened(this.fragment(v), step))
     const wanted = this.layouts(step, loads.map((l) => l.view))
     const inputs = loads.map((l, i) => this.arranged(l, at(wanted.inputs, i), step))
     const outputs = step.outputs.map((v, i) => {
-      const f = this.loadOf(this.buffer(v.spec, { kind: 'workspace' }), bufferView(v.spec.shape, at(wanted.outputs, i)))
-      this.fragments.set(v.id, f)
-      return bareLoad(f) ?? unreachable(step)
+      const dtype = v.spec.dtype === 'bf16' ? 'f32' : v.spec.dtype
+      return this.loadOf(this.buffer({ shape: v.spec.shape, dtype }, { kind: 'workspace' }), bufferView(v.spec.shape, at(wanted.outputs, i)))
     })
-    this.launches.push({ kind: 'op', step, inputs, outputs, inPlace: wanted.inPlace ?? (() => false), label: labelOf(step) })
+    this.launches.push({ kind: 'op', step, inputs, outputs: outputs.map((f) => bareLoad(f) ?? unreachable(step)), inPlace: wanted.inPlace ?? (() => false), label: labelOf(step) })
+    step.outputs.forEach((v, i) => {
+      const f = at(outputs, i)
+      this.fragments.set(v.id, v.spec.dtype === f.dtype ? f : this.store({ ...f, dtype: v.spec.dtype }, step, this.orderFor(v, [f]), 'round '))
+    })
+  }
+
+  /** Hand-written kernels count in f32: bf16 operands are widened in a copy. */
+  private widened(f: Fragment, step: Step): Load {
+    const wide = f.dtype === 'bf16' ? this.store({ ...f, dtype: 'f32' }, step, undefined, 'widen for ') : f
+    return bareLoad(wide) ?? bareLoad(this.store(wide, step)) ?? unreachable(step)
   }
 
   /** The operand itself, or a copy that lies as the kernel wants. */

@@ -15,8 +15,7 @@ import type { Layouts } from '../../compile/schedule.ts'
 import type { View } from '../../compile/view.ts'
 import { rowMajor } from '../../compile/schedule.ts'
 import { at, sizeOf } from '../../shape.ts'
-import type { Shape } from '../../shape.ts'
-import { all, channelsLast, grouped, isRowMajor, lies, orderKeepingLast, packed } from './layouts.ts'
+import { all, axisLast, channelsLast, grouped, isRowMajor, lies, orderKeepingLast, packed } from './layouts.ts'
 import type { KernelRule, Operands } from './rule.ts'
 
 /** [N, C, …] as sample, channel and position; the positions lie evenly in either layout. */
@@ -112,11 +111,6 @@ const adamw: KernelRule = {
     const byTensor = <T>(list: readonly T[]): T[] => Array.from({ length: count }, (_, i) => list.filter((__, k) => k % count === i)).flat()
     return numbers === undefined ? [] : [numbers, ...byTensor(lists), ...byTensor(outputs)]
   },
-}
-
-/** All axes but one, then that one: its elements are neighbours. */
-function axisLast(shape: Shape, axis: number): number[] {
-  return [...shape.keys()].filter((i) => i !== axis).concat(axis)
 }
 
 const alongAxis = (step: Step): number => (step.attributes as { axis: number }).axis

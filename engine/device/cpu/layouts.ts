@@ -49,3 +49,8 @@ export function grouped(view: View, ...groups: readonly (readonly number[])[]): 
 
 /** All strides of a view. */
 export const all = ({ strides, offset }: View): Strided => ({ strides, offset })
+
+/** All axes but one, then that one: its elements are neighbours. */
+export function axisLast(shape: Shape, axis: number): number[] {
+  return [...shape.keys()].filter((i) => i !== axis).concat(axis)
+}

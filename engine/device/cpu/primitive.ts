@@ -1,13 +1,20 @@
 /** The primitives the CPU has hand-written kernels for. */
 import { mapKernel } from '../../../kernels/wasm/map.ts'
 import { index } from '../../../kernels/expression.ts'
+import type { StorageType } from '../../../kernels/expression.ts'
 import { gatherKernel } from '../../../kernels/wasm/gather.ts'
+import { matmulKernel } from '../../../kernels/wasm/matmul.ts'
+import { scanKernel } from '../../../kernels/wasm/scan.ts'
+import { scatterAddKernel } from '../../../kernels/wasm/scatterAdd.ts'
 import type { Step } from '../../compile/lower.ts'
+import { permuteView } from '../../compile/view.ts'
 import type { View } from '../../compile/view.ts'
+import type { DType } from '../../dtype.ts'
+import { DTypeError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
 import { at } from '../../shape.ts'
 import { storageType } from './generated.ts'
-import { all, packed, strided } from './layouts.ts'
+import { all, axisLast, packed, strided } from './layouts.ts'
 import type { HandWritten, KernelRule } from './rule.ts'
 
 const iota: KernelRule = {
@@ -20,11 +27,49 @@ const gather: KernelRule = {
   kernel({ inputs: [x, index], outputs: [out], step }) {
     const { axis } = step.attributes as { axis: number }
     const [from, where, to] = [known(x), known(index), known(out)]
-    return gatherKernel({ shape: to.shape, axis, extent: at(from.shape, axis), x: all(from), index: all(where), out: all(to), dtype: storageType(outputOf(step).dtype) })
+    return gatherKernel({ shape: to.shape, axis, extent: at(from.shape, axis), x: all(from), index: all(where), out: all(to), dtype: widened(outputOf(step).dtype) })
   },
 }
 
-export const primitiveRules: Partial<Readonly<Record<HandWritten, KernelRule>>> = { iota, gather }
+const matmul: KernelRule = {
+  layouts: strided,
+  kernel({ inputs: [a, b], outputs: [y] }, target) {
+    const [left, right, out] = [known(a), known(b), known(y)]
+    const [m = 0, k = 0] = left.shape.slice(-2)
+    return matmulKernel({ batch: left.shape.slice(0, -2), m, k, n: at(right.shape, right.shape.length - 1), a: all(left), b: all(right), out: all(out) }, target)
+  },
+}
+
+const scatterAdd: KernelRule = {
+  layouts: strided,
+  kernel({ inputs: [x, index, src], outputs: [y], step }) {
+    const { axis } = step.attributes as { axis: number }
+    const [from, where, added, to] = [known(x), known(index), known(src), known(y)]
+    return scatterAddKernel({ shape: where.shape, axis, extent: at(from.shape, axis), x: all(from), index: all(where), src: all(added), y: all(to), dtype: numberType(outputOf(step).dtype) })
+  },
+}
+
+/** The scanned axis last. */
+const cumsum: KernelRule = {
+  layouts: strided,
+  kernel({ inputs: [x], outputs: [y], step }) {
+    const { axis, reverse } = step.attributes as { axis: number; reverse: boolean }
+    const order = axisLast(known(x).shape, axis)
+    const [from, to] = [permuteView(known(x), order), permuteView(known(y), order)]
+    return scanKernel({ shape: from.shape, x: all(from), y: all(to), reverse, dtype: numberType(outputOf(step).dtype) })
+  },
+}
+
+/** The scheduler widens bf16 operands before they get here. */
+const widened = (dtype: DType): StorageType => (dtype === 'bf16' ? 'f32' : storageType(dtype))
+
+/** The types that hand-written kernels count in; the scheduler widens the others. */
+function numberType(dtype: DType): 'f32' | 'i32' | 'u32' {
+  if (dtype === 'f32' || dtype === 'i32' || dtype === 'u32') return dtype
+  throw new DTypeError(`cpu: this kernel has no ${dtype}; cast to f32 or i32`)
+}
+
+export const primitiveRules: Partial<Readonly<Record<HandWritten, KernelRule>>> = { iota, gather, matmul, scatterAdd, cumsum }
 
 function known(view: View | undefined): View {
   if (view === undefined) throw new RangeError('a kernel got too few operands')

@@ -1,0 +1,112 @@
+/** Memory: what a plan needs is known before it runs, and what training holds does not grow. */
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { planLimit } from '../../engine/compile/cache.ts'
+import type { Device } from '../../engine/device/device.ts'
+import { device as openDevice } from '../../engine/device/open.ts'
+import { grad } from '../../engine/grad.ts'
+import { checkpoint } from '../../engine/checkpoint.ts'
+import type { Tensor } from '../../engine/graph.ts'
+import { add, mul, sub } from '../../engine/ops/elementwise.ts'
+import { matmul } from '../../engine/ops/matmul.ts'
+import { reshape, sumKeep } from '../../engine/ops/movement.ts'
+import { sin } from '../../engine/ops/math.ts'
+import { explain, readItem, realize } from '../../engine/realize.ts'
+import { tensor } from '../../engine/create.ts'
+import { variable } from '../../engine/variable.ts'
+import type { Variable } from '../../engine/variable.ts'
+
+let cpu: Device
+beforeAll(async () => {
+  cpu = await openDevice('cpu')
+})
+afterAll(async () => cpu.close())
+
+const sumAll = (x: Tensor): Tensor => reshape(sumKeep(x, x.shape.map((_, i) => i)), [])
+const matrix = (size: number): Variable => variable(tensor(Float32Array.from({ length: size * size }, (_, i) => Math.sin(i) / size), [size, size]))
+const square = 64 * 64 * 4
+
+async function peakOf(...tensors: Tensor[]): Promise<number> {
+  const plans = await explain(...tensors)
+  return Math.max(...plans.map((p) => p.peakBytes))
+}
+
+test('a chain of products needs two intermediates at once, however long it is', async () => {
+  const w = matrix(64)
+  await realize(w)
+  const chain = (length: number): Tensor => {
+    let x = matmul(w, w)
+    for (let i = 1; i < length; i++) x = matmul(x, w)
+    return x
+  }
+  // The last product goes straight to the result; the one before and the one before that are the workspace.
+  expect(await peakOf(chain(3))).toBe(3 * square)
+  expect(await peakOf(chain(10))).toBe(3 * square)
+  expect(await peakOf(chain(40))).toBe(3 * square)
+})
+
+test('a chain of elementwise ops needs no intermediate', async () => {
+  const w = matrix(64)
+  await realize(w)
+  let x: Tensor = w.read()
+  for (let i = 0; i < 20; i++) x = add(mul(x, w), w)
+  expect(await peakOf(x)).toBe(square)
+})
+
+const layers = 12
+const network = (w: Variable, x: Tensor, wrap: (fn: (x: Tensor) => Tensor, x: Tensor) => Tensor): Tensor => {
+  let h = x
+  for (let i = 0; i < layers; i++) h = wrap((y) => sin(matmul(sin(matmul(y, w)), w)), h)
+  return sumAll(h)
+}
+
+test('checkpointing lowers the peak and gives the same gradient bits', async () => {
+  const w = matrix(64)
+  await realize(w)
+  const plain = grad(network(w, w.read(), (fn, x) => fn(x)), w)
+  const saving = grad(network(w, w.read(), (fn, x) => checkpoint(fn, x)), w)
+  const [full, less] = [await peakOf(plain), await peakOf(saving)]
+  expect(less).toBeLessThan(0.6 * full)
+  const launches = await Promise.all([plain, saving].map(async (g) => (await explain(g))[0]?.launches ?? 0))
+  expect(launches[1]).toBeGreaterThan(launches[0] ?? 0)
+  await realize(plain, saving)
+  expect(await readItem(sumAll(mul(sub(plain, saving), sub(plain, saving))))).toBe(0)
+})
+
+test('20,000 steps with fresh batches and held losses leave device bytes and resident size flat', { timeout: 120_000 }, async () => {
+  const w = variable(new Float32Array(32).fill(0.5), { name: 'w' })
+  await realize(w)
+  const losses: Tensor[] = []
+  const step = async (k: number): Promise<void> => {
+    const batch = tensor(Float32Array.from({ length: 512 }, (_, i) => Math.sin(i + k)), [16, 32])
+    const error = sub(mul(batch, w), batch)
+    const loss = sumAll(mul(error, error))
+    w.assign(sub(w, mul(grad(loss, w), 1e-4)))
+    await realize(loss)
+    losses.push(loss)
+  }
+  const resident: number[] = []
+  const held: number[] = []
+  cpu.resetCounters()
+  for (let k = 0; k < 20_000; k++) {
+    await step(k)
+    if ((k + 1) % 5000 === 0) {
+      resident.push(process.memoryUsage().rss)
+      held.push(cpu.bytesHeld)
+    }
+  }
+  expect(new Set(held).size).toBe(1)
+  expect(cpu.counters).toMatchObject({ submits: 20_000, plansCompiled: 1, planHits: 19_999 })
+  const [, second = 0, , last = 0] = resident
+  // 15,000 held losses are a few megabytes of host objects; a leaked batch a step would be 20 MB of data alone, a leaked run far more.
+  expect(last - second).toBeLessThan(24 * 2 ** 20)
+  expect(await readItem(losses.at(-1) ?? w)).toBeLessThan(await readItem(losses[0] ?? w))
+})
+
+test('alternating shapes stay within the bound of the plan cache', async () => {
+  const compute = async (n: number): Promise<number> => readItem(sumAll(mul(tensor(new Float32Array(n).fill(2)), 3)))
+  cpu.resetCounters()
+  for (let round = 0; round < 3; round++) for (let n = 1; n <= 20; n++) expect(await compute(n)).toBe(6 * n)
+  expect(cpu.counters.plansCompiled).toBe(20)
+  for (let n = 1; n <= 2 * planLimit; n++) expect(await compute(n)).toBe(6 * n)
+  expect(cpu.plans.size).toBeLessThanOrEqual(planLimit)
+})
