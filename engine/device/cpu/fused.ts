@@ -10,12 +10,10 @@ import type { Strided } from '../../../kernels/descriptor.ts'
 import type { AttentionAttributes } from '../../ops/attention.ts'
 import type { AdamWAttributes } from '../../ops/optimizer.ts'
 import type { GroupNormAttributes } from '../../ops/groupNorm.ts'
-import type { Step, Value } from '../../compile/lower.ts'
-import type { Layouts } from '../../compile/schedule.ts'
 import type { View } from '../../compile/view.ts'
 import { rowMajor } from '../../compile/schedule.ts'
 import { at, sizeOf } from '../../shape.ts'
-import { all, axisLast, channelsLast, grouped, isRowMajor, lies, orderKeepingLast, packed } from './layouts.ts'
+import { all, alongAxis, channelsLast, grouped, isRowMajor, lies, orderKeepingLast, packed, rowSizes, rows, rowsAlongAxis } from './layouts.ts'
 import type { KernelRule, Operands } from './rule.ts'
 
 /** [N, C, …] as sample, channel and position; the positions lie evenly in either layout. */
@@ -113,8 +111,6 @@ const adamw: KernelRule = {
   },
 }
 
-const alongAxis = (step: Step): number => (step.attributes as { axis: number }).axis
-
 const softmax: KernelRule = {
   layouts: (step) => rowsAlongAxis(step),
   kernel({ inputs: [x], outputs: [y], step }, target) {
@@ -130,17 +126,6 @@ const softmaxGrad: KernelRule = {
     return softmaxGradKernel({ ...rowSizes(known(y), axis), y: rows(known(y), axis), dy: rows(known(dy), axis), dx: rows(known(dx), axis) }, target)
   },
 }
-
-function rowsAlongAxis(step: Step): Layouts {
-  const order = ({ spec }: Value): number[] => axisLast(spec.shape, alongAxis(step))
-  return { inputs: step.inputs.map(order), outputs: step.outputs.map(order) }
-}
-
-const rowSizes = ({ shape }: View, axis: number): { rows: number; length: number } => {
-  const length = at(shape, axis)
-  return { length, rows: length === 0 ? 0 : sizeOf(shape) / length }
-}
-const rows = (view: View, axis: number): Strided => ({ strides: [at(view.shape, axis), 1], offset: view.offset })
 
 export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, attention, attentionGrad, adamw, softmax, softmaxGrad }
 

@@ -3,8 +3,8 @@ import { memoryOrder } from '../../compile/view.ts'
 import type { View } from '../../compile/view.ts'
 import type { Layouts } from '../../compile/schedule.ts'
 import { rowMajor } from '../../compile/schedule.ts'
-import type { Step } from '../../compile/lower.ts'
-import { at, contiguousStrides } from '../../shape.ts'
+import type { Step, Value } from '../../compile/lower.ts'
+import { at, contiguousStrides, sizeOf } from '../../shape.ts'
 import type { Shape } from '../../shape.ts'
 import type { Strided } from '../../../kernels/descriptor.ts'
 
@@ -54,3 +54,19 @@ export const all = ({ strides, offset }: View): Strided => ({ strides, offset })
 export function axisLast(shape: Shape, axis: number): number[] {
   return [...shape.keys()].filter((i) => i !== axis).concat(axis)
 }
+
+/** The axis of a step that works along one. */
+export const alongAxis = (step: Step): number => (step.attributes as { axis: number }).axis
+
+/** Operands packed with that axis last, so that it runs in rows. */
+export function rowsAlongAxis(step: Step): Layouts {
+  const order = ({ spec }: Value): number[] => axisLast(spec.shape, alongAxis(step))
+  return { inputs: step.inputs.map(order), outputs: step.outputs.map(order) }
+}
+
+/** Of a view packed that way. */
+export const rowSizes = ({ shape }: View, axis: number): { rows: number; length: number } => {
+  const length = at(shape, axis)
+  return { length, rows: length === 0 ? 0 : sizeOf(shape) / length }
+}
+export const rows = (view: View, axis: number): Strided => ({ strides: [at(view.shape, axis), 1], offset: view.offset })

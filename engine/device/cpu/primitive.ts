@@ -4,8 +4,10 @@ import { index } from '../../../kernels/expression.ts'
 import type { StorageType } from '../../../kernels/expression.ts'
 import { gatherKernel } from '../../../kernels/wasm/gather.ts'
 import { matmulKernel } from '../../../kernels/wasm/matmul.ts'
+import { philoxKernel } from '../../../kernels/wasm/random.ts'
 import { scanKernel } from '../../../kernels/wasm/scan.ts'
 import { scatterAddKernel } from '../../../kernels/wasm/scatterAdd.ts'
+import { argsortKernel } from '../../../kernels/wasm/sort.ts'
 import type { Step } from '../../compile/lower.ts'
 import { permuteView } from '../../compile/view.ts'
 import type { View } from '../../compile/view.ts'
@@ -14,7 +16,7 @@ import { DTypeError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
 import { at } from '../../shape.ts'
 import { storageType } from './generated.ts'
-import { all, axisLast, packed, strided } from './layouts.ts'
+import { all, axisLast, packed, rowSizes, rows, rowsAlongAxis, strided } from './layouts.ts'
 import type { HandWritten, KernelRule } from './rule.ts'
 
 const iota: KernelRule = {
@@ -60,6 +62,21 @@ const cumsum: KernelRule = {
   },
 }
 
+const argsort: KernelRule = {
+  layouts: rowsAlongAxis,
+  kernel({ inputs: [x], outputs: [y], step }) {
+    const { axis, descending } = step.attributes as { axis: number; descending: boolean }
+    const [from, to] = [known(x), known(y)]
+    const [input] = step.inputs
+    return argsortKernel({ ...rowSizes(from, axis), dtype: numberType(widened(input?.spec.dtype ?? 'f32')), descending, x: rows(from, axis), y: rows(to, axis) })
+  },
+}
+
+const randomBits: KernelRule = {
+  layouts: packed,
+  kernel: ({ outputs: [bits] }) => philoxKernel({ rows: at(known(bits).shape, 0), length: at(known(bits).shape, 1) }),
+}
+
 /** The scheduler widens bf16 operands before they get here. */
 const widened = (dtype: DType): StorageType => (dtype === 'bf16' ? 'f32' : storageType(dtype))
 
@@ -69,7 +86,7 @@ function numberType(dtype: DType): 'f32' | 'i32' | 'u32' {
   throw new DTypeError(`cpu: this kernel has no ${dtype}; cast to f32 or i32`)
 }
 
-export const primitiveRules: Partial<Readonly<Record<HandWritten, KernelRule>>> = { iota, gather, matmul, scatterAdd, cumsum }
+export const primitiveRules: Partial<Readonly<Record<HandWritten, KernelRule>>> = { iota, gather, matmul, scatterAdd, cumsum, argsort, randomBits }
 
 function known(view: View | undefined): View {
   if (view === undefined) throw new RangeError('a kernel got too few operands')

@@ -55,23 +55,23 @@ const cumsum: Kernel<{ axis: number; reverse: boolean }> = (inputs, { axis, reve
   })
 }
 
-/** Stable; NaN counts as the largest. */
-const argsort: Kernel<{ axis: number; descending?: boolean }> = (inputs, { axis, descending = false }, output) => {
+/** Stable both ways; NaN comes last both ways. */
+const argsort: Kernel<{ axis: number; descending: boolean }> = (inputs, { axis, descending }, output) => {
   const x = at(inputs, 0)
   const { length, stride, place } = lineOf(x, axis)
   const out = zeros(output.dtype, sizeOf(output.shape))
-  const sign = descending ? -1 : 1
   for (let i = 0; i < out.length; i++) {
     if (place(i) !== 0) continue
     const key = (p: number): number => element(x.values, i + p * stride)
-    const order = Array.from({ length }, (_, p) => p).sort((p, q) => sign * compare(key(p), key(q)) || p - q)
+    const order = Array.from({ length }, (_, p) => p).sort((p, q) => compare(key(p), key(q), descending) || p - q)
     order.forEach((p, rank) => (out[i + rank * stride] = p))
   }
   return out
 }
 
-function compare(x: number, y: number): number {
-  return Number.isNaN(x) || Number.isNaN(y) ? Number(Number.isNaN(x)) - Number(Number.isNaN(y)) : Number(x > y) - Number(x < y)
+function compare(x: number, y: number, descending: boolean): number {
+  if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y))
+  return descending ? Number(y > x) - Number(y < x) : Number(x > y) - Number(x < y)
 }
 
 const randomBits: Kernel = (inputs, _, { shape }) => {
