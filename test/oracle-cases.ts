@@ -99,7 +99,7 @@ export function inputValues({ shape, stream, lo = -1, hi = 1, kind, mod = 1, p =
 
 export interface Tolerance {
   /** Of each element, as a function of what is known of the oracle. */
-  element(value: OracleValue): number
+  readonly element: (value: OracleValue) => number
   /** Of sums, relative to the sum of absolute values. */
   readonly sum: number
 }

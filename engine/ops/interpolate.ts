@@ -1,5 +1,4 @@
 /** Resizing of images and other grids, with PyTorch's conventions: pixels are areas, whose centres lie at half integers. */
-import { tensor } from '../create.ts'
 import { ConfigError, ShapeError } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { at, formatShape } from '../shape.ts'
@@ -60,6 +59,5 @@ function nearestAxis(x: Tensor, axis: number, to: number, ratio: number): Tensor
     return reshape(expand(apart, x.shape.flatMap((d, i) => (i === axis ? [d, to / from] : [d]))), resized)
   }
   if (ratio === from / to && from % to === 0) return strideSlice(x, { start: x.shape.map(() => 0), size: resized, step: x.shape.map((_, i) => (i === axis ? from / to : 1)) })
-  const places = Int32Array.from({ length: to }, (_, i) => Math.min(Math.floor(i * ratio), from - 1))
-  return indexSelect(x, tensor(places, [to], { device: x.device }), axis)
+  return indexSelect(x, Array.from({ length: to }, (_, i) => Math.min(Math.floor(i * ratio), from - 1)), axis)
 }

@@ -2,6 +2,7 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { tensor } from '../../engine/create.ts'
 import { device } from '../../engine/device/open.ts'
+import { grad } from '../../engine/grad.ts'
 import type { Tensor } from '../../engine/graph.ts'
 import { applyMany } from '../../engine/op.ts'
 import { attentionOp, scaledDotProductAttention } from '../../engine/ops/attention.ts'
@@ -13,6 +14,7 @@ import { linear, matmul } from '../../engine/ops/matmul.ts'
 import { layerNorm, rmsNorm } from '../../engine/ops/norm.ts'
 import { globalNorm } from '../../engine/ops/optimizer.ts'
 import { adaptiveAvgPool, avgPool1d, avgPool2d, avgPool3d, maxPool1d, maxPool2d, maxPool3d } from '../../engine/ops/pool.ts'
+import { sum } from '../../engine/ops/reduce.ts'
 import { logSoftmax, softmax } from '../../engine/ops/softmax.ts'
 import { readData } from '../../engine/realize.ts'
 import { checkGradients, values } from './gradient-check.ts'
@@ -22,7 +24,7 @@ afterAll(async () => on.close())
 
 const x = (...shape: number[]): Tensor => values(on, shape, shape.length + 10 * (shape[0] ?? 0))
 type Row = readonly [name: string, fn: (...inputs: Tensor[]) => Tensor | readonly Tensor[], inputs: readonly Tensor[]]
-const row = (name: string, inputs: readonly Tensor[], fn: (...inputs: [Tensor, Tensor, Tensor, Tensor, Tensor]) => Tensor | readonly Tensor[]): Row => [name, fn as Row[1], inputs]
+const row = (name: string, inputs: readonly Tensor[], fn: (...inputs: [Tensor, Tensor, Tensor, Tensor, Tensor]) => Tensor | readonly Tensor[]): Row => [name, fn, inputs]
 
 describe('first and second derivatives', () => {
   test.each<Row>([
@@ -72,8 +74,6 @@ describe('first and second derivatives', () => {
 
 test('a row of maxima: the first of equal ones gets the gradient, and NaN wins', async () => {
   const flat = tensor([1, 3, 3, 2], [1, 1, 4], { dtype: 'f64', device: on })
-  const { grad } = await import('../../engine/grad.ts')
-  const { sum } = await import('../../engine/ops/reduce.ts')
   expect(Array.from(await readData(grad(sum(maxPool1d(flat, 4)), flat)))).toEqual([0, 1, 0, 0])
   const nan = tensor([1, Number.NaN, 3, 2], [1, 1, 4], { dtype: 'f64', device: on })
   expect(Array.from(await readData(maxPool1d(nan, 2)))).toEqual([Number.NaN, 3])
