@@ -183,7 +183,24 @@ export const i16x8: Readonly<
   narrowI32u: binary(simd(134)),
 }
 export const i8x16: { readonly narrowI16u: Binary } = { narrowI16u: binary(simd(102)) }
-export const i64x2: Readonly<Record<'splat' | 'extendLowI32u' | 'extendHighI32u', Unary> & Record<'mul' | 'add' | 'shru' | 'shl', Binary>> = { mul: binary(simd(213)), add: binary(simd(206)), shru: binary(simd(205)), shl: binary(simd(203)), splat: unary(simd(18)), extendLowI32u: unary(simd(201)), extendHighI32u: unary(simd(202)) }
+export const i64x2: Readonly<
+  Record<'splat' | 'extendLowI32u' | 'extendHighI32u', Unary>
+  & Record<'mul' | 'add' | 'shru' | 'shl', Binary>
+  & { extract: Extract; replace: Replace }
+> = {
+  extract: (x: Code, lane: number): Code => [x, simd(29), lane],
+  replace: (x: Code, lane: number, value: Code): Code => [x, value, simd(30), lane],
+  mul: binary(simd(213)), add: binary(simd(206)), shru: binary(simd(205)), shl: binary(simd(203)),
+  splat: unary(simd(18)), extendLowI32u: unary(simd(201)), extendHighI32u: unary(simd(202)),
+}
+
+export const f64x2: Readonly<Record<'promoteLow' | 'demote' | 'truncSatI32', Unary> & Record<'add' | 'sub' | 'mul' | 'div' | 'pmin' | 'pmax', Binary>> = {
+  add: binary(simd(240)), sub: binary(simd(241)), mul: binary(simd(242)), div: binary(simd(243)), pmin: binary(simd(246)), pmax: binary(simd(247)),
+  /** The two lower f32 lanes as f64. */
+  promoteLow: unary(simd(95)),
+  /** To the two lower lanes, f32 or saturated i32; the upper ones are zero. */
+  demote: unary(simd(94)), truncSatI32: unary(simd(252)),
+}
 
 /** `condition ? x : y` without a branch, for scalars. */
 export const select = (x: Code, y: Code, condition: Code): Code => [x, y, condition, 0x1b]

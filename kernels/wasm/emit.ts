@@ -6,7 +6,9 @@
 import type { BinaryOp, Expression, UnaryOp } from '../expression.ts'
 import * as approximations from './approximations.ts'
 import { type Code, f32x4, i32, i32x4, v128 } from './assembler.ts'
+import { pow } from './power.ts'
 import type { VectorScope } from './scope.ts'
+import { atan2, cos, sin } from './trigonometry.ts'
 
 /** The vectors of a value: one for each vector of the bundle, or a single one that holds for all. */
 export type Bundle = readonly Code[]
@@ -94,7 +96,7 @@ const unaryF32: UnaryTable = {
   neg: plain(f32x4.neg), abs: plain(f32x4.abs), sqrt: plain(f32x4.sqrt), sign: signOf,
   floor: plain(f32x4.floor), ceil: plain(f32x4.ceil), round: plain(f32x4.nearest), trunc: plain(f32x4.trunc),
   exp: approximate(approximations.exp), log: approximate(approximations.log), expm1: approximate(approximations.expm1), log1p: approximate(approximations.log1p),
-  sin: approximate(approximations.sin), cos: approximate(approximations.cos), tanh: approximate(approximations.tanh), erf: approximate(approximations.erf), sigmoid: approximate(approximations.sigmoid),
+  sin: approximate(sin), cos: approximate(cos), tanh: approximate(approximations.tanh), erf: approximate(approximations.erf), sigmoid: approximate(approximations.sigmoid),
 }
 
 const unaryI32: UnaryTable = {
@@ -132,7 +134,7 @@ function cast(scope: VectorScope, from: Expression, to: Expression, x: Code): Co
 const binaryF32: BinaryTable = {
   add: plain2(f32x4.add), sub: plain2(f32x4.sub), mul: plain2(f32x4.mul), div: plain2(f32x4.div), min: plain2(f32x4.min), max: plain2(f32x4.max),
   eq: plain2(f32x4.eq), ne: plain2(f32x4.ne), lt: plain2(f32x4.lt), le: plain2(f32x4.le),
-  pow: approximate2(approximations.pow), atan2: approximate2(approximations.atan2),
+  pow: approximate2(pow), atan2: approximate2(atan2),
 }
 const bitwise: BinaryTable = { and: plain2(v128.and), or: plain2(v128.or), xor: plain2(v128.xor), eq: plain2(i32x4.eq), ne: plain2(i32x4.ne) }
 const wrapping: BinaryTable = { ...bitwise, add: plain2(i32x4.add), sub: plain2(i32x4.sub), mul: plain2(i32x4.mul) }

@@ -1,0 +1,119 @@
+import { describe, expect, test } from 'vitest'
+import { erf } from '../../kernels/erf.ts'
+import { binary, type BinaryOp, type Expression, load, unary, type UnaryOp } from '../../kernels/expression.ts'
+import { mapKernel } from '../../kernels/wasm/map.ts'
+import { runKernel } from './run.ts'
+
+function compute(value: Expression, ...inputs: readonly Float32Array<ArrayBuffer>[]): Float32Array {
+  const n = inputs[0]?.length ?? 0
+  const operand = { dtype: 'f32', strides: [1], offset: 0 } as const
+  const y = new Float32Array(n)
+  const bytes = [...inputs, y].map((x) => new Uint8Array(x.buffer))
+  runKernel(mapKernel({ shape: [n], inputs: inputs.map(() => operand), outputs: [{ operand, value }] }), bytes)
+  return y
+}
+
+/** The distance between neighbouring f32 at `x`. */
+const ulp = (x: number): number => 2 ** Math.max(-149, Math.floor(Math.log2(Math.min(Math.abs(x), 3e38))) - 23)
+
+/** Error of `got` in units of the last place; infinite where one of the two is special and the other is not. */
+function error(got: number, exact: number): number {
+  const rounded = Math.fround(exact)
+  if (Object.is(got, rounded) || (got === rounded && got !== 0)) return 0
+  if (got === 0 && rounded === 0) return Infinity
+  return Number.isFinite(got) && Number.isFinite(rounded) ? Math.abs(got - exact) / ulp(exact) : Infinity
+}
+
+/** Both signs, every binade from the denormals to 2¹²⁷, plus a uniform sampling of [−range, range]. */
+function samples(range: number, count = 120_000): Float32Array<ArrayBuffer> {
+  const spread = Array.from({ length: count / 2 }, (_, i) => (((i * 0.6180339887498949) % 1) * 2 - 1) * range)
+  const binades = Array.from({ length: count / 2 }, (_, i) => (i % 2 === 0 ? 1 : -1) * 2 ** ((i % 276) - 149) * (1 + ((i * 0.7548776662466927) % 1)))
+  return new Float32Array([0, -0, NaN, Infinity, -Infinity, 1, -1, ...spread, ...binades])
+}
+
+const op = (name: UnaryOp): Expression => unary(name, load(0, 'f32'))
+const op2 = (name: BinaryOp): Expression => binary(name, load(0, 'f32'), load(1, 'f32'))
+
+function worst(got: Float32Array, exact: (i: number) => number): { ulps: number; at: number } {
+  let [ulps, at] = [0, -1]
+  got.forEach((y, i) => {
+    const e = error(y, exact(i))
+    if (!(e <= ulps)) [ulps, at] = [e, i]
+  })
+  return { ulps, at }
+}
+
+const sigmoid = (x: number): number => (x < 0 ? Math.exp(x) / (1 + Math.exp(x)) : 1 / (1 + Math.exp(-x)))
+
+describe('within a few units of the last place of the exact value', () => {
+  test.each<[UnaryOp, (x: number) => number, number, number]>([
+    ['exp', Math.exp, 110, 1], ['log', Math.log, 10, 0.8], ['expm1', Math.expm1, 3, 1.6], ['expm1', Math.expm1, 100, 1.6], ['log1p', Math.log1p, 2, 0.8],
+    ['tanh', Math.tanh, 10, 1.3], ['sigmoid', sigmoid, 110, 2.2], ['erf', erf, 4.5, 1.1],
+  ])('%s', (name, exact, range, limit) => {
+    const x = samples(range)
+    const { ulps, at } = worst(compute(op(name), x), (i) => exact(x[i] ?? NaN))
+    expect(ulps, `worst at ${x[at]}`).toBeLessThanOrEqual(limit)
+  })
+
+  test.each<[UnaryOp, (x: number) => number]>([['sin', Math.sin], ['cos', Math.cos]])('%s', (name, exact) => {
+    for (const range of [4, 100, 1e5, 2 ** 28]) {
+      const x = samples(range, 60_000).map((v) => (Math.abs(v) > 2 ** 28 && Number.isFinite(v) ? v % 1000 : v))
+      const { ulps, at } = worst(compute(op(name), x), (i) => exact(x[i] ?? NaN))
+      expect(ulps, `worst at ${x[at]}`).toBeLessThanOrEqual(1.5)
+    }
+  })
+
+  test('sin and cos stay between −1 and 1 for any number', () => {
+    const x = samples(3e38, 20_000).filter((v) => Number.isFinite(v))
+    for (const name of ['sin', 'cos'] as const) for (const y of compute(op(name), x)) expect(Math.abs(y)).toBeLessThanOrEqual(1)
+  })
+
+  test('pow', () => {
+    for (const range of [1, 3, 60]) {
+      const x = samples(10, 40_000).map(Math.abs)
+      const y = new Float32Array(x.length).map((_, i) => (((i * 0.5698402909980532) % 1) * 2 - 1) * range)
+      const { ulps, at } = worst(compute(op2('pow'), x, y), (i) => (x[i] ?? 0) ** (y[i] ?? 0))
+      expect(ulps, `worst at ${x[at]} ** ${y[at]}`).toBeLessThanOrEqual(0.51)
+    }
+  })
+
+  test('atan2', () => {
+    for (const range of [1, 1e-30, 1e30, 3e38]) {
+      const x = samples(range, 40_000)
+      const y = new Float32Array(x.length).map((_, i) => (((i * 0.5698402909980532) % 1) * 2 - 1) * range)
+      const { ulps, at } = worst(compute(op2('atan2'), y, x), (i) => Math.atan2(y[i] ?? 0, x[i] ?? 0))
+      expect(ulps, `worst at ${y[at]}, ${x[at]}`).toBeLessThanOrEqual(2.7)
+    }
+  })
+})
+
+const special = [0, -0, 1, -1, 0.5, -0.5, 2, -2, 3, -3, 2.5, -2.5, 16777216, -16777215, 1e-40, -1e-40, 1e30, -1e30, Infinity, -Infinity, NaN]
+const pairs = special.flatMap((x) => special.map((y): [number, number] => [x, y]))
+const [left, right] = [new Float32Array(pairs.map(([x]) => x)), new Float32Array(pairs.map(([, y]) => y))]
+
+test('pow of special values is that of C99', () => {
+  const got = compute(op2('pow'), left, right)
+  pairs.forEach((_, i) => {
+    const [x, y] = [left[i] ?? 0, right[i] ?? 0]
+    const expected = x === 1 || (x === -1 && Math.abs(y) === Infinity) ? 1 : x ** y
+    expect(error(got[i] ?? 0, expected), `${x} ** ${y} is ${expected}, not ${got[i]}`).toBeLessThanOrEqual(0.51)
+  })
+})
+
+test('atan2 of special values is that of C99', () => {
+  const got = compute(op2('atan2'), left, right)
+  pairs.forEach((_, i) => {
+    const [y, x] = [left[i] ?? 0, right[i] ?? 0]
+    expect(error(got[i] ?? 0, Math.atan2(y, x)), `atan2(${y}, ${x}) is ${Math.atan2(y, x)}, not ${got[i]}`).toBeLessThanOrEqual(3)
+  })
+})
+
+test('erf in float64', () => {
+  // Abramowitz & Stegun, table 7.1, and mpmath.
+  const table: [number, number][] = [[0, 0], [0.1, 0.1124629160182849], [0.5, 0.5204998778130465], [1, 0.8427007929497149], [2, 0.9953222650189527], [3, 0.9999779095030014], [3.1, 0.9999883513426328], [5.5, 0.9999999999999927], [Infinity, 1]]
+  for (const [x, y] of table) {
+    expect(Math.abs(erf(x) - y)).toBeLessThanOrEqual(1e-15)
+    expect(erf(-x)).toBe(-erf(x))
+  }
+  expect(erf(NaN)).toBeNaN()
+})
