@@ -25,32 +25,37 @@ export interface AdamWAttributes {
   readonly ema: boolean
 }
 
-/** Inputs numbers [10], then p, g, m, v, (ema) of each parameter; outputs p, m, v, (ema) of each. */
+/** Inputs numbers [10], p…, g…, m…, v…, (ema…); outputs p…, m…, v…, (ema…): `count` tensors in each list. */
 export const adamwOp: Fused<readonly [numbers: Tensor, ...tensors: Tensor[]], AdamWAttributes> = {
   kind: 'fused',
   name: 'adamw',
   shape([numbers, ...tensors], { count, ema }) {
     if (!sameShape(numbers.shape, [order.length])) throw new ShapeError(`adamw: the numbers are ${formatShape(numbers.shape)}, but there must be ${order.length}: ${order.join(', ')}`)
-    return byParameter(tensors, count, ema ? 5 : 4).flatMap((own, i) => {
-      const p = at(own, 0)
-      floatType('adamWStep', Object.fromEntries(own.map((t, k) => [`${at(roles, k)} ${i}`, t])))
-      own.forEach((t, k) => {
-        if (!sameShape(t.shape, p.shape)) throw new ShapeError(`adamWStep: parameter ${i} is ${formatShape(p.shape)} but its ${at(roles, k)} is ${formatShape(t.shape)}; make their shapes equal`)
+    const lists = listsOf(tensors, count, ema)
+    lists.forEach((list, k) => {
+      const role = at(roles, k)
+      floatType('adamWStep', Object.fromEntries(list.map((t, i) => [`${role} ${i}`, t])))
+      list.forEach((t, i) => {
+        const p = at(tensors, i)
+        if (!sameShape(t.shape, p.shape)) throw new ShapeError(`adamWStep: parameter ${i} is ${formatShape(p.shape)} but its ${role} is ${formatShape(t.shape)}; make their shapes equal`)
       })
-      return own.filter((_, k) => k !== 1).map(({ shape, dtype }) => ({ shape, dtype }))
     })
+    return lists.filter((_, k) => k !== 1).flat().map(({ shape, dtype }) => ({ shape, dtype }))
   },
   decompose([numbers, ...tensors], { count, ema }) {
     const n = unpack(numbers)
-    return byParameter(tensors, count, ema ? 5 : 4).flatMap((own) => adamw(n, own))
+    const lists = listsOf(tensors, count, ema)
+    const steps = Array.from({ length: count }, (_, i) => adamw(n, lists.map((list) => at(list, i))))
+    return lists.slice(1).flatMap((_, k) => steps.map((step) => at(step, k)))
   },
 }
 
 const roles = ['parameter', 'gradient', 'first moment', 'second moment', 'average'] as const
 
-function byParameter(tensors: readonly Tensor[], count: number, each: number): Tensor[][] {
-  if (tensors.length !== count * each) throw new ShapeError(`adamw: ${count} parameters need ${count * each} tensors, but there are ${tensors.length}; pass ${roles.slice(0, each).join(', ')} of each`)
-  return Array.from({ length: count }, (_, i) => tensors.slice(i * each, (i + 1) * each))
+function listsOf(tensors: readonly Tensor[], count: number, ema: boolean): Tensor[][] {
+  const lists = ema ? 5 : 4
+  if (tensors.length !== lists * count) throw new ShapeError(`adamw: ${count} parameters need ${lists * count} tensors, but there are ${tensors.length}; pass ${roles.slice(0, lists).join(', ')} of each`)
+  return Array.from({ length: lists }, (_, k) => tensors.slice(k * count, (k + 1) * count))
 }
 
 /** One parameter's step. Every operation is rounded on its own, in the order written. */
@@ -141,10 +146,8 @@ export function adamWStep({ parameters, gradients, first, second, ema, gradScale
     if (list.length !== count) throw new ShapeError(`adamWStep: there are ${count} parameters but ${list.length} ${name}; give one for each parameter`)
   }
   const packed = pack(head.read(), { ...numbers, gradScale, emaDecay, apply: steps })
-  const lists = [parameters, gradients, first, second, ...(ema === undefined ? [] : [ema])]
-  const results = applyMany(adamwOp, [packed, ...parameters.flatMap((_, i) => lists.map((list) => at(list, i)))], { count, ema: ema !== undefined })
-  const each = lists.length - 1
-  const list = (k: number): Tensor[] => results.filter((_, i) => i % each === k)
+  const results = applyMany(adamwOp, [packed, ...parameters, ...gradients, ...first, ...second, ...(ema ?? [])], { count, ema: ema !== undefined })
+  const list = (k: number): Tensor[] => results.slice(k * count, (k + 1) * count)
   return { parameters: list(0), first: list(1), second: list(2), ema: list(3) }
 }
 
