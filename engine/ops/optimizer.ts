@@ -151,20 +151,24 @@ export function adamWStep({ parameters, gradients, first, second, ema, gradScale
   return { parameters: list(0), first: list(1), second: list(2), ema: list(3) }
 }
 
-/** The sums of x² over every `chunk` elements of each tensor, in order: [Σᵢ ⌈nᵢ/chunk⌉]. */
-export const squaredNormOp: Fused<readonly Tensor[], { chunk: number }> = {
+/** How many elements go into each partial sum of `squaredNorm`. */
+export const squaredNormChunk = 8192
+
+/** The sums of x² over each 8192 elements of each tensor, the last ones of a tensor over what is left: [Σᵢ ⌈nᵢ/8192⌉]. */
+export const squaredNormOp: Fused = {
   kind: 'fused',
   name: 'squaredNorm',
-  shape(tensors, { chunk }) {
+  shape(tensors) {
     if (tensors.length === 0) throw new ShapeError('globalNorm: the list of tensors is empty; pass at least one')
     const dtype = floatType('globalNorm', Object.fromEntries(tensors.map((x, i) => [`tensor ${i}`, x])))
-    return { shape: [tensors.reduce((n, x) => n + Math.ceil(sizeOf(x.shape) / chunk), 0)], dtype }
+    return { shape: [tensors.reduce((n, x) => n + Math.ceil(sizeOf(x.shape) / squaredNormChunk), 0)], dtype }
   },
-  decompose(tensors, { chunk }) {
+  decompose(tensors) {
     const parts = tensors.map((x) => {
-      const chunks = Math.ceil(x.size / chunk)
-      const padded = zeroPad(reshape(x, [x.size]), [0], [chunks * chunk - x.size])
-      return reshape(sumKeep(reshape(mul(padded, padded), [chunks, chunk]), [1]), [chunks])
+      const chunks = Math.ceil(x.size / squaredNormChunk)
+      const each = Math.min(x.size, squaredNormChunk)
+      const rows = reshape(zeroPad(reshape(x, [x.size]), [0], [chunks * each - x.size]), [chunks, each])
+      return reshape(sumKeep(mul(rows, rows), [1]), [chunks])
     })
     return apply(concatOp, parts, { axis: 0 })
   },
@@ -172,6 +176,5 @@ export const squaredNormOp: Fused<readonly Tensor[], { chunk: number }> = {
 
 /** √Σ x² over all elements of all tensors, such as all gradients: []. Throws ShapeError for an empty list, DTypeError for integers. */
 export function globalNorm(tensors: readonly TensorLike[]): Tensor {
-  const partial = apply(squaredNormOp, tensors, { chunk: 8192 })
-  return sqrt(reshape(sumKeep(partial, [0]), []))
+  return sqrt(reshape(sumKeep(apply(squaredNormOp, tensors), [0]), []))
 }
