@@ -71,8 +71,8 @@ export function atan2(y: Operand, x: Operand): Tensor {
   return arithmetic(atan2Op, y, x, true)
 }
 
-const truncatedDivideOp: BinaryRow = binaryRow('idiv')
-const truncatedRemainderOp: BinaryRow = binaryRow('rem')
+export const truncatedDivideOp: BinaryRow = binaryRow('idiv')
+export const truncatedRemainderOp: BinaryRow = binaryRow('rem')
 
 /** Both operands in their common type, widened, and whether that is a float. */
 function divisible(op: string, x: Operand, y: Operand): { a: Tensor; b: Tensor; floats: boolean } {
