@@ -94,19 +94,30 @@ test('its types serve a strict program, and the code of the README', () => {
   expect(run(tool('tsc'), ['-p', '.'], user)).toBe('')
 })
 
-test.each(entries)('%s can be bundled for browsers', (entry) => {
-  const args = ['--bundle', '--format=esm', '--platform=browser', '--external:fast-check', '--log-level=error', '--outfile=bundle.js']
-  writeFileSync(path.join(user, 'page.js'), `export * from '${entry}'\n`)
-  run(tool('esbuild'), ['page.js', ...args], user)
-  expect(readFileSync(path.join(user, 'bundle.js'), 'utf8')).not.toMatch(/from "node:|worker_threads/)
-})
+describe('bundled for browsers', () => {
+  const bundle = (code: string): string => {
+    const args = ['--bundle', '--minify', '--format=esm', '--platform=browser', '--external:fast-check', '--log-level=error', '--outfile=bundle.js']
+    writeFileSync(path.join(user, 'page.js'), code)
+    run(tool('esbuild'), ['page.js', ...args], user)
+    return readFileSync(path.join(user, 'bundle.js'), 'utf8')
+  }
 
-test('a page that Vite builds carries the worker', () => {
-  writeFileSync(path.join(user, 'index.html'), '<script type="module" src="./main.js"></script>')
-  writeFileSync(path.join(user, 'main.js'), "import * as langevin from 'langevin'\nglobalThis.langevin = langevin\n")
-  run(tool('vite'), ['build', '--logLevel=error'], user)
-  const worker = globSync('dist/assets/cpu-worker-*.js', { cwd: user })
-  expect(worker).toHaveLength(1)
-  const page = globSync('dist/assets/index-*.js', { cwd: user }).map((file) => readFileSync(path.join(user, file), 'utf8')).join('')
-  expect(page).toContain(path.basename(worker[0] ?? ''))
+  test.each(entries)('%s reaches nothing of Node', (entry) => {
+    expect(bundle(`export * from '${entry}'\n`)).not.toMatch(/["'`]node:|worker_threads/)
+  })
+
+  test.each(['langevin', 'langevin/nn'])('what a page takes from %s comes with the methods of tensors', (entry) => {
+    bundle(`import { Tensor } from 'langevin'\nimport * as entry from '${entry}'\nconsole.log(Object.keys(entry).length > 0, typeof Tensor.prototype.add)\n`)
+    expect(run(process.execPath, ['bundle.js'], user)).toBe('true function\n')
+  })
+
+  test('a page that Vite builds carries the worker', () => {
+    writeFileSync(path.join(user, 'index.html'), '<script type="module" src="./main.js"></script>')
+    writeFileSync(path.join(user, 'main.js'), "import * as langevin from 'langevin'\nglobalThis.langevin = langevin\n")
+    run(tool('vite'), ['build', '--logLevel=error'], user)
+    const worker = globSync('dist/assets/cpu-worker-*.js', { cwd: user })
+    expect(worker).toHaveLength(1)
+    const page = globSync('dist/assets/index-*.js', { cwd: user }).map((file) => readFileSync(path.join(user, file), 'utf8')).join('')
+    expect(page).toContain(path.basename(worker[0] ?? ''))
+  })
 })
