@@ -96,7 +96,7 @@ export type Movement =
   | { readonly op: 'slice'; readonly start: readonly number[]; readonly size: Shape; readonly step: readonly number[] }
   | { readonly op: 'pad'; readonly low: readonly number[]; readonly high: readonly number[] }
 
-function moveView(view: View, m: Movement): View | undefined {
+export function moveView(view: View, m: Movement): View | undefined {
   switch (m.op) {
     case 'reshape':
       return reshapeView(view, m.shape)

@@ -9,14 +9,14 @@ import { scalarType } from '../ops/elementwise.ts'
 import type { PadAttributes, SliceAttributes } from '../ops/movement.ts'
 import { at, sizeOf } from '../shape.ts'
 import type { Shape } from '../shape.ts'
-import { bareLoad, isCheap, isUniform, mergeLoads, moveFragment, operations, readsOneValue } from './fragment.ts'
+import { bareLoad, isCheap, isUniform, mergeLoads, moveFragment, moveView, operations, readsOneValue } from './fragment.ts'
 import type { Fragment, Load, Movement } from './fragment.ts'
 import type { LoweredGraph, Step, Value } from './lower.ts'
 import { bytesOf, readsOf, writesOf } from './plan.ts'
 import type { Home, Launch, Plan, PlanBuffer } from './plan.ts'
 import { storedValues } from './uses.ts'
 import type { Role } from './uses.ts'
-import { bufferView, memoryOrder, sameView, sliceView } from './view.ts'
+import { bufferView, memoryOrder, repeatedBeside, sameView, sliceView } from './view.ts'
 import type { View } from './view.ts'
 
 /** What a device's hand-written kernel wants of its operands' memory. */
@@ -150,10 +150,16 @@ class Scheduler {
     this.define(output, moved, step)
   }
 
-  /** A value whose fragment cannot be moved is stored as it is; if strides cannot express the movement, row-major. */
+  /** A value whose fragment cannot be moved is stored as it is; if strides cannot express the movement, so that they can. */
   private moveStored(f: Fragment, m: Movement, output: Value, step: Step): Fragment {
-    const kept = bareLoad(f) === undefined ? this.store(f, step) : f
-    return moveFragment(kept, m, output.spec.shape, this.nextId) ?? moveFragment(this.store(kept, step, rowMajor(kept.shape)), m, output.spec.shape, this.nextId) ?? unreachable(step)
+    const move = (stored: Fragment): Fragment | undefined => moveFragment(stored, m, output.spec.shape, this.nextId)
+    const bare = bareLoad(f)
+    if (bare === undefined) return this.moveStored(this.store(f, step), m, output, step)
+    const moved = move(f)
+    if (moved !== undefined) return moved
+    // A repeated axis next to the one it follows keeps channels-last values channels-last when images grow.
+    const order = [repeatedBeside(bare.view), rowMajor(f.shape)].find((o) => moveView(bufferView(f.shape, o), m) !== undefined)
+    return move(this.store(f, step, order)) ?? unreachable(step)
   }
 
   private reduce(step: Step): void {

@@ -28,6 +28,14 @@ export function memoryOrder(view: View): number[] {
   return view.shape.map((_, i) => i).sort((x, y) => rank(y) - rank(x) || x - y)
 }
 
+/** The memory order with each repeated axis right behind the axis before it. */
+export function repeatedBeside(view: View): number[] {
+  const lead = view.shape.map((_, i) => i)
+  for (let i = 1; i < lead.length; i++) if (at(view.strides, i) === 0 && at(view.shape, i) > 1) lead[i] = at(lead, i - 1)
+  const rank = memoryOrder(view)
+  return view.shape.map((_, i) => i).sort((x, y) => rank.indexOf(at(lead, x)) - rank.indexOf(at(lead, y)) || x - y)
+}
+
 function withMask(view: Omit<View, 'mask'>, mask: readonly Range[] | undefined): View {
   const needed = mask?.some(([lo, hi], i) => lo > 0 || hi < at(view.shape, i)) === true
   return { ...view, mask: needed ? mask?.map(([lo, hi], i): Range => [Math.max(0, lo), Math.min(at(view.shape, i), hi)]) : undefined }

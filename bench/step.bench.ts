@@ -1,0 +1,55 @@
+/**
+ * A training step of the small UNet of the training oracles (701,345 parameters, 8x8 images, batch 32): the time
+ * JavaScript takes to build, differentiate, match the plan and launch, and the time of the whole step.
+ * Run: node bench/step.bench.ts [cpu|reference] [threads]
+ */
+import { device as openDevice } from '../engine/device/open.ts'
+import { tensor } from '../engine/create.ts'
+import { valueAndGrad } from '../engine/grad.ts'
+import { mul, sub } from '../engine/ops/elementwise.ts'
+import { mean } from '../engine/ops/statistics.ts'
+import { Generator } from '../engine/random.ts'
+import { realize } from '../engine/realize.ts'
+import { UNet2D } from '../diffusion/unet.ts'
+import { namedParameters } from '../nn/module.ts'
+import { AdamW } from '../nn/optimizer.ts'
+
+const [kind = 'cpu', threads = '2'] = process.argv.slice(2)
+const device = await openDevice(kind === 'reference' ? 'reference' : 'cpu', { threads: Number(threads) })
+const model = new UNet2D(
+  {
+    sample_size: 8, in_channels: 1, out_channels: 1, block_out_channels: [32, 64], layers_per_block: 1, norm_num_groups: 8, attention_head_dim: 8,
+    down_block_types: ['DownBlock2D', 'AttnDownBlock2D'], up_block_types: ['AttnUpBlock2D', 'UpBlock2D'],
+  },
+  { device, generator: new Generator(1) },
+)
+const parameters = namedParameters(model)
+const optimizer = new AdamW(parameters, { rate: 3e-4, clip: 1, emaDecay: 0.99 })
+const batch = 32
+const noise = Float32Array.from({ length: batch * 64 }, (_, i) => Math.sin(i))
+
+async function step(k: number): Promise<{ host: number; whole: number }> {
+  const start = performance.now()
+  const x = tensor(noise, [batch, 1, 8, 8])
+  const t = tensor(Float32Array.from({ length: batch }, (_, i) => (389 * i + 557 * k) % 1000))
+  const error = sub(model.call(x, t), x)
+  const { value, grads } = valueAndGrad(mean(mul(error, error)), parameters)
+  const norm = optimizer.update(grads)
+  const done = realize(value, norm)
+  const host = performance.now() - start
+  await done
+  return { host, whole: performance.now() - start }
+}
+
+const median = (list: readonly number[]): number => list.toSorted((x, y) => x - y)[Math.floor(list.length / 2)] ?? NaN
+const first = await step(0)
+for (let k = 1; k < 20; k++) await step(k)
+device.resetCounters()
+const times: { host: number; whole: number }[] = []
+for (let k = 20; k < 120; k++) times.push(await step(k))
+const [host, whole] = [times.map((t) => t.host), times.map((t) => t.whole)]
+console.log(device.description)
+console.log(`first step ${first.whole.toFixed(0)} ms (compiles the plan)`)
+console.log(`host work ${median(host).toFixed(2)} ms, whole step ${median(whole).toFixed(2)} ms (medians of ${times.length}; least ${Math.min(...host).toFixed(2)} and ${Math.min(...whole).toFixed(2)})`)
+console.log(JSON.stringify({ ...device.counters, launchesPerStep: device.counters.launches / device.counters.submits }))
+await device.close()
