@@ -1,6 +1,4 @@
 /** `langevin`: devices, tensors, variables, ops, gradients, random numbers. Layers are in `langevin/nn`. */
-import './tensor.ts'
-
 export { device } from './device/open.ts'
 export type { DeviceOptions } from './device/open.ts'
 export { setDefaultDevice, withDefaultDevice } from './device/device.ts'
@@ -10,7 +8,7 @@ export { CheckpointError, ConfigError, DTypeError, DeviceError, GradientError, S
 export type { DType, TypedArray } from './dtype.ts'
 export type { Shape } from './shape.ts'
 
-export { Tensor } from './graph.ts'
+export { Tensor } from './tensor.ts'
 export type { TensorLike } from './graph.ts'
 export type { Methods, Nested } from './tensor.ts'
 export { scalar, tensor } from './create.ts'

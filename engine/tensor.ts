@@ -1,7 +1,7 @@
 /**
  * Methods of tensors and variables: a thin layer over the functions, which do the work. A method is the function of the
- * same name with the tensor as its first argument, `x.sum(0)` for `sum(x, 0)`; the lists below are all there is to it,
- * and the types are computed from them.
+ * same name with the tensor as its first argument, `x.sum(0)` for `sum(x, 0)`; the list of names below is all there is to it,
+ * and the types are computed from it. Importing this file puts them on the prototypes.
  */
 import * as checkpoint from './checkpoint.ts'
 import { leafTensor } from './create.ts'
@@ -165,3 +165,5 @@ function define(prototype: object, methods: object): void {
 
 define(Tensor.prototype, { ...listed, ...reading, ...ofTensors })
 define(Variable.prototype, { ...listed, ...reading, ...ofVariables })
+
+export { Tensor }
