@@ -74,11 +74,12 @@ function compare(x: number, y: number, descending: boolean): number {
   return descending ? Number(y > x) - Number(y < x) : Number(x > y) - Number(x < y)
 }
 
-const randomBits: Kernel = (inputs, _, { shape }) => {
-  const key = at(inputs, 0).values
-  const counter = at(inputs, 1).values
+/** A stream of words for each row of key and counter, [rows, 2], low word first. */
+const randomBits: Kernel<{ length: number }> = (inputs, { length }, { shape }) => {
+  const [key, counter] = pair(inputs)
   const out = new Uint32Array(sizeOf(shape))
-  philoxStream([element(key, 0), element(key, 1)], [element(counter, 0), element(counter, 1)], out)
+  const words = ({ values }: Held, row: number): readonly [number, number] => [element(values, 2 * row), element(values, 2 * row + 1)]
+  for (let row = 0; row < at(shape, 0); row++) philoxStream(words(key, row), words(counter, row), out.subarray(row * length, (row + 1) * length))
   return out
 }
 
