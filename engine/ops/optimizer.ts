@@ -159,7 +159,6 @@ export const squaredNormOp: Fused = {
   kind: 'fused',
   name: 'squaredNorm',
   shape(tensors) {
-    if (tensors.length === 0) throw new ShapeError('globalNorm: the list of tensors is empty; pass at least one')
     const dtype = floatType('globalNorm', Object.fromEntries(tensors.map((x, i) => [`tensor ${i}`, x])))
     return { shape: [tensors.reduce((n, x) => n + Math.ceil(sizeOf(x.shape) / squaredNormChunk), 0)], dtype }
   },
@@ -176,5 +175,6 @@ export const squaredNormOp: Fused = {
 
 /** √Σ x² over all elements of all tensors, such as all gradients: []. Throws ShapeError for an empty list, DTypeError for integers. */
 export function globalNorm(tensors: readonly TensorLike[]): Tensor {
+  if (tensors.length === 0) throw new ShapeError('globalNorm: the list of tensors is empty; pass at least one')
   return sqrt(reshape(sumKeep(apply(squaredNormOp, tensors), [0]), []))
 }
