@@ -101,6 +101,11 @@ export function write(scope: VectorScope, cursor: Cursor, place: Place, type: Sc
   })
 }
 
+/** Stores the first lane of `value` where the cursor points. */
+export function writeOne(scope: VectorScope, { dtype, pointer }: Cursor, type: ScalarType, value: Code): void {
+  scope.emit(storeLane(dtype, get(pointer), narrow(scope, dtype, type, value), 0))
+}
+
 /** Moves the cursor on by `elements`. */
 export function advance({ dtype, access, pointer, stride }: Cursor, elements: number): Code {
   if (access === 'vector') return set(pointer, i32.add(get(pointer), i32.const(elements << sizeShift[dtype])))

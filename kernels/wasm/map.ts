@@ -7,14 +7,15 @@
  */
 import type { MapDescriptor } from '../descriptor.ts'
 import { type Expression, expressionKey } from '../expression.ts'
-import { checkAccess, sizeShift, widen } from './access.ts'
+import { checkAccess, sizeShift } from './access.ts'
 import { Arguments, begin, end } from './arguments.ts'
-import { type Code, doWhile, type FunctionBuilder, get, i32, i32x4, type Local, loopWhile, select, set, when } from './assembler.ts'
-import { advance, type Cursor, type Place, positions, readLanes, write } from './cursor.ts'
+import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, select, set, when } from './assembler.ts'
+import { advance, type Cursor, type Place, write } from './cursor.ts'
 import { axesOf, type Axis, footprint, indexedAxes, isBlank, mergeAxes, product, sortAxes } from './domain.ts'
-import { type Bundle, emitExpressions, unknownNodes } from './emit.ts'
+import { type Bundle, emitExpressions, type Leaf, unknownNodes } from './emit.ts'
 import { hoist } from './hoist.ts'
 import type { WasmKernel } from './kernel.ts'
+import { leaves } from './leaves.ts'
 import { axisKey, passAxis, type PassedAxis, Walk } from './loops.ts'
 import { accessOf, openCursor, operandKey, placeCursor, planOperand, type PlannedOperand } from './operands.ts'
 import { VectorScope } from './scope.ts'
@@ -146,25 +147,11 @@ function placeCursors({ plan, scope, cursors, walk }: Emission, position: Local,
   })
 }
 
-function leaves({ plan, scope, cursors, walk }: Emission, place: Place): (leaf: Expression, vector: number) => Code {
-  const lanes = new Map<string, Code>()
-  return (leaf, vector) => {
-    if (leaf.op === 'index') {
-      if (plan.lane.index === leaf.value) return positions(scope, place.position, vector)
-      const position = walk.position(leaf.value)
-      return position === undefined ? scope.i32(0) : i32x4.splat(position)
-    }
-    const cursor = cursors[leaf.value]
-    if (cursor === undefined) throw new Error(`map: no input ${leaf.value}`)
-    const key = `${leaf.value}.${vector}`
-    const raw = lanes.get(key) ?? readLanes(scope, cursor, place, vector)
-    lanes.set(key, raw)
-    return widen(scope, cursor.dtype, leaf.type, raw)
-  }
-}
+const mapLeaves = ({ plan, scope, cursors, walk }: Emission, place: Place): Leaf =>
+  leaves({ scope, cursors, place, laneIndex: plan.lane.index, position: (axis) => walk.position(axis) })
 
 function emitHoisted(emission: Emission, roots: readonly Expression[], place: Place): void {
-  const bundles = emitExpressions(emission.scope, roots, 1, emission.known, leaves(emission, place))
+  const bundles = emitExpressions(emission.scope, roots, 1, emission.known, mapLeaves(emission, place))
   roots.forEach((e, i) => emission.known.set(e, bundles[i] ?? []))
 }
 
@@ -172,7 +159,7 @@ function emitHoisted(emission: Emission, roots: readonly Expression[], place: Pl
 function emitBundle(emission: Emission, count: number, place: Place): Code {
   const { plan, scope, cursors, known } = emission
   return scope.block(() => {
-    const results = emitExpressions(scope, plan.values, count, known, leaves(emission, place))
+    const results = emitExpressions(scope, plan.values, count, known, mapLeaves(emission, place))
     cursors.slice(plan.inputs).forEach((cursor, i) => {
       const [values = [], value] = [results[i], plan.values[i]]
       if (value !== undefined) write(scope, cursor, place, value.type, Array.from({ length: count }, (_, vector) => values[vector] ?? values[0] ?? []))

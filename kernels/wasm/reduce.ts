@@ -1,0 +1,143 @@
+/**
+ * Reductions. Either a reduced axis runs in vectors, and an output is the fold of their lanes
+ * (`reduceRows.ts`), or a kept axis does, and each lane is an output (`reduceColumns.ts`): whichever
+ * has more operands lying contiguously. An output is always folded whole, in one order, by one item.
+ */
+import type { Operand, ReduceDescriptor, ReduceOp } from '../descriptor.ts'
+import { type Expression, expressionKey, type ScalarType } from '../expression.ts'
+import { checkAccess, sizeShift } from './access.ts'
+import { monoid } from './accumulate.ts'
+import { Arguments } from './arguments.ts'
+import type { Local } from './assembler.ts'
+import type { Access } from './cursor.ts'
+import { axesOf, type Axis, footprint, indexedAxes, isBlank, mergeAxes, product, sortAxes } from './domain.ts'
+import { unknownNodes } from './emit.ts'
+import type { WasmKernel } from './kernel.ts'
+import { axisKey, passAxis, type PassedAxis } from './loops.ts'
+import { accessOf, operandKey, planOperand, type PlannedOperand } from './operands.ts'
+import { buildColumns } from './reduceColumns.ts'
+import { buildRows } from './reduceRows.ts'
+
+const longestChunk = 4096
+const shortRow = 8
+
+export interface ReducePlan {
+  readonly args: Arguments
+  readonly op: ReduceOp
+  readonly type: ScalarType
+  readonly element: Expression
+  readonly values: readonly Expression[]
+  /** Vectors of a bundle. */
+  readonly width: number
+  /** The inputs as the element reads them; for each, whether it is known once a launch (0), outside the reduction (1) or varies. */
+  readonly inputs: readonly PlannedOperand[]
+  readonly levels: readonly number[]
+  /** The inputs as the epilogue reads them, at reduced position 0, and the outputs. */
+  readonly epilogue: readonly PlannedOperand[]
+  /** Kept axes and reduced axes that are not vectorised, and the axis that is. */
+  readonly kept: readonly PassedAxis[]
+  readonly reduced: readonly PassedAxis[]
+  readonly lane: PassedAxis
+  /** How many positions `reduced` has. */
+  readonly rounds: Local
+  /** Elements of the vectorised axis an item does, and items along it; columns only. */
+  readonly chunk: Local
+  readonly chunks: Local
+}
+
+/** The kernel of a reduction. */
+export function reduceKernel(d: ReduceDescriptor): WasmKernel {
+  const values = d.outputs.map((o) => o.value)
+  check(d, values)
+  const operands = [...d.inputs, ...d.outputs.map((o) => o.operand)]
+  const elementLoads = loadsOf([d.element])
+  const indexed = indexedAxes([d.element, ...values])
+  const leading = leadingInput(d.inputs, elementLoads) ?? d.inputs.length
+  const kept = mergeAxes(sortAxes(axesOf(d.shape, 0, operands, indexed), leading))
+  const reduced = mergeAxes(sortAxes(axesOf(d.reduced, d.shape.length, operands, indexed), leading))
+  const columns = prefersColumns(kept.at(-1), reduced.at(-1), elementLoads)
+  const single: Axis = { size: 1, index: undefined, strides: operands.map(() => 0), ranges: operands.map(() => undefined) }
+  const lane = (columns ? kept : reduced).at(-1) ?? { ...single, strides: operands.map(() => 1) }
+  const [outerKept, outerReduced] = columns ? [kept.slice(0, -1), reduced] : [kept, reduced.slice(0, -1)]
+
+  const [inside, outside] = [product(d.reduced), product(d.shape)]
+  const columnsAtOnce = Math.max(16, Math.ceil(longestChunk / Math.max(1, inside) / 16) * 16)
+  const chunks = columns ? Math.max(1, Math.ceil(lane.size / columnsAtOnce)) : 1
+  const width = lane.size >= 64 ? 4 : lane.size >= 8 ? 2 : 1
+
+  const args = new Arguments()
+  const all = [...kept, ...reduced]
+  const blank = d.inputs.map((o) => isBlank(o, [...d.shape, ...d.reduced]))
+  const inputs = d.inputs.map((o, i) => planOperand(args, o, i, all, lane, elementLoads.has(i) && blank[i] === false ? accessOf(lane, i) : 'blank'))
+  const levels = inputs.map((o, i) => levelOf(o.access, i, lane, outerKept, outerReduced, columns))
+  // Seen from the epilogue there are only the kept axes, and in rows none of them is vectorised.
+  const epilogueLane = columns ? lane : single
+  const lateLoads = loadsOf(values)
+  const excluded = (i: number): boolean => reduced.some((a) => (a.ranges[i]?.[0] ?? 0) > 0)
+  const epilogue = operands.map((o, i) => {
+    const used = i >= d.inputs.length || (lateLoads.has(i) && blank[i] === false && !excluded(i))
+    return planOperand(args, o, i, kept, epilogueLane, used ? epilogueAccess(epilogueLane, i, i >= d.inputs.length) : 'blank')
+  })
+  const bytes = operands.map((o, i) => (inputs[i]?.access !== 'blank' || epilogue[i]?.access !== 'blank' ? 1 << sizeShift[o.dtype] : undefined))
+  const plan: ReducePlan = {
+    args, inputs, levels, epilogue, width, values,
+    op: d.op,
+    type: d.element.type,
+    element: d.element,
+    kept: outerKept.map((a) => passAxis(args, a, bytes)),
+    reduced: outerReduced.map((a) => passAxis(args, a, bytes)),
+    lane: passAxis(args, lane, bytes.map(() => undefined)),
+    rounds: args.number(product(outerReduced.map((a) => a.size))),
+    chunk: args.number(Math.ceil(lane.size / chunks / 16) * 16),
+    chunks: args.number(chunks),
+  }
+  const key = [
+    columns ? 'columns' : 'rows', d.op, width, outerKept.map(axisKey).join(), outerReduced.map(axisKey).join(), axisKey(lane),
+    inputs.map(operandKey).join(), levels.join(''), epilogue.map(operandKey).join(), d.inputs.length, expressionKey([d.element, ...values]),
+  ].join('|')
+  const operations = unknownNodes([d.element], new Map()).filter((e) => e.args.length > 0).length + 1
+  return {
+    key,
+    build: () => (columns ? buildColumns(plan) : buildRows(plan)),
+    args: args.list,
+    items: outside === 0 ? 0 : product(outerKept.map((a) => a.size)) * chunks,
+    flops: outside * inside * operations,
+    bytes: operands.reduce((sum, o, i) => sum + (bytes[i] === undefined ? 0 : footprint(all, i, 1 << sizeShift[o.dtype])), 0),
+  }
+}
+
+const loadsOf = (roots: readonly Expression[]): ReadonlySet<number> => new Set(unknownNodes(roots, new Map()).filter((e) => e.op === 'load').map((e) => e.value))
+
+function check(d: ReduceDescriptor, values: readonly Expression[]): void {
+  monoid(d.op, d.element.type)
+  for (const e of unknownNodes([d.element, ...values], new Map())) {
+    if (e.op === 'load') checkAccess('reduce', d.inputs[e.value]?.dtype ?? 'f32', e.type)
+    if (e.op === 'accumulator' && e.type !== d.element.type) throw new TypeError(`reduce: the accumulator is ${d.element.type}, not ${e.type}`)
+  }
+  for (const o of d.outputs) checkAccess('reduce', o.operand.dtype, o.value.type)
+}
+
+/** The input that moves along the most axes: the one whose layout the loops follow. */
+function leadingInput(inputs: readonly Operand[], loads: ReadonlySet<number>): number | undefined {
+  const spread = (i: number): number => inputs[i]?.strides.filter((s) => s !== 0).length ?? 0
+  return [...loads].reduce<number | undefined>((best, i) => (best === undefined || spread(i) > spread(best) ? i : best), undefined)
+}
+
+/** Whether vectors should run along the last kept axis rather than the last reduced one. */
+function prefersColumns(kept: Axis | undefined, reduced: Axis | undefined, loads: ReadonlySet<number>): boolean {
+  if (kept === undefined || reduced === undefined) return kept !== undefined
+  const score = (axis: Axis): number => [...loads].reduce((sum, o) => sum + (axis.strides[o] === 1 ? 1 : axis.strides[o] === 0 ? 0 : -1), 0)
+  return score(kept) > score(reduced) || (reduced.size < shortRow && kept.size >= shortRow)
+}
+
+const still = (axes: readonly Axis[], o: number): boolean => axes.every((a) => a.strides[o] === 0 && a.ranges[o] === undefined)
+
+function levelOf(access: Access, o: number, lane: Axis, kept: readonly Axis[], reduced: readonly Axis[], columns: boolean): number {
+  if (access === 'blank' || still([lane, ...kept, ...reduced], o)) return 0
+  return still(columns ? reduced : [lane, ...reduced], o) ? 1 : 2
+}
+
+function epilogueAccess(lane: Axis, o: number, output: boolean): Access {
+  const access = accessOf(lane, o)
+  return access === 'splat' && output ? 'lanes' : access
+}

@@ -1,0 +1,97 @@
+/** Reductions over a vectorised axis: an item is one output, its accumulators are folded across lanes at the end. */
+import type { Expression } from '../expression.ts'
+import { Accumulators } from './accumulate.ts'
+import { begin, end } from './arguments.ts'
+import { type Code, doWhile, type FunctionBuilder, get, i32, i32x4, loopWhile, set, v128, when } from './assembler.ts'
+import { advance, type Place, positions, writeOne } from './cursor.ts'
+import { type Bundle, emitExpressions } from './emit.ts'
+import { hoist } from './hoist.ts'
+import { leaves } from './leaves.ts'
+import { Walk } from './loops.ts'
+import { openCursor, placeCursor } from './operands.ts'
+import type { ReducePlan } from './reduce.ts'
+import { VectorScope } from './scope.ts'
+
+export function buildRows(plan: ReducePlan): FunctionBuilder {
+  const f = plan.args.open()
+  const scope = new VectorScope(f)
+  const [item, round, position, size] = [f.local('i32'), f.local('i32'), f.local('i32'), plan.lane.size]
+  const [cursors, late] = [plan.inputs.map((o) => openCursor(f, o)), plan.epilogue.map((o) => openCursor(f, o))]
+  const [kept, reduced] = [new Walk(f, plan.kept), new Walk(f, plan.reduced)]
+  const accumulators = new Accumulators(f, scope, plan.op, plan.type, plan.width, false)
+  const known = new Map<Expression, Bundle>()
+  const whole: Place = { position, stop: undefined }
+  const elements = (place: Place) => leaves({ scope, cursors, place, laneIndex: plan.lane.index, position: (axis) => kept.position(axis) ?? reduced.position(axis) })
+
+  const hoisted = hoist([plan.element], 2, (leaf) => {
+    if (leaf.op === 'load') return plan.levels[leaf.value] ?? 0
+    if (plan.lane.index === leaf.value || reduced.position(leaf.value) !== undefined) return 2
+    return kept.position(leaf.value) === undefined ? 0 : 1
+  })
+  const compute = (level: number): void => {
+    const roots = hoisted[level] ?? []
+    const bundles = emitExpressions(scope, roots, 1, known, elements(whole))
+    roots.forEach((e, i) => known.set(e, bundles[i] ?? []))
+  }
+  const place = (level: number): Code => plan.inputs.map((o, i) => {
+    const cursor = cursors[i]
+    if (cursor === undefined || o.access === 'blank' || plan.levels[i] !== level) return []
+    if (level === 0) return placeCursor(cursor, o, i32.const(0), undefined)
+    if (level === 1) return placeCursor(cursor, o, kept.offset(i), kept.exists(i))
+    const [outer, inner] = [kept.exists(i), reduced.exists(i)]
+    return placeCursor(cursor, o, i32.add(kept.offset(i), reduced.offset(i)), outer === undefined || inner === undefined ? (outer ?? inner) : i32.and(outer, inner))
+  })
+  const moveOn = (elementCount: number): Code => [
+    cursors.map((cursor, i) => (plan.levels[i] === 2 ? advance(cursor, elementCount) : [])),
+    set(position, i32.add(get(position), i32.const(elementCount))),
+  ]
+  const bundle = (count: number, at: Place): Code => scope.block(() => {
+    const [values = []] = emitExpressions(scope, [plan.element], count, known, elements(at))
+    const { stop } = at
+    const inside = (x: Code): Code => {
+      if (stop === undefined) return x
+      return v128.select(x, accumulators.identity, i32x4.ltu(positions(scope, position, 0), i32x4.splat(get(stop))))
+    }
+    accumulators.add(Array.from({ length: count }, (_, vector) => inside(values[vector] ?? values[0] ?? [])))
+    scope.emit(moveOn(4 * count))
+    accumulators.endRound()
+    scope.reset()
+  })
+
+  const code = scope.block(() => {
+    scope.emit(place(0))
+    compute(0)
+    scope.emit(set(item, get(begin)), kept.odometer.seek(get(begin)))
+    const body = scope.block(() => {
+      scope.emit(place(1))
+      compute(1)
+      accumulators.start()
+      const run = scope.block(() => {
+        scope.emit(place(2), set(position, i32.const(0)))
+        scope.emit(loopWhile(i32.geu(i32.sub(get(size), get(position)), i32.const(4 * plan.width)), bundle(plan.width, whole)))
+        scope.emit(loopWhile(i32.ltu(get(position), get(size)), bundle(1, { position, stop: size })))
+        scope.emit(reduced.odometer.advance(), set(round, i32.sub(get(round), i32.const(1))))
+      })
+      // A walk over nothing must not be sought: it divides by its sizes.
+      scope.emit(set(round, get(plan.rounds)), when(get(round), [reduced.odometer.seek(i32.const(0)), doWhile(run, get(round))]))
+      const [result = []] = accumulators.finish()
+      writeResults(accumulators.acrossLanes(result))
+      scope.emit(kept.odometer.advance(), set(item, i32.add(get(item), i32.const(1))))
+    })
+    scope.emit(doWhile(body, i32.ltu(get(item), get(end))))
+  })
+
+  function writeResults(result: Code): void {
+    late.forEach((cursor, i) => {
+      const operand = plan.epilogue[i]
+      if (operand !== undefined && operand.access !== 'blank') scope.emit(placeCursor(cursor, operand, kept.offset(i), kept.exists(i)))
+    })
+    const results = emitExpressions(scope, plan.values, 1, new Map(), leaves({ scope, cursors: late, place: whole, laneIndex: undefined, position: (axis) => kept.position(axis), accumulator: [result] }))
+    late.slice(plan.inputs.length).forEach((cursor, i) => {
+      const [value, bundled = []] = [plan.values[i], results[i]]
+      if (value !== undefined) writeOne(scope, cursor, value.type, bundled[0] ?? [])
+    })
+  }
+  f.emit(when(i32.ltu(get(begin), get(end)), [scope.setup, code]))
+  return f
+}
