@@ -5,6 +5,7 @@ import type { AttentionSizes } from '../../../kernels/wasm/attention.ts'
 import { attentionGradKernel } from '../../../kernels/wasm/attentionGrad.ts'
 import { groupNormKernel } from '../../../kernels/wasm/groupNorm.ts'
 import { groupNormGradKernel } from '../../../kernels/wasm/groupNormGrad.ts'
+import { squaredNormKernel } from '../../../kernels/wasm/squaredNorm.ts'
 import { softmaxGradKernel, softmaxKernel } from '../../../kernels/wasm/softmax.ts'
 import type { Strided } from '../../../kernels/descriptor.ts'
 import type { AttentionAttributes } from '../../ops/attention.ts'
@@ -111,6 +112,11 @@ const adamw: KernelRule = {
   },
 }
 
+const squaredNorm: KernelRule = {
+  layouts: packed,
+  kernel: ({ inputs }) => squaredNormKernel({ sizes: inputs.map((v) => sizeOf(v.shape)) }),
+}
+
 const softmax: KernelRule = {
   layouts: (step) => rowsAlongAxis(step),
   kernel({ inputs: [x], outputs: [y], step }, target) {
@@ -127,7 +133,7 @@ const softmaxGrad: KernelRule = {
   },
 }
 
-export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, attention, attentionGrad, adamw, softmax, softmaxGrad }
+export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, attention, attentionGrad, adamw, softmax, softmaxGrad, squaredNorm }
 
 /** Kernels are called with as many operands as their op has. */
 function known(view: View | undefined): View {
