@@ -1,0 +1,98 @@
+/**
+ * Positions numbered row by row over several axes (image, row, column), and linear functions of
+ * them: an address, a coordinate. Stepping to the next position costs one addition a function,
+ * where decoding its number would cost a division an axis.
+ */
+import { type Code, type FunctionBuilder, get, i32, type Local, loopWhile, set, when } from './assembler.ts'
+
+/** A linear function of a position: what each axis adds, outermost first; absent means nothing. */
+export type Steps = readonly (Code | undefined)[]
+
+export class Odometer {
+  /** Values of the functions at the current position. */
+  readonly values: readonly Local[]
+  private readonly sizes: readonly Code[]
+  private readonly functions: readonly Steps[]
+  private readonly digits: readonly Local[]
+  private readonly rest: Local
+
+  constructor(f: FunctionBuilder, sizes: readonly Code[], functions: readonly Steps[]) {
+    this.sizes = sizes
+    this.functions = functions
+    this.digits = sizes.map(() => f.local('i32'))
+    this.values = functions.map(() => f.local('i32'))
+    this.rest = f.local('i32')
+  }
+
+  private each(axis: number, change: (value: Local, step: Code) => Code): Code {
+    return this.functions.map((steps, i) => {
+      const [step, value] = [steps[axis], this.values[i]]
+      return step === undefined || value === undefined ? [] : change(value, step)
+    })
+  }
+
+  /** Goes to position `index`. No size may be 0. */
+  seek(index: Code): Code {
+    const decode = this.digits.map((digit, axis): Code => {
+      const size = this.sizes[axis] ?? []
+      return [
+        axis === 0 ? set(digit, get(this.rest)) : [set(digit, i32.remu(get(this.rest), size)), set(this.rest, i32.divu(get(this.rest), size))],
+        this.each(axis, (value, step) => set(value, i32.add(get(value), i32.mul(get(digit), step)))),
+      ]
+    })
+    return [set(this.rest, index), this.values.map((value) => set(value, i32.const(0))), decode.toReversed()]
+  }
+
+  /** Goes to the next position; past the last one the values mean nothing. */
+  advance(axis: number = this.digits.length - 1): Code {
+    const [digit, size] = [this.digits[axis], this.sizes[axis]]
+    if (digit === undefined || size === undefined) return []
+    return [
+      set(digit, i32.add(get(digit), i32.const(1))),
+      this.each(axis, (value, step) => set(value, i32.add(get(value), step))),
+      axis === 0
+        ? []
+        : when(i32.eq(get(digit), size), [
+            set(digit, i32.const(0)),
+            this.each(axis, (value, step) => set(value, i32.sub(get(value), i32.mul(size, step)))),
+            this.advance(axis - 1),
+          ]),
+    ]
+  }
+}
+
+/** The functions of an odometer written out for a range of positions: one record of i32 a position. */
+export class PositionTable {
+  readonly recordBytes: number
+  readonly area: Local
+  private readonly odometer: Odometer
+  private readonly at: Local
+  private readonly last: Local
+
+  constructor(f: FunctionBuilder, area: Local, sizes: readonly Code[], functions: readonly Steps[]) {
+    this.area = area
+    this.recordBytes = 4 * functions.length
+    this.odometer = new Odometer(f, sizes, functions)
+    this.at = f.local('i32')
+    this.last = f.local('i32')
+  }
+
+  /** Makes record 0 … count − 1 hold positions from … from + count − 1. */
+  fill(from: Code, count: Code): Code {
+    return when(i32.gt(count, i32.const(0)), [
+      this.odometer.seek(from),
+      set(this.at, get(this.area)),
+      set(this.last, i32.add(get(this.area), i32.mul(count, i32.const(this.recordBytes)))),
+      loopWhile(i32.ne(get(this.at), get(this.last)), [
+        this.odometer.values.map((value, i) => i32.store(get(this.at), get(value), 4 * i)),
+        this.odometer.advance(),
+        set(this.at, i32.add(get(this.at), i32.const(this.recordBytes))),
+      ]),
+    ])
+  }
+
+  /** The address of a record. */
+  record(position: Code): Code {
+    return i32.add(get(this.area), i32.mul(position, i32.const(this.recordBytes)))
+  }
+}

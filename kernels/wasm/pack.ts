@@ -1,0 +1,167 @@
+/**
+ * Packing of strided matrices into panels, in which the tiles find what they read in reading order.
+ * A panel of columns holds, k after k, `width` neighbouring columns (of B, or rows of A); a row panel
+ * holds each row of A in one piece. Panels that stick out are filled up with zeros: what is computed
+ * from them is dropped, but leftovers in scratch memory may be denormal numbers, which are slow.
+ */
+import { type Code, f32, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, select, set, v128, when } from './assembler.ts'
+import type { PositionTable } from './odometer.ts'
+import { rowPitch } from './tile.ts'
+
+/** Where row k of a block lies: so many bytes after the row before, or as a table of the block says. */
+export type DepthStep =
+  | { readonly first: Local; readonly step: Local }
+  | { readonly table: Local; readonly recordBytes: number; readonly field: number }
+
+export const tableStep = (table: PositionTable, field: number): DepthStep => ({ table: table.area, recordBytes: table.recordBytes, field: 4 * field })
+
+export interface ColumnsSource {
+  /** Address of the element at column 0, and with a table at k 0 of the table's numbers. */
+  readonly base: Local
+  /** First column and how many. */
+  readonly from: Local
+  readonly count: Local
+  /** How many k. */
+  readonly depth: Local
+  readonly columnStep: Local
+  /** Columns are adjacent. */
+  readonly adjacent: boolean
+  readonly depthStep: DepthStep
+}
+
+const advance = (pointer: Local, bytes: Code): Code => set(pointer, i32.add(get(pointer), bytes))
+
+/** Copies `width` neighbouring floats. */
+export function copyWidth(width: number, to: Local, from: Local): Code {
+  const vectors = width >> 2
+  return [
+    Array.from({ length: vectors }, (_, v) => v128.store(get(to), v128.load(get(from), 16 * v), 16 * v)),
+    Array.from({ length: width & 3 }, (_, e) => f32.store(get(to), f32.load(get(from), 16 * vectors + 4 * e), 16 * vectors + 4 * e)),
+  ]
+}
+
+export function zeroWidth(width: number, to: Local): Code {
+  const vectors = width >> 2
+  return [
+    Array.from({ length: vectors }, (_, v) => v128.store(get(to), v128.splatF32(0), 16 * v)),
+    Array.from({ length: width & 3 }, (_, e) => f32.store(get(to), f32.const(0), 16 * vectors + 4 * e)),
+  ]
+}
+
+/** Collects `width` floats that lie `step` apart; moves `from` past them. */
+function gatherWidth(f: FunctionBuilder, width: number, to: Local, from: Local, step: Local): Code {
+  const vector = f.local('v128')
+  const next = advance(from, get(step))
+  return [
+    Array.from({ length: width >> 2 }, (_, v) => [
+      set(vector, v128.load32Zero(get(from))),
+      next,
+      [1, 2, 3].map((lane) => [set(vector, v128.load32Lane(get(from), get(vector), lane)), next]),
+      v128.store(get(to), get(vector), 16 * v),
+    ]),
+    Array.from({ length: width & 3 }, (_, e) => [f32.store(get(to), f32.load(get(from)), 4 * ((width & ~3) + e)), next]),
+  ]
+}
+
+/** Packs columns `from` … `from + count − 1` into panels of `width`. */
+export function packColumns(f: FunctionBuilder, width: number, source: ColumnsSource, panels: Local): Code {
+  const { depth, depthStep, columnStep } = source
+  const local = (): Local => f.local('i32')
+  const [column, corner, row, at, to, left, last, lane] = [local(), local(), local(), local(), local(), local(), local(), local()]
+  const tabled = 'table' in depthStep
+  /** Runs `copy` for every k with `at` on the panel's first column. */
+  const everyRow = (copy: Code): Code => [
+    set(row, tabled ? get(depthStep.table) : i32.add(get(corner), i32.mul(get(depthStep.first), get(depthStep.step)))),
+    set(last, i32.add(get(to), i32.mul(get(depth), i32.const(4 * width)))),
+    loopWhile(i32.ne(get(to), get(last)), [
+      set(at, tabled ? i32.add(get(corner), i32.load(get(row), depthStep.field)) : get(row)),
+      copy,
+      advance(row, tabled ? i32.const(depthStep.recordBytes) : get(depthStep.step)),
+      advance(to, i32.const(4 * width)),
+    ]),
+  ]
+  return [
+    set(to, get(panels)),
+    loopRange(column, i32.const(0), get(source.count), width, [
+      set(corner, i32.add(get(source.base), i32.mul(i32.add(get(source.from), get(column)), get(columnStep)))),
+      set(left, i32.sub(get(source.count), get(column))),
+      when(i32.ge(get(left), i32.const(width)),
+        everyRow(source.adjacent ? copyWidth(width, to, at) : gatherWidth(f, width, to, at, columnStep)),
+        everyRow([
+          zeroWidth(width, to),
+          loopRange(lane, i32.const(0), get(left), 1, [
+            f32.store(i32.add(get(to), i32.shl(get(lane), i32.const(2))), f32.load(get(at))),
+            advance(at, get(columnStep)),
+          ]),
+        ]),
+      ),
+    ]),
+  ]
+}
+
+/** Copies `count` floats that lie `step` bytes apart, or next to each other if `step` is absent. Destroys `from`. */
+export function copyRun(f: FunctionBuilder, to: Local, from: Local, count: Local, step?: Local): Code {
+  const local = (): Local => f.local('i32')
+  const [i, bytes, last] = [local(), local(), local()]
+  const one = (move: Code): Code => loopRange(i, i32.const(0), get(bytes), 4, [f32.store(i32.add(get(to), get(i)), f32.load(move))])
+  const size = set(bytes, i32.shl(get(count), i32.const(2)))
+  if (step !== undefined) return [size, one([get(from), advance(from, get(step))])]
+  const vector = (at: Code): Code => v128.store(i32.add(get(to), at), v128.load(i32.add(get(from), at)))
+  return [
+    size,
+    when(i32.lt(get(count), i32.const(4)),
+      one(i32.add(get(from), get(i))),
+      // The last vector overlaps the one before it instead of reading past the end.
+      [set(last, i32.sub(get(bytes), i32.const(16))), loopRange(i, i32.const(0), get(last), 16, vector(get(i))), vector(get(last))],
+    ),
+  ]
+}
+
+export function zeroRun(f: FunctionBuilder, to: Local, count: Local): Code {
+  const local = (): Local => f.local('i32')
+  const [i, last] = [local(), local()]
+  return [
+    set(last, i32.shl(get(count), i32.const(2))),
+    loopRange(i, i32.const(0), i32.sub(get(last), i32.const(15)), 16, v128.store(i32.add(get(to), get(i)), v128.splatF32(0))),
+    loopRange(i, get(i), get(last), 4, f32.store(i32.add(get(to), get(i)), f32.const(0))),
+  ]
+}
+
+/** Fills the rows that a panel of `rows` rows lacks. */
+export function zeroMissingRows(f: FunctionBuilder, rows: number, count: Local, depth: Local, panels: Local): Code {
+  const local = (): Local => f.local('i32')
+  const [row, last, to] = [local(), local(), local()]
+  return [
+    set(last, i32.mul(i32.divu(i32.add(get(count), i32.const(rows - 1)), i32.const(rows)), i32.const(rows))),
+    loopRange(row, get(count), get(last), 1, [set(to, i32.add(get(panels), i32.mul(get(row), i32.const(rowPitch)))), zeroRun(f, to, depth)]),
+  ]
+}
+
+export interface RowsSource {
+  /** Address of the element at row 0, k 0; k is adjacent. */
+  readonly base: Local
+  readonly from: Local
+  readonly count: Local
+  readonly first: Local
+  readonly depth: Local
+  readonly rowStep: Local
+}
+
+/** Packs rows `from` … `from + count − 1`, each in one piece. */
+export function packRows(f: FunctionBuilder, rows: number, source: RowsSource, panels: Local): Code {
+  const local = (): Local => f.local('i32')
+  const [row, at, from, to] = [local(), local(), local(), local()]
+  return [
+    set(at, i32.add(i32.add(get(source.base), i32.mul(get(source.from), get(source.rowStep))), i32.shl(get(source.first), i32.const(2)))),
+    set(to, get(panels)),
+    loopRange(row, i32.const(0), get(source.count), 1, [
+      set(from, get(at)),
+      when(i32.gt(get(source.depth), i32.const(0)), copyRun(f, to, from, source.depth)),
+      advance(at, get(source.rowStep)),
+      advance(to, i32.const(rowPitch)),
+    ]),
+    zeroMissingRows(f, rows, source.count, source.depth, panels),
+  ]
+}
+
+export const smaller = (x: Code, y: Code): Code => select(x, y, i32.lt(x, y))

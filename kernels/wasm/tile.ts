@@ -1,0 +1,115 @@
+/**
+ * The register tile of a matrix product: `rows` × 4·`vectors` accumulators in locals.
+ * One step of k loads the vectors of a row of B, broadcasts one element of A for each row and adds
+ * the outer product. The panels are packed, so both walk forward. A finished tile is added to the
+ * output row by row; tiles that stick out to the right, or whose columns are not adjacent in the
+ * output, go through a copy in scratch memory. Rows below the edge are computed and dropped.
+ */
+import {
+  type Code, doWhile, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, set, v128, when,
+} from './assembler.ts'
+
+export interface Tile {
+  readonly rows: number
+  /** Of four columns each. */
+  readonly vectors: number
+}
+
+/** A panel of A holds `tile.rows` rows, either each in a piece ('rows') or k after k ('interleaved'). */
+export type PanelLayout = 'rows' | 'interleaved'
+
+/** Largest number of products summed before a tile is added to the output. */
+export const maxDepth = 320
+/** Bytes between rows of a panel; 20.25 cache lines, so that the rows of a tile fall in different sets. */
+export const rowPitch: number = 4 * (maxDepth + 4)
+
+/** x·y + z; one rounding with relaxed SIMD where the processor has it, else two. */
+export const multiplyAdd = (relaxed: boolean, x: Code, y: Code, z: Code): Code => (relaxed ? f32x4.relaxedMadd(x, y, z) : f32x4.add(f32x4.mul(x, y), z))
+
+export class TileCode {
+  private readonly tile: Tile
+  private readonly accumulators: readonly (readonly Local[])[]
+  private readonly f: FunctionBuilder
+
+  constructor(f: FunctionBuilder, tile: Tile) {
+    this.f = f
+    this.tile = tile
+    this.accumulators = Array.from({ length: tile.rows }, () => Array.from({ length: tile.vectors }, () => f.local('v128')))
+  }
+
+  /** Accumulators = product of a panel of A and a panel of B, which ends at `bEnd`. Moves both pointers. */
+  multiply(layout: PanelLayout, relaxed: boolean, a: Local, b: Local, bEnd: Local): Code {
+    const { rows, vectors } = this.tile
+    const row = Array.from({ length: vectors }, () => this.f.local('v128'))
+    const element = this.f.local('v128')
+    const [rowStep, depthStep] = layout === 'rows' ? [rowPitch, 4] : [4, 4 * rows]
+    const step: Code = [
+      row.map((vector, v) => set(vector, v128.load(get(b), 16 * v))),
+      this.accumulators.map((accumulators, r) => [
+        set(element, v128.load32Splat(get(a), r * rowStep)),
+        accumulators.map((sum, v) => set(sum, multiplyAdd(relaxed, get(element), get(row[v] ?? element), get(sum)))),
+      ]),
+      set(a, i32.add(get(a), i32.const(depthStep))),
+      set(b, i32.add(get(b), i32.const(16 * vectors))),
+    ]
+    return [
+      this.accumulators.flat().map((sum) => set(sum, v128.splatF32(0))),
+      when(i32.ne(get(b), get(bEnd)), doWhile(step, i32.ne(get(b), get(bEnd)))),
+    ]
+  }
+
+  /** Adds the accumulators to the output, or on the first block of k writes them plus the bias. */
+  write(t: TileTarget): Code {
+    const address = this.f.local('i32')
+    const wide = this.accumulators.map((accumulators, r): Code => {
+      const row: Code = [
+        set(address, t.outRow(r)),
+        when(t.first,
+          t.biasVector === undefined ? [] : accumulators.map((sum, v) => set(sum, f32x4.add(get(sum), t.biasVector?.(r, v) ?? []))),
+          accumulators.map((sum, v) => set(sum, f32x4.add(get(sum), v128.load(get(address), 16 * v)))),
+        ),
+        accumulators.map((sum, v) => v128.store(get(address), get(sum), 16 * v)),
+      ]
+      return r === 0 ? row : when(i32.gt(get(t.rows), i32.const(r)), row)
+    })
+    return when(t.adjacent, wide, this.scatter(t))
+  }
+
+  private scatter(t: TileTarget): Code {
+    const width = 16 * this.tile.vectors
+    const [r, c, source, address] = [this.f.local('i32'), this.f.local('i32'), this.f.local('i32'), this.f.local('i32')]
+    return [
+      this.accumulators.map((accumulators, row) => accumulators.map((sum, v) => v128.store(get(t.spill), get(sum), row * width + 16 * v))),
+      loopRange(r, i32.const(0), get(t.rows), 1, [
+        set(source, i32.add(get(t.spill), i32.mul(get(r), i32.const(width)))),
+        loopRange(c, i32.const(0), get(t.columns), 1, [
+          set(address, t.outElement(get(r), get(c))),
+          f32.store(get(address), [
+            f32.load(get(source)),
+            // The branch leaves the number to add on the stack.
+            t.first, 0x04, 0x7d, t.biasElement?.(get(r), get(c)) ?? f32.const(0), 0x05, f32.load(get(address)), 0x0b,
+            0x92,
+          ]),
+          set(source, i32.add(get(source), i32.const(4))),
+        ]),
+      ]),
+    ]
+  }
+}
+
+/** Where a tile goes. Rows and columns count from the tile's corner. */
+export interface TileTarget {
+  /** How many rows and columns of the tile exist. */
+  readonly rows: Local
+  readonly columns: Local
+  /** Not 0 for the first block of k. */
+  readonly first: Code
+  /** Not 0 if all columns exist and are adjacent in the output. */
+  readonly adjacent: Code
+  outRow(row: number): Code
+  outElement(row: Code, column: Code): Code
+  biasVector?(row: number, vector: number): Code
+  biasElement?(row: Code, column: Code): Code
+  /** Scratch memory for one tile. */
+  readonly spill: Local
+}

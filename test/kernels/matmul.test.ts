@@ -1,0 +1,116 @@
+/** Matrix products against float64 loops: every edge of the tiles, any strides, any split. */
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { type MatmulDescriptor, matmulKernel } from '../../kernels/wasm/matmul.ts'
+import { maxDepth } from '../../kernels/wasm/tile.ts'
+import { address, type Layout, launch, normals, place, type Placed, positions } from './strided.ts'
+
+interface Case {
+  readonly batch: readonly number[]
+  readonly m: number
+  readonly k: number
+  readonly n: number
+  readonly layouts: { readonly a: Layout; readonly b: Layout; readonly out: Layout; readonly bias?: Layout | undefined }
+  readonly cuts?: readonly number[]
+  readonly relaxed?: boolean
+  readonly first?: number
+}
+
+function check({ batch, m, k, n, layouts, cuts = [], relaxed = true, first = 0 }: Case): void {
+  const a = place([...batch, m, k], layouts.a)
+  const b = place([...batch, k, n], layouts.b)
+  const out = place([...batch, m, n], layouts.out)
+  const bias = layouts.bias === undefined ? undefined : place([...batch, m, n], layouts.bias)
+  const descriptor: MatmulDescriptor = { batch, m, k, n, a, b, out, bias }
+  const kernel = matmulKernel(descriptor, { relaxed })
+  const operands: Placed[] = bias === undefined ? [a, b] : [a, b, bias]
+  const inputs = operands.map((o, i) => normals(o.size, 17 * i + m + n))
+  const whole = launch(kernel, inputs, out.size, [], first)
+  const [aValues, bValues, biasValues] = inputs
+  const step = (operand: Placed, fromEnd: number): number => operand.strides.at(fromEnd) ?? 0
+  const written = new Set<number>()
+  let worst = 0
+  for (const position of positions([...batch, m, n])) {
+    const outer = position.slice(0, -2)
+    const [row = 0, column = 0] = position.slice(-2)
+    let sum = bias === undefined ? 0 : (biasValues?.[address(bias, position)] ?? Number.NaN)
+    let size = Math.abs(sum)
+    const [aAt, bAt] = [address(a, [...outer, row, 0]), address(b, [...outer, 0, column])]
+    for (let t = 0; t < k; t++) {
+      const product = (aValues?.[aAt + t * step(a, -1)] ?? Number.NaN) * (bValues?.[bAt + t * step(b, -2)] ?? Number.NaN)
+      sum += product
+      size += Math.abs(product)
+    }
+    const element = address(out, position)
+    written.add(element)
+    const error = Math.abs((whole.out[element] ?? Number.NaN) - sum) / (size + 1e-30)
+    worst = Number.isNaN(error) ? Infinity : Math.max(worst, error)
+  }
+  // The bound on sums in blocks (Higham 2002, section 4.2); operands may be constant, so errors can all lean one way.
+  expect(worst).toBeLessThan(2 ** -24 * (4 + Math.min(k, maxDepth) + Math.ceil(k / maxDepth)))
+  expect(whole.out.findIndex((_, e) => !written.has(e) && !whole.untouched(e))).toBe(-1)
+  if (cuts.length > 0) {
+    const ends = cuts.map((c) => Math.round(c * kernel.items)).sort((x, y) => x - y)
+    expect(launch(kernel, inputs, out.size, ends, first).out).toEqual(whole.out)
+  }
+}
+
+const plain = { order: [0, 1] }
+const flipped = { order: [1, 0] }
+
+describe('matmul', () => {
+  it('handles every small size', () => {
+    for (const m of [0, 1, 2, 5, 6, 7]) for (const n of [0, 1, 7, 8, 9]) for (const k of [0, 1, 3]) check({ batch: [], m, k, n, layouts: { a: plain, b: plain, out: plain, bias: plain } })
+  })
+
+  it.each([[31, 32, 33], [65, 300, 31], [6, 1030, 8], [100, 320, 17], [97, 321, 65], [7, 5, 300], [200, 64, 16], [1, 128, 300], [300, 40, 1]])('computes %i × %i × %i in all transposes', (m, k, n) => {
+    for (const a of [plain, flipped]) for (const b of [plain, flipped]) for (const out of [plain, flipped]) check({ batch: [], m, k, n, layouts: { a, b, out }, cuts: [0.3, 0.71] })
+  })
+
+  const size = fc.oneof(fc.constantFrom(0, 1, 5, 6, 7, 8, 9, 31, 32, 33), fc.integer({ min: 1, max: 70 }))
+  const layoutOf = (rank: number, input: boolean): fc.Arbitrary<Layout> =>
+    fc.record({
+      order: fc.oneof(
+        fc.constant(Array.from({ length: rank }, (_, i) => i)),
+        fc.shuffledSubarray(Array.from({ length: rank }, (_, i) => i), { minLength: rank }),
+      ),
+      flipped: fc.subarray(Array.from({ length: rank }, (_, i) => i)),
+      broadcast: input ? fc.oneof(fc.constant([]), fc.subarray(Array.from({ length: rank }, (_, i) => i))) : fc.constant([]),
+      spacing: fc.constantFrom(1, 1, 2),
+      front: fc.constantFrom(0, 3),
+    })
+
+  it('computes any strides, batches and splits', () => {
+    const anyCase = fc.integer({ min: 0, max: 3 }).chain((rank) =>
+      fc.record({
+        batch: fc.array(fc.integer({ min: 0, max: 3 }), { minLength: rank, maxLength: rank }),
+        m: size,
+        n: size,
+        k: fc.oneof(size, fc.constantFrom(300, 350)),
+        layouts: fc.record({
+          a: layoutOf(rank + 2, true),
+          b: layoutOf(rank + 2, true),
+          out: layoutOf(rank + 2, false),
+          bias: fc.option(layoutOf(rank + 2, true), { nil: undefined }),
+        }),
+        cuts: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 1, maxLength: 4 }),
+        relaxed: fc.boolean(),
+        first: fc.integer({ min: 0, max: 2 }),
+      }))
+    fc.assert(fc.property(anyCase, check), { numRuns: 150 })
+  })
+
+  it('has equal code for equal keys', () => {
+    const make = (m: number, k: number, n: number): ReturnType<typeof matmulKernel> =>
+      matmulKernel({ batch: [], m, k, n, a: { strides: [k, 1], offset: 0 }, b: { strides: [n, 1], offset: 0 }, out: { strides: [n, 1], offset: 0 } }, { relaxed: true })
+    const [x, y] = [make(600, 512, 512), make(66, 100, 33)]
+    expect(x.key).toBe(y.key)
+    expect(x.build().body()).toEqual(y.build().body())
+  })
+
+  it('states its cost', () => {
+    const kernel = matmulKernel({ batch: [2], m: 3, k: 4, n: 5, a: { strides: [12, 4, 1], offset: 0 }, b: { strides: [20, 5, 1], offset: 0 }, out: { strides: [15, 5, 1], offset: 0 } }, { relaxed: true })
+    expect(kernel.flops).toBe(2 * 2 * 3 * 4 * 5)
+    expect(kernel.bytes).toBe(4 * 2 * (12 + 20 + 15))
+  })
+})
