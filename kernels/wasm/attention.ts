@@ -40,6 +40,8 @@ export interface AttentionOptions extends AttentionSizes {
 
 export const pad = (n: number, multiple: number): number => Math.ceil(n / multiple) * multiple
 export const queryBlock = 32
+/** Bytes from one row of scores to the next: not a power of two, so that a block's rows do not compete for the same cache lines. */
+export const scorePitch = (keysPad: number): number => 4 * keysPad + 64
 
 /** The arguments of an operand [...batch, row, element], and its matrix of one batch position. */
 export class Heads {
@@ -63,25 +65,30 @@ export class Heads {
   }
 }
 
-/** The `count` (a local, destroyed) scaled and masked scores of a row: `each` gets them four at a time, or one in lane 0. */
-export function scoreRow(lanes: Lanes, row: { scores: Local; mask: Local | undefined; maskHeads: Heads | undefined; scale: Local; count: Local }, each: (value: Local, scalar: boolean) => Code): Code {
+/** The scaled and masked scores of a row, `count` of them (a local, destroyed): `each` gets pairs of vectors, one vector, or one score in lane 0. */
+export function scoreRow(lanes: Lanes, row: { scores: Local; mask: Local | undefined; maskHeads: Heads | undefined; scale: Local; count: Local }, each: (values: readonly Local[], scalar: boolean) => Code): Code {
   const { scores, mask, maskHeads, scale, count } = row
-  const width = (scalar: boolean): Code => {
-    const [value, bias] = [lanes.temporary(), lanes.temporary()]
-    const n = scalar ? 1 : 4
-    const scaled = f32x4.mul(scalar ? v128.load32Zero(get(scores)) : v128.load(get(scores)), get(scale))
-    const masked = (): Code => {
-      if (mask === undefined || maskHeads === undefined) return set(value, scaled)
-      const gather = [1, 2, 3].map((lane) => set(bias, v128.load32Lane(i32.add(get(mask), i32.mul(get(maskHeads.element), i32.const(lane))), get(bias), lane)))
-      const load = scalar ? set(bias, v128.load32Zero(get(mask))) : maskHeads.contiguous ? set(bias, v128.load(get(mask))) : [set(bias, v128.load32Zero(get(mask))), gather]
-      return [load, set(mask, i32.add(get(mask), i32.mul(get(maskHeads.element), i32.const(n)))), set(value, f32x4.add(scaled, get(bias)))]
-    }
+  const bias = (mask: Local, heads: Heads, into: Local, scalar: boolean): Code => {
+    const lane = (k: number): Code => i32.add(get(mask), i32.mul(get(heads.element), i32.const(k)))
+    const load = scalar ? set(into, v128.load32Zero(get(mask)))
+      : heads.contiguous ? set(into, v128.load(get(mask)))
+        : [set(into, v128.load32Zero(get(mask))), [1, 2, 3].map((k) => set(into, v128.load32Lane(lane(k), get(into), k)))]
+    return [load, set(mask, lane(scalar ? 1 : 4))]
+  }
+  const width = (vectors: number, scalar: boolean): Code => {
+    const [values, biases] = [lanes.temporaryList(vectors), lanes.temporaryList(vectors)]
+    const n = scalar ? 1 : 4 * vectors
+    const masked = mask === undefined || maskHeads === undefined ? [] : [
+      biases.map((into) => bias(mask, maskHeads, into, scalar)),
+      values.map((value, u) => { const b = biases[u]; return b === undefined ? [] : set(value, f32x4.add(get(value), get(b))) }),
+    ]
     return loopWhile(i32.ge(get(count), i32.const(n)), [
-      masked(), each(value, scalar),
+      values.map((value, u) => set(value, f32x4.mul(scalar ? v128.load32Zero(get(scores)) : v128.load(get(scores), 16 * u), get(scale)))),
+      masked, each(values, scalar),
       set(scores, i32.add(get(scores), i32.const(4 * n))), set(count, i32.sub(get(count), i32.const(n))), lanes.clear,
     ])
   }
-  return [width(false), width(true)]
+  return [width(2, false), width(1, false), width(1, true)]
 }
 
 /** Inputs q, k, v, (mask), scale (one f32); outputs o, lse [...batch, queries]. */
@@ -100,15 +107,17 @@ export function attentionKernel(options: AttentionOptions, target: WasmTarget): 
   const operands = [q, k, v, out, ...(mask === undefined ? [] : [mask])]
   const nest = new Nest(args, options.batch, operands.map((o) => o.batchStrides))
   const n = { queries: args.number(queries), keys: args.number(keys), dim: args.number(dim), valueDim: args.number(valueDim), keysPad: args.number(keysPad), dimPad: args.number(dimPad), valuePad: args.number(valuePad) }
-  const [perHeadArg, rowsPerItemArg, scoreRowBytes, queryRowBytes, outRowBytes] = [args.number(perHead), args.number(rowsPerItem), args.number(4 * keysPad), args.number(4 * dimPad), args.number(4 * valuePad)]
+  const [perHeadArg, rowsPerItemArg, scoreRowBytes, queryRowBytes, outRowBytes] = [args.number(perHead), args.number(rowsPerItem), args.number(scorePitch(keysPad)), args.number(4 * dimPad), args.number(4 * valuePad)]
   const areas = new ScratchAreas(args)
   const rows = Math.min(pad(queries, 4), queryBlock)
   const kPanels = areas.area(4 * keysPad * dimPad)
   const vPanels = areas.area(4 * keysPad * valuePad)
-  const scores = areas.area(4 * rows * keysPad)
+  const scores = areas.area(rows * scorePitch(keysPad))
   const queryRows = areas.area(4 * rows * dimPad)
   const outRows = areas.area(4 * rows * valuePad)
-  const inverses = areas.area(4 * rows)
+  const [sums, tops] = [areas.area(4 * rows), areas.area(4 * rows)]
+  // Panels are cleared only where padding stays in them.
+  const [kZero, vZero] = [args.number(keysPad === keys && dimPad === dim ? 0 : 4 * keysPad * dimPad), args.number(keysPad === keys && valuePad === valueDim ? 0 : 4 * keysPad * valuePad)]
   const queryBytes = args.number(4 * rows * dimPad)
   return {
     key: `attention ${operands.map((o) => (o.contiguous ? 'c' : 's')).join('')} ${nest.key}${causal ? ' causal' : ''}${target.relaxed ? ' relaxed' : ''}`,
@@ -124,15 +133,16 @@ export function attentionKernel(options: AttentionOptions, target: WasmTarget): 
       const [item, head, rest, first, last, stop, limit, row, valid, left, at, maskAt] = [i(), i(), i(), i(), i(), i(), i(), i(), i(), i(), i(), i()]
       const addresses = operands.map(() => i())
       const [qAt, kAt, vAt, outAt, maskBase] = addresses
-      const [scale, largest, tailLargest, sum0, sum1] = [f.local('v128'), f.local('v128'), f.local('v128'), f.local('v128'), f.local('v128')]
-      const [top, sum] = [f.local('f32'), f.local('f32')]
+      const [scale, largest, secondLargest, tailLargest, sum0, sum1] = [f.local('v128'), f.local('v128'), f.local('v128'), f.local('v128'), f.local('v128'), f.local('v128')]
+      const top = f.local('f32')
       if (qAt === undefined || kAt === undefined || vAt === undefined || outAt === undefined) throw new Error('attention: operands')
+      const [from, into, count] = [i(), i(), i()]
       const negativeInfinity = v128.splatF32(-Infinity)
       const fromRow = (base: Local, stepBytes: Local): Code => i32.add(get(base), i32.mul(get(row), get(stepBytes)))
 
       const pack = [
-        zero(f, get(kPanels), i32.mul(get(scoreRowBytes), get(n.dimPad))),
-        zero(f, get(vPanels), i32.mul(get(scoreRowBytes), get(n.valuePad))),
+        zero(f, get(kPanels), get(kZero)),
+        zero(f, get(vPanels), get(vZero)),
         packTransposed(f, lanes, k.matrix(kAt, get(n.keys), get(n.dim)), get(kPanels), get(n.keysPad), get(n.dimPad)),
         packPanels(f, lanes, v.matrix(vAt, get(n.keys), get(n.valueDim)), get(vPanels), get(n.valuePad), get(n.keysPad)),
       ]
@@ -144,10 +154,12 @@ export function attentionKernel(options: AttentionOptions, target: WasmTarget): 
         mask === undefined || maskBase === undefined ? [] : set(maskAt, i32.add(get(maskBase), i32.mul(i32.add(get(first), get(row)), get(mask.row)))),
         set(valid, causal ? minimum(get(n.keys), i32.add(i32.add(get(first), get(row)), i32.const(1))) : get(n.keys)),
         set(left, i32.sub(get(limit), get(valid))),
-        set(largest, negativeInfinity), set(tailLargest, negativeInfinity),
-        scoreRow(lanes, { scores: at, mask: mask === undefined ? undefined : maskAt, maskHeads: mask, scale, count: valid }, (value, scalar) => scalar
-          ? [set(tailLargest, f32x4.pmax(get(tailLargest), get(value))), v128.store32Lane(get(at), get(value), 0)]
-          : [set(largest, f32x4.pmax(get(largest), get(value))), v128.store(get(at), get(value))]),
+        set(largest, negativeInfinity), set(secondLargest, negativeInfinity), set(tailLargest, negativeInfinity),
+        scoreRow(lanes, { scores: at, mask: mask === undefined ? undefined : maskAt, maskHeads: mask, scale, count: valid }, (values, scalar) => [
+          values.map((value, u) => { const best = scalar ? tailLargest : u === 0 ? largest : secondLargest; return set(best, f32x4.pmax(get(best), get(value))) }),
+          values.map((value, u) => (scalar ? v128.store32Lane(get(at), get(value), 0) : v128.store(get(at), get(value), 16 * u))),
+        ]),
+        set(largest, f32x4.pmax(get(largest), get(secondLargest))),
         loopWhile(get(left), [f32.store(get(at), f32.const(-Infinity)), set(at, i32.add(get(at), i32.const(4))), set(left, i32.sub(get(left), i32.const(1)))]),
         set(top, f32.max(laneMaximum(largest), f32x4.extract(get(tailLargest), 0))),
         set(topLanes, f32x4.splat(get(top))),
@@ -161,28 +173,39 @@ export function attentionKernel(options: AttentionOptions, target: WasmTarget): 
           set(at, i32.add(get(at), i32.const(32))), lanes.clear,
         ]),
         set(sum0, f32x4.add(get(sum0), get(sum1))),
-        set(sum, sumLanes(sum0)),
-        f32.store(i32.add(get(inverses), i32.shl(get(row), i32.const(2))), f32.div(f32.const(1), get(sum))),
-        f32.store(
-          i32.add(get(lse), i32.shl(i32.add(i32.mul(get(head), get(n.queries)), i32.add(get(first), get(row))), i32.const(2))),
-          f32.add(get(top), f32x4.extract(lanes.log(f32x4.splat(get(sum))), 0)),
-        ),
+        f32.store(i32.add(get(sums), i32.shl(get(row), i32.const(2))), sumLanes(sum0)),
+        f32.store(i32.add(get(tops), i32.shl(get(row), i32.const(2))), get(top)),
       ]
-      const [from, into, count] = [i(), i(), i()]
-      const scaled = lanes.temporary()
-      const writeRow = [
-        // Divide by the sum in scratch, then copy with the output's strides.
-        set(from, fromRow(outRows, outRowBytes)),
-        set(sum0, v128.load32Splat(i32.add(get(inverses), i32.shl(get(row), i32.const(2))))),
-        loopRange(count, i32.const(0), get(n.valuePad), 4, [
-          set(scaled, f32x4.mul(v128.load(get(from)), get(sum0))), v128.store(get(from), get(scaled)), set(from, i32.add(get(from), i32.const(16))), lanes.clear,
+      /** The sums of a block become their inverses, and the log-sum-exps are written. */
+      const [total, peak] = [lanes.temporary(), lanes.temporary()]
+      const statistics = [
+        loopRange(row, i32.const(0), get(rest), 4, [
+          set(at, i32.add(get(sums), i32.shl(get(row), i32.const(2)))), set(into, i32.add(get(tops), i32.shl(get(row), i32.const(2)))),
+          set(total, v128.load(get(at))),
+          set(peak, f32x4.add(v128.load(get(into)), lanes.log(get(total)))),
+          v128.store(get(into), get(peak)),
+          v128.store(get(at), f32x4.div(lanes.f32(1), get(total))),
+          lanes.clear,
         ]),
+        set(into, i32.add(get(lse), i32.shl(i32.add(i32.mul(get(head), get(n.queries)), get(first)), i32.const(2)))),
+        set(from, get(tops)), set(count, get(rest)),
+        copyElements(f, lanes, { element: out.element, contiguous: true }, from, into, count),
+      ]
+      const factor = f.local('v128')
+      const scaled = lanes.temporaryList(2)
+      const advance = (bytes: number, step: Code): Code => [set(from, i32.add(get(from), i32.const(bytes))), set(into, i32.add(get(into), step)), set(count, i32.sub(get(count), i32.const(bytes / 4)))]
+      const writeVectors = (vectors: number): Code => loopWhile(i32.ge(get(count), i32.const(4 * vectors)), [
+        scaled.slice(0, vectors).map((value, u) => set(value, f32x4.mul(v128.load(get(from), 16 * u), get(factor)))),
+        scaled.slice(0, vectors).map((value, u) => v128.store(get(into), get(value), 16 * u)),
+        advance(16 * vectors, i32.const(16 * vectors)), lanes.clear,
+      ])
+      const writeRow = [
         set(from, fromRow(outRows, outRowBytes)),
         set(into, i32.add(get(outAt), i32.mul(i32.add(get(first), get(row)), get(out.row)))),
+        set(factor, v128.load32Splat(i32.add(get(sums), i32.shl(get(row), i32.const(2))))),
         set(count, get(n.valueDim)),
-        out.contiguous
-          ? copyElements(f, lanes, { element: out.element, contiguous: true }, from, into, count)
-          : loopWhile(get(count), [f32.store(get(into), f32.load(get(from))), set(from, i32.add(get(from), i32.const(4))), set(into, i32.add(get(into), get(out.element))), set(count, i32.sub(get(count), i32.const(1)))]),
+        out.contiguous ? [writeVectors(2), writeVectors(1)] : [],
+        loopWhile(get(count), [f32.store(get(into), f32.mul(f32.load(get(from)), f32x4.extract(get(factor), 0))), advance(4, get(out.element))]),
       ]
       const block = [
         set(last, minimum(i32.add(get(first), i32.const(queryBlock)), get(stop))),
@@ -191,6 +214,7 @@ export function attentionKernel(options: AttentionOptions, target: WasmTarget): 
         copyRows(f, lanes, q.matrix(qAt, get(rest), get(n.dim), first), (r) => i32.add(get(queryRows), i32.mul(get(r), get(queryRowBytes)))),
         multiply(f, lanes, { a: get(queryRows), aRow: queryRowBytes, aTerm: 'contiguous', b: get(kPanels), bDepth: get(n.dimPad), c: get(scores), cRow: scoreRowBytes, rows: get(rest), columns: get(limit), depth: get(n.dimPad), add: false }),
         loopRange(row, i32.const(0), get(rest), 1, softmaxRow),
+        statistics,
         multiply(f, lanes, { a: get(scores), aRow: scoreRowBytes, aTerm: 'contiguous', b: get(vPanels), bDepth: get(n.keysPad), c: get(outRows), cRow: outRowBytes, rows: get(rest), columns: get(n.valuePad), depth: get(limit), add: false }),
         loopRange(row, i32.const(0), get(rest), 1, writeRow),
       ]

@@ -4,9 +4,9 @@
  * The right operand b[k][j] lies in panels of 16 columns (the last may have 8), each holding its
  * rows one after another; the left one and the result are row-major. A tile of 4 rows × 16 columns
  * stays in registers over a block of `depthBlock` terms, so that one panel of that depth stays in
- * the first-level cache. Scratch is padded: rows to 4, columns to 8, depth of contiguous terms to 4.
+ * the first-level cache. Scratch is padded: rows and depth to 4, columns to 8, and the padded terms are zeros.
  */
-import { type Code, f32, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set, v128, when } from './assembler.ts'
+import { type Code, doWhile, f32, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set, v128, when } from './assembler.ts'
 import { minimum } from './channelSweep.ts'
 import type { Lanes } from './lanes.ts'
 
@@ -29,84 +29,95 @@ export interface Product {
   readonly rows: Code
   /** A multiple of 8. */
   readonly columns: Code
-  /** How many terms; a multiple of 4 if terms are contiguous in `a`. */
+  /** How many terms, a multiple of 4. */
   readonly depth: Code
   /** Add to what the result holds. */
   readonly add: boolean
 }
 
-/** c[i][j] = Σₖ a[i][k]·b[k][j], or added to c. */
+/** c[i][j] = Σₖ a[i][k]·b[k][j], or added to c. There is at least one row, column and term. */
 export function multiply(f: FunctionBuilder, lanes: Lanes, product: Product): Code {
   const i = (): Local => f.local('i32')
-  const [term, stop, column, row, rows, columns, depth, panel] = [i(), i(), i(), i(), i(), i(), i(), i()]
-  const tile = (vectors: number): Code => {
-    const width = 16 * vectors
-    return [
-      set(panel, i32.add(product.b, i32.add(floats(i32.mul(get(column), product.bDepth)), i32.mul(get(term), i32.const(width))))),
-      loopRange(row, i32.const(0), get(rows), tileRows, microTile(f, lanes, product, vectors, { term, stop, column, row, panel })),
-    ]
-  }
+  const [term, terms, column, row, rows, columns, depth] = [i(), i(), i(), i(), i(), i(), i()]
+  const [panel, left, result, leftStep, resultStep] = [i(), i(), i(), i(), i()]
+  const tileLoop = (vectors: number): Code => [
+    set(panel, i32.add(product.b, i32.add(floats(i32.mul(get(column), product.bDepth)), i32.mul(get(term), i32.const(16 * vectors))))),
+    set(left, i32.add(product.a, i32.mul(get(term), strideOf(product.aTerm)))),
+    set(result, i32.add(product.c, floats(get(column)))),
+    loopRange(row, i32.const(0), get(rows), tileRows, [
+      microTile(f, lanes, product, vectors, { term, terms, panel, left, result }),
+      step(left, get(leftStep)),
+      step(result, get(resultStep)),
+    ]),
+  ]
   return [
     set(rows, product.rows), set(columns, product.columns), set(depth, product.depth),
+    set(leftStep, i32.mul(strideOf(product.aRow), i32.const(tileRows))),
+    set(resultStep, i32.mul(get(product.cRow), i32.const(tileRows))),
     set(term, i32.const(0)),
     loopWhile(i32.lt(get(term), get(depth)), [
-      set(stop, minimum(i32.add(get(term), i32.const(depthBlock)), get(depth))),
+      set(terms, minimum(i32.const(depthBlock), i32.sub(get(depth), get(term)))),
       set(column, i32.const(0)),
-      loopWhile(i32.le(i32.add(get(column), i32.const(16)), get(columns)), [tile(4), step(column, i32.const(16))]),
-      when(i32.lt(get(column), get(columns)), tile(2)),
-      set(term, get(stop)),
+      loopWhile(i32.le(i32.add(get(column), i32.const(16)), get(columns)), [tileLoop(4), step(column, i32.const(16))]),
+      when(i32.lt(get(column), get(columns)), tileLoop(2)),
+      step(term, get(terms)),
     ]),
   ]
 }
 
-interface TileLocals { readonly term: Local; readonly stop: Local; readonly column: Local; readonly row: Local; readonly panel: Local }
+const strideOf = (stride: Local | 'contiguous'): Code => (stride === 'contiguous' ? i32.const(4) : get(stride))
 
-/** One tile of 4 rows over the terms from `term` to `stop`. */
-function microTile(f: FunctionBuilder, lanes: Lanes, product: Product, vectors: number, { term, stop, column, row, panel }: TileLocals): Code {
-  const { aRow, aTerm } = product
+interface TileLocals { readonly term: Local; readonly terms: Local; readonly panel: Local; readonly left: Local; readonly result: Local }
+
+/** One tile of 4 rows: `terms` terms of the panel, from `left`, to `result`. */
+function microTile(f: FunctionBuilder, lanes: Lanes, { aRow, aTerm, cRow, add }: Product, vectors: number, { term, terms, panel, left, result }: TileLocals): Code {
   const byRows = aTerm === 'contiguous'
   const sums = Array.from({ length: tileRows }, () => Array.from({ length: vectors }, () => f.local('v128')))
   const lefts = Array.from({ length: byRows ? tileRows : 1 }, () => f.local('i32'))
-  const [right, k, result] = [f.local('i32'), f.local('i32'), f.local('i32')]
   const results = sums.map(() => f.local('i32'))
-  const unroll = byRows ? 4 : 1
-  const each = (code: (sum: Local, r: number, v: number) => Code): Code => sums.map((line, r) => line.map((sum, v) => code(sum, r, v)))
-  const resultRow = (r: number): Code => { const local = results[r]; return local === undefined ? [] : get(local) }
-  const terms = Array.from({ length: unroll }, (_, u) => {
+  const [right, k] = [f.local('i32'), f.local('i32')]
+  const each = (code: (sum: Local, address: Code, v: number) => Code): Code => sums.map((line, r) => {
+    const address = results[r]
+    return address === undefined ? [] : line.map((sum, v) => code(sum, get(address), v))
+  })
+  /** Locals at `start`, `start` + `stride`, … */
+  const ladder = (locals: readonly Local[], start: Local, stride: Code): Code => locals.map((local, r) => {
+    const before = locals[r - 1]
+    return set(local, before === undefined ? get(start) : i32.add(get(before), stride))
+  })
+  const fourTerms = [0, 1, 2, 3].map((u) => {
     const b = lanes.temporaryList(vectors)
     return [
       b.map((local, v) => set(local, v128.load(get(right), 16 * (u * vectors + v)))),
       sums.map((line, r) => {
-        const [a, left] = [lanes.temporary(), lefts[byRows ? r : 0]]
-        if (left === undefined) return []
+        const [a, source] = [lanes.temporary(), lefts[byRows ? r : 0]]
+        if (source === undefined) return []
         return [
-          set(a, v128.load32Splat(get(left), byRows ? 4 * u : 4 * r)),
-          line.map((sum, v) => { const right = b[v]; return right === undefined ? [] : set(sum, lanes.madd(get(a), get(right), get(sum))) }),
+          set(a, v128.load32Splat(get(source), byRows ? 4 * u : 4 * r)),
+          line.map((sum, v) => { const factor = b[v]; return factor === undefined ? [] : set(sum, lanes.madd(get(a), get(factor), get(sum))) }),
         ]
       }),
+      byRows ? [] : lefts.map((local) => step(local, strideOf(aTerm))),
     ]
   })
-  const start = i32.add(product.a, i32.add(
-    i32.mul(get(row), aRow === 'contiguous' ? i32.const(4) : get(aRow)),
-    i32.mul(get(term), aTerm === 'contiguous' ? i32.const(4) : get(aTerm)),
-  ))
   return [
-    set(result, i32.add(product.c, i32.add(i32.mul(get(row), get(product.cRow)), floats(get(column))))),
-    results.map((local, r) => set(local, i32.add(get(result), i32.mul(get(product.cRow), i32.const(r))))),
+    ladder(results, result, get(cRow)),
+    ladder(lefts, left, strideOf(aRow)),
     when(
-      product.add ? i32.const(1) : get(term),
-      each((sum, r, v) => set(sum, v128.load(resultRow(r), 16 * v))),
+      add ? i32.const(1) : get(term),
+      each((sum, address, v) => set(sum, v128.load(address, 16 * v))),
       each((sum) => set(sum, v128.splatF32(0))),
     ),
     set(right, get(panel)),
-    lefts.map((left, r) => set(left, aRow === 'contiguous' ? start : i32.add(start, i32.mul(get(aRow), i32.const(r))))),
-    loopRange(k, get(term), get(stop), unroll, [
-      terms,
-      step(right, i32.const(16 * vectors * unroll)),
-      lefts.map((left) => step(left, aTerm === 'contiguous' ? i32.const(4 * unroll) : get(aTerm))),
+    set(k, get(terms)),
+    doWhile([
+      fourTerms,
+      step(right, i32.const(64 * vectors)),
+      byRows ? lefts.map((local) => step(local, i32.const(16))) : [],
+      step(k, i32.const(-4)),
       lanes.clear,
-    ]),
-    each((sum, r, v) => v128.store(resultRow(r), get(sum), 16 * v)),
+    ], get(k)),
+    each((sum, address, v) => v128.store(address, get(sum), 16 * v)),
   ]
 }
 
