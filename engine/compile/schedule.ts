@@ -21,7 +21,7 @@ import type { View } from './view.ts'
 
 /** What a device's hand-written kernel wants of its operands' memory. */
 export interface Layouts {
-  /** Per input: the memory order it must have, packed and unmasked; `any`: unmasked strides of any kind. */
+  /** Per input: the memory order it must have, packed from the start of its buffer; `any`: unmasked strides of any kind. */
   readonly inputs: readonly ((readonly number[]) | 'any')[]
   /** Per output: the memory order it will be written in. */
   readonly outputs: readonly (readonly number[])[]
@@ -229,7 +229,7 @@ class Scheduler {
 
   /** The operand itself, or a copy that lies as the kernel wants. */
   private arranged(l: Load, order: readonly number[] | 'any', step: Step): Load {
-    const packed = order === 'any' ? l.view.mask === undefined : isPacked(l.view, order)
+    const packed = order === 'any' ? l.view.mask === undefined : isPacked(l.view, order) && l.view.offset === 0
     if (packed) return l
     const f = { shape: l.view.shape, dtype: l.dtype, expression: load(l.id, scalarType(l.dtype)), loads: [l], reduction: undefined }
     return bareLoad(this.store(f, step, order === 'any' ? memoryOrder(l.view) : order, 'copy for ')) ?? unreachable(step)

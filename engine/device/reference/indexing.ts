@@ -70,7 +70,8 @@ const argsort: Kernel<{ axis: number; descending: boolean }> = (inputs, { axis, 
 }
 
 function compare(x: number, y: number, descending: boolean): number {
-  if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y))
+  // NaN counts as the greatest.
+  if (Number.isNaN(x) || Number.isNaN(y)) return (Number(Number.isNaN(x)) - Number(Number.isNaN(y))) * (descending ? -1 : 1)
   return descending ? Number(y > x) - Number(y < x) : Number(x > y) - Number(x < y)
 }
 
