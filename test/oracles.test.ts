@@ -10,7 +10,7 @@ import { mul } from '../engine/ops/elementwise.ts'
 import { permute } from '../engine/ops/movement.ts'
 import { sum } from '../engine/ops/reduce.ts'
 import { readData, realize } from '../engine/realize.ts'
-import { differences, float64, inputValues, readOracles, uniform } from './oracle-cases.ts'
+import { differences, float32, float64, inputValues, readOracles, uniform } from './oracle-cases.ts'
 import type { OracleCase, Tolerance } from './oracle-cases.ts'
 import { opOf } from './oracle-ops.ts'
 
@@ -18,6 +18,7 @@ const groups = ['matmul', 'conv', 'norm', 'attention', 'reduce', 'spatial', 'poi
 
 const devices = [
   { kind: 'reference', dtype: 'f64', tolerance: float64 },
+  { kind: 'cpu', dtype: 'f32', tolerance: float32 },
 ] as const
 
 describe.each(devices)('on the $kind device', async ({ kind, dtype, tolerance }) => {
