@@ -8,18 +8,24 @@ import type { Capture } from './compile/capture.ts'
 import { lower } from './compile/lower.ts'
 import { toHostArray } from './create.ts'
 import type { Device } from './device/device.ts'
+import { hostArray } from './dtype.ts'
 import type { TypedArray } from './dtype.ts'
 import { ShapeError, StaleReadError } from './error.ts'
 import type { Leaf, Tensor, TensorLike } from './graph.ts'
 import { Run, blockOf } from './run.ts'
 import { formatShape } from './shape.ts'
 import { Storage } from './storage.ts'
-import type { Variable } from './variable.ts'
+import { Variable } from './variable.ts'
 
 /** Computes tensors, and every variable that was assigned, in as few runs as share work. Resolves when all is done. */
 export async function realize(...tensors: readonly (TensorLike | undefined)[]): Promise<void> {
-  const wanted = tensors.flatMap((t) => (t === undefined ? [] : [t.read()]))
-  await Promise.all(submit(wanted))
+  await Promise.all(submit(tensors.filter((t) => t !== undefined)))
+}
+
+/** What a realisation is to give besides the variables that were assigned: those need no memory but their own. */
+function outputsOf(tensors: readonly TensorLike[]): Tensor[] {
+  const read = tensors.flatMap((t) => (t instanceof Variable && t.move !== undefined && t.move === t.read() ? [] : [t.read()]))
+  return [...new Map(read.map((t) => [`${t.node.id}.${t.output}`, t])).values()]
 }
 
 export interface PlanSummary {
@@ -32,11 +38,10 @@ export interface PlanSummary {
 
 /** The plan that `realize(...tensors)` would run, compiled but not run; nothing moves. One for each run it would take. */
 export async function explain(...tensors: readonly TensorLike[]): Promise<PlanSummary[]> {
-  const wanted = tensors.map((t) => t.read()).filter((t) => t.leaf === undefined)
-  const [first] = wanted
+  const [first] = tensors
   if (first === undefined) return []
   const { device } = first
-  const plans = split(wanted, [...device.moved]).filter(isWork).map((part) => planFor(device, part).plan)
+  const plans = split(outputsOf(tensors).filter((t) => t.leaf === undefined), [...device.moved]).filter(isWork).map((part) => planFor(device, part).plan)
   return Promise.all(plans.map(async ({ executable }) => {
     const compiled = await executable
     return { peakBytes: compiled.peakBytes, launches: compiled.launches, text: compiled.describe() }
@@ -48,7 +53,7 @@ export async function realizeMoved(device: Device): Promise<void> {
   await Promise.all(device.moved.size === 0 ? [] : submitOn(device, []))
 }
 
-function submit(tensors: readonly Tensor[]): Promise<void>[] {
+function submit(tensors: readonly TensorLike[]): Promise<void>[] {
   const devices = new Set(tensors.map((t) => t.device))
   return [...devices].flatMap((device) => submitOn(device, tensors.filter((t) => t.device === device)))
 }
@@ -58,9 +63,9 @@ interface Part {
   readonly cells: readonly Variable[]
 }
 
-function submitOn(device: Device, tensors: readonly Tensor[]): Promise<void>[] {
+function submitOn(device: Device, tensors: readonly TensorLike[]): Promise<void>[] {
   device.assertOpen('realize')
-  const outputs = [...new Map(tensors.map((t) => [`${t.node.id}.${t.output}`, t])).values()]
+  const outputs = outputsOf(tensors)
   const done = outputs.flatMap(({ leaf }) => (leaf?.kind === 'stored' && leaf.storage.producer !== undefined ? [leaf.storage] : []))
   const open = outputs.filter(({ leaf }) => leaf === undefined)
   const waits = done.map((storage) => device.enqueue(async () => settled(storage)))
@@ -72,21 +77,27 @@ async function settled(storage: Storage): Promise<void> {
   if (storage.producer?.error !== undefined) throw storage.producer.error
 }
 
-/** Moved variables that share work with the outputs, or overwrite what they read, run with them; the others alone. */
+/**
+ * Moved variables that share work with the outputs, overwrite what they read, or read what they overwrite, run with them;
+ * the others alone.
+ */
 function split(outputs: readonly Tensor[], moved: readonly Variable[]): Part[] {
   const work = reach(outputs)
   const nodes = new Set<object>(work.nodes)
   const reads = new Set<object>(cellsOf(work.leaves.keys()))
   const joint = new Set<Variable>()
-  const others = new Map(moved.map((cell) => [cell, reach(cell.move === undefined ? [] : [cell.move])]))
+  const others = new Map(moved.map((cell) => {
+    const own = reach(cell.move === undefined ? [] : [cell.move])
+    return [cell, { nodes: own.nodes, cells: cellsOf(own.leaves.keys()) }]
+  }))
   for (let grew = outputs.length > 0; grew; ) {
     grew = false
     for (const [cell, own] of others) {
-      if (!reads.has(cell) && ![...own.nodes].some((n) => nodes.has(n))) continue
+      if (!reads.has(cell) && !own.cells.some((c) => joint.has(c)) && ![...own.nodes].some((n) => nodes.has(n))) continue
       joint.add(cell)
       others.delete(cell)
       for (const n of own.nodes) nodes.add(n)
-      for (const c of cellsOf(own.leaves.keys())) reads.add(c)
+      for (const c of own.cells) reads.add(c)
       grew = true
     }
   }
@@ -146,12 +157,20 @@ function letGo({ node, output }: Tensor, leaf: Leaf): void {
   }
 }
 
-/** The values of a tensor on the host, in row-major order; realises it first. The array is the caller's. */
+/**
+ * The values of a tensor on the host, in row-major order; realises it first. The array is the caller's. Reading takes its
+ * turn now, so it gets what the tensor is at the call, whatever is queued after it.
+ */
 export async function readData(x: TensorLike): Promise<TypedArray> {
   const t = x.read()
-  if (t.leaf === undefined) await realize(t)
+  const computed = t.leaf === undefined ? realize(x) : undefined
+  const [data] = await Promise.all([readLeaf(t), computed])
+  return data
+}
+
+async function readLeaf(t: Tensor): Promise<TypedArray> {
   const { leaf } = t
-  if (leaf === undefined) throw new RangeError('a realised tensor is a leaf')
+  if (leaf === undefined) return hostArray(t.dtype, 0) // Realising failed at once, and its promise says why.
   assertFresh(t, leaf)
   switch (leaf.kind) {
     case 'data':
@@ -159,10 +178,7 @@ export async function readData(x: TensorLike): Promise<TypedArray> {
     case 'scalar':
       return toHostArray('data', [leaf.value], t.dtype)
     case 'cell':
-      return t.device.enqueue(async () => {
-        if (leaf.cell.poison !== undefined) throw leaf.cell.poison
-        return t.device.backend.read(blockOf(leaf.cell.storage), t)
-      })
+      return readCell(t, leaf.cell)
     case 'stored':
       return readStored(t, leaf.storage)
     case 'placeholder':
@@ -172,10 +188,22 @@ export async function readData(x: TensorLike): Promise<TypedArray> {
   }
 }
 
+function readCell(t: Tensor, cell: Variable): Promise<TypedArray> {
+  const { producer } = cell
+  return t.device.enqueue(async () => {
+    const error = producer?.error ?? cell.poison
+    if (error !== undefined) throw error
+    return t.device.backend.read(blockOf(cell.storage), t)
+  })
+}
+
 async function readStored(t: Tensor, storage: Storage): Promise<TypedArray> {
   storage.pin()
   try {
-    return await t.device.enqueue(async () => storage.host?.slice() ?? t.device.backend.read(blockOf(storage), t))
+    return await t.device.enqueue(async () => {
+      await settled(storage)
+      return storage.host?.slice() ?? t.device.backend.read(blockOf(storage), t)
+    })
   } finally {
     storage.unpin()
   }

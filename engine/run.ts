@@ -42,6 +42,11 @@ export class Run {
     this.results.push(cell.storage)
   }
 
+  /** Takes back the move of a variable that this run did not get to write. */
+  undo(cell: Variable): void {
+    this.cells.find((move) => move.cell === cell)?.undo()
+  }
+
   async execute(): Promise<void> {
     try {
       await this.attempt()

@@ -99,6 +99,8 @@ export class Variable implements TensorLike {
       this.version = before.version
       this.producer = before.producer
       this.current = before.current
+      // A run before this one failed too, and could not go back while this one's value stood.
+      if (this.producer?.error !== undefined) this.producer.undo(this)
     }
   }
 }
