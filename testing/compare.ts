@@ -14,7 +14,7 @@ export interface CompareOptions {
   readonly device: Device
   /** Summands of an output element, for the tolerance. Default: the elements of the largest input. */
   readonly terms?: number
-  /** Size of the numbers that rounding errors are relative to. Default: the largest expected value of each output. */
+  /** Rounding errors are relative to the largest expected value of each output, or to this if it is larger. Default 0. */
   readonly scale?: number
 }
 
@@ -44,7 +44,7 @@ function largest(inputs: readonly Input[], device: Device): number {
 }
 
 /** The first difference between two lists of tensors, in words, or undefined. */
-export async function difference(got: readonly Tensor[], expected: readonly Tensor[], { terms = 1, scale }: Omit<CompareOptions, 'device'> = {}): Promise<string | undefined> {
+export async function difference(got: readonly Tensor[], expected: readonly Tensor[], { terms = 1, scale = 0 }: Omit<CompareOptions, 'device'> = {}): Promise<string | undefined> {
   await realize(...got)
   await realize(...expected)
   if (got.length !== expected.length) return `there are ${got.length} outputs, not ${expected.length}`
@@ -61,11 +61,11 @@ export async function difference(got: readonly Tensor[], expected: readonly Tens
   return undefined
 }
 
-function valueDifference(got: ArrayLike<number>, expected: ArrayLike<number>, relative: number, scale: number | undefined): string | undefined {
+function valueDifference(got: ArrayLike<number>, expected: ArrayLike<number>, relative: number, scale: number): string | undefined {
   if (got.length !== expected.length) return `has ${got.length} elements, not ${expected.length}`
   let top = 0
   for (let i = 0; i < expected.length; i++) if (Number.isFinite(expected[i])) top = Math.max(top, Math.abs(expected[i] ?? 0))
-  const allowed = relative * (scale ?? top)
+  const allowed = relative * Math.max(scale, top)
   let [wrong, worst] = [0, -1]
   const off = (i: number): number => errorOf(got[i] ?? 0, expected[i] ?? 0)
   for (let i = 0; i < got.length; i++) {

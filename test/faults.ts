@@ -1,0 +1,70 @@
+/** A backend that fails on demand, around a real one: for tests of what is left after a failure. */
+import type { LoweredGraph } from '../engine/compile/lower.ts'
+import type { Backend, Bindings, Block, DeviceKind, Executable } from '../engine/device/backend.ts'
+import { Device } from '../engine/device/device.ts'
+import type { DType, TypedArray } from '../engine/dtype.ts'
+import type { Spec } from '../engine/graph.ts'
+import type { Fused } from '../engine/op.ts'
+
+export class FaultyBackend implements Backend {
+  readonly kind: DeviceKind
+  readonly description: string
+  readonly fingerprint: string
+  readonly dtypes: ReadonlySet<DType>
+  readonly memoryLimit: number
+  /** While true, there is no memory left. */
+  full = false
+  /** Why the next run fails, if it does. */
+  failure: Error | undefined
+  private readonly inner: Backend
+
+  constructor(inner: Backend) {
+    this.inner = inner
+    this.kind = inner.kind
+    this.description = inner.description
+    this.fingerprint = inner.fingerprint
+    this.dtypes = inner.dtypes
+    this.memoryLimit = inner.memoryLimit
+  }
+
+  accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean {
+    return this.inner.accepts(op, inputs, attributes)
+  }
+
+  async compile(graph: LoweredGraph): Promise<Executable> {
+    return this.inner.compile(graph)
+  }
+
+  allocate(bytes: number): Block | undefined {
+    return this.full ? undefined : this.inner.allocate(bytes)
+  }
+
+  release(block: Block): void {
+    this.inner.release(block)
+  }
+
+  write(block: Block, data: TypedArray, spec: Spec): void {
+    this.inner.write(block, data, spec)
+  }
+
+  async read(block: Block, spec: Spec): Promise<TypedArray> {
+    return this.inner.read(block, spec)
+  }
+
+  async run(executable: Executable, bindings: Bindings): Promise<void> {
+    const { failure } = this
+    this.failure = undefined
+    if (failure !== undefined) throw failure
+    return this.inner.run(executable, bindings)
+  }
+
+  /** The real backend lives on. */
+  async close(): Promise<void> {
+    await Promise.resolve()
+  }
+}
+
+export function faulty(device: Device): { device: Device; faults: FaultyBackend } {
+  const faults = new FaultyBackend(device.backend)
+  return { device: new Device(faults), faults }
+}
