@@ -16,7 +16,7 @@ import { iota } from './iota.ts'
 import { exp, log } from './math.ts'
 import { matmulOp, transposeLast } from './matmul.ts'
 import { expand, reshape, sumKeep } from './movement.ts'
-import { filled, floatType } from './operands.ts'
+import { filled, floatType, statisticsType } from './operands.ts'
 import { maxKeep } from './reduce.ts'
 
 export interface AttentionAttributes {
@@ -139,14 +139,15 @@ export interface AttentionOptions {
 export function scaledDotProductAttention(q: TensorLike, k: TensorLike, v: TensorLike, { mask, causal = false, scale }: AttentionOptions = {}): Tensor {
   const op = 'scaledDotProductAttention'
   const dtype = floatType(op, { q, k, v })
+  const working = statisticsType(dtype)
   checkOperands(op, q, k, v)
   const lead = broadcastShapes(op, ...[q, k, v].map((t) => t.shape.slice(0, -2)))
-  const operands = [q, k, v].map((t) => expand(cast(t, dtype), [...lead, ...t.shape.slice(-2)]))
+  const operands = [q, k, v].map((t) => expand(cast(t, working), [...lead, ...t.shape.slice(-2)]))
   const factor = scale ?? 1 / Math.sqrt(at(q.shape, q.shape.length - 1))
   if (typeof factor !== 'number' && factor.shape.length > 0) throw new ShapeError(`${op}: scale has shape ${formatShape(factor.shape)} but must be a scalar []; multiply q by it instead`)
-  const multiplier = typeof factor === 'number' ? leafTensor(q.device, { kind: 'scalar', value: factor }, [], dtype) : cast(factor, dtype)
-  const bias = mask === undefined ? [] : [additive(op, mask, [...lead, at(q.shape, q.shape.length - 2), at(k.shape, k.shape.length - 2)], dtype)]
-  return apply(attentionOp, [...operands, multiplier, ...bias], { causal })
+  const multiplier = typeof factor === 'number' ? leafTensor(q.device, { kind: 'scalar', value: factor }, [], working) : cast(factor, working)
+  const bias = mask === undefined ? [] : [additive(op, mask, [...lead, at(q.shape, q.shape.length - 2), at(k.shape, k.shape.length - 2)], working)]
+  return cast(apply(attentionOp, [...operands, multiplier, ...bias], { causal }), dtype)
 }
 
 function additive(op: string, mask: TensorLike, scores: Shape, dtype: Tensor['dtype']): Tensor {

@@ -8,7 +8,7 @@ import { perChannel } from './conv.ts'
 import { add, cast, div, literal, mul, sub } from './elementwise.ts'
 import { sigmoid, sqrt } from './math.ts'
 import { expand, reshape, sumKeep } from './movement.ts'
-import { filled, floatType } from './operands.ts'
+import { filled, floatType, statisticsType } from './operands.ts'
 
 export interface GroupNormAttributes {
   readonly groups: number
@@ -122,7 +122,8 @@ export function groupNorm(x: TensorLike, groups: number, weight?: TensorLike, bi
   const dtype = floatType('groupNorm', { input: x, weight, bias })
   checkChannels('groupNorm', x, groups, { weight, bias })
   const channels = x.shape.slice(1, 2)
-  const scale = weight === undefined ? filled(x, channels, 1, dtype) : cast(weight, dtype)
-  const shift = bias === undefined ? filled(x, channels, 0, dtype) : cast(bias, dtype)
-  return apply(groupNormOp, [cast(x, dtype), scale, shift], { groups, epsilon, silu })
+  const working = statisticsType(dtype)
+  const scale = weight === undefined ? filled(x, channels, 1, working) : cast(weight, working)
+  const shift = bias === undefined ? filled(x, channels, 0, working) : cast(bias, working)
+  return cast(apply(groupNormOp, [cast(x, working), scale, shift], { groups, epsilon, silu }), dtype)
 }

@@ -41,8 +41,10 @@ export function interpolate(x: TensorLike, { size, scale, mode = 'nearest', alig
   if (mode === 'area') return adaptiveAvgPool(x, sizes)
   return sizes.reduceRight((y, to, i) => {
     const [axis, from] = [i + 2, at(x.shape, i + 2)]
-    const ratio = factors === undefined ? from / to : 1 / at(factors, i)
-    if (mode === 'nearest') return nearestAxis(y, axis, to, ratio)
+    const factor = factors?.[i]
+    const ratio = factor === undefined ? from / to : 1 / factor
+    // Dividing last keeps whole numbers whole.
+    if (mode === 'nearest') return nearestAxis(y, axis, to, ratio, (k) => Math.floor(factor === undefined ? (k * from) / to : k / factor))
     const step = to > 1 ? (from - 1) / (to - 1) : 0
     const place = (k: number): number => (alignCorners ? k * step : (k + 0.5) * ratio - 0.5)
     if (from === to && (alignCorners || ratio === 1)) return y
@@ -50,8 +52,8 @@ export function interpolate(x: TensorLike, { size, scale, mode = 'nearest', alig
   }, x.read())
 }
 
-/** Result i is input ⌊i·ratio⌋: by movement alone where the sizes divide. */
-function nearestAxis(x: Tensor, axis: number, to: number, ratio: number): Tensor {
+/** Result i is input `place(i)` = ⌊i·ratio⌋: by movement alone where the sizes divide. */
+function nearestAxis(x: Tensor, axis: number, to: number, ratio: number, place: (i: number) => number): Tensor {
   const from = at(x.shape, axis)
   const resized = x.shape.map((d, i) => (i === axis ? to : d))
   if (ratio === from / to && to % from === 0) {
@@ -59,5 +61,5 @@ function nearestAxis(x: Tensor, axis: number, to: number, ratio: number): Tensor
     return reshape(expand(apart, x.shape.flatMap((d, i) => (i === axis ? [d, to / from] : [d]))), resized)
   }
   if (ratio === from / to && from % to === 0) return strideSlice(x, { start: x.shape.map(() => 0), size: resized, step: x.shape.map((_, i) => (i === axis ? from / to : 1)) })
-  return indexSelect(x, Array.from({ length: to }, (_, i) => Math.min(Math.floor(i * ratio), from - 1)), axis)
+  return indexSelect(x, Array.from({ length: to }, (_, i) => Math.min(place(i), from - 1)), axis)
 }

@@ -3,10 +3,10 @@ import { ShapeError } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { formatShape, sameShape, sizeOf } from '../shape.ts'
 import type { Shape } from '../shape.ts'
-import { add, div, literal, mul, sub } from './elementwise.ts'
+import { add, cast, div, literal, mul, sub } from './elementwise.ts'
 import { sqrt } from './math.ts'
 import { sumKeep } from './movement.ts'
-import { floatType } from './operands.ts'
+import { floatType, statisticsType } from './operands.ts'
 
 /** The last axes of x, which must have the sizes `shape`, as parameters must. */
 function normalizedAxes(op: string, x: TensorLike, shape: Shape, parameters: Readonly<Record<string, TensorLike | undefined>>): number[] {
@@ -31,14 +31,15 @@ export interface LayerNormOptions {
  * Throws ShapeError for axes or parameters that do not fit, DTypeError for integers.
  */
 export function layerNorm(x: TensorLike, shape: Shape, weight?: TensorLike, bias?: TensorLike, { epsilon = 1e-5 }: LayerNormOptions = {}): Tensor {
-  floatType('layerNorm', { input: x, weight, bias })
+  const dtype = floatType('layerNorm', { input: x, weight, bias })
+  const wide = cast(x, statisticsType(dtype))
   const axes = normalizedAxes('layerNorm', x, shape, { weight, bias })
   const count = literal(sizeOf(shape))
-  const centred = sub(x, div(sumKeep(x, axes), count))
+  const centred = sub(wide, div(sumKeep(wide, axes), count))
   const variance = div(sumKeep(mul(centred, centred), axes), count)
   const y = div(centred, sqrt(add(variance, literal(epsilon))))
   const scaled = weight === undefined ? y : mul(y, weight)
-  return bias === undefined ? scaled : add(scaled, bias)
+  return cast(bias === undefined ? scaled : add(scaled, bias), dtype)
 }
 
 /**
@@ -46,9 +47,10 @@ export function layerNorm(x: TensorLike, shape: Shape, weight?: TensorLike, bias
  * shape or is absent. epsilon defaults to 1e-6. Errors as layerNorm.
  */
 export function rmsNorm(x: TensorLike, shape: Shape, weight?: TensorLike, { epsilon = 1e-6 }: LayerNormOptions = {}): Tensor {
-  floatType('rmsNorm', { input: x, weight })
+  const dtype = floatType('rmsNorm', { input: x, weight })
+  const wide = cast(x, statisticsType(dtype))
   const axes = normalizedAxes('rmsNorm', x, shape, { weight })
-  const square = div(sumKeep(mul(x, x), axes), literal(sizeOf(shape)))
-  const y = div(x, sqrt(add(square, literal(epsilon))))
-  return weight === undefined ? y : mul(y, weight)
+  const square = div(sumKeep(mul(wide, wide), axes), literal(sizeOf(shape)))
+  const y = div(wide, sqrt(add(square, literal(epsilon))))
+  return cast(weight === undefined ? y : mul(y, weight), dtype)
 }

@@ -19,6 +19,11 @@ export function floatType(op: string, operands: Readonly<Record<string, TensorLi
   return common ?? 'f32'
 }
 
+/** The type in which statistics of `dtype` are computed: sums, means and exponentials of half floats are f32. */
+export function statisticsType(dtype: DType): DType {
+  return dtype === 'f16' || dtype === 'bf16' ? 'f32' : dtype
+}
+
 /** A literal in every place of `shape`, in the type `dtype`: structure, not data. */
 export function filled(like: TensorLike, shape: Shape, value: number, dtype: DType = like.dtype): Tensor {
   return expand(applyOn(like.device, literalOp, { value, dtype }), shape)

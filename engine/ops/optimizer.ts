@@ -12,7 +12,7 @@ import { at, formatShape, sameShape, sizeOf } from '../shape.ts'
 import { add, cast, div, literal, mul, notEqual, sub, where } from './elementwise.ts'
 import { sqrt } from './math.ts'
 import { concatOp, reshape, strideSlice, sumKeep, zeroPad } from './movement.ts'
-import { floatType } from './operands.ts'
+import { floatType, statisticsType } from './operands.ts'
 
 /** The numbers of a step, in the order in which the op's first input holds them. */
 const order = ['lr', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaDecay', 'apply'] as const
@@ -176,5 +176,6 @@ export const squaredNormOp: Fused = {
 /** √Σ x² over all elements of all tensors, such as all gradients: []. Throws ShapeError for an empty list, DTypeError for integers. */
 export function globalNorm(tensors: readonly TensorLike[]): Tensor {
   if (tensors.length === 0) throw new ShapeError('globalNorm: the list of tensors is empty; pass at least one')
-  return sqrt(reshape(sumKeep(apply(squaredNormOp, tensors), [0]), []))
+  const dtype = statisticsType(floatType('globalNorm', Object.fromEntries(tensors.map((x, i) => [`tensor ${i}`, x]))))
+  return sqrt(reshape(sumKeep(apply(squaredNormOp, tensors.map((x) => cast(x, dtype))), [0]), []))
 }

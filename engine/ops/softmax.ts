@@ -8,7 +8,7 @@ import { formatShape, resolveAxis, sameShape } from '../shape.ts'
 import { cast, div, mul, sub } from './elementwise.ts'
 import { exp, log } from './math.ts'
 import { sumKeep } from './movement.ts'
-import { floatType } from './operands.ts'
+import { floatType, statisticsType } from './operands.ts'
 import { maxKeep } from './reduce.ts'
 
 export const softmaxOp: Fused<readonly [x: Tensor], { axis: number }> = {
@@ -36,14 +36,14 @@ export const softmaxGradOp: Fused<readonly [y: Tensor, dy: Tensor], { axis: numb
 
 /** softmax(x)ᵢ = exp(xᵢ) / Σⱼ exp(xⱼ) along `axis`; the shape of x. Throws ShapeError for an axis x has not, DTypeError for integers. */
 export function softmax(x: TensorLike, axis = -1): Tensor {
-  const dtype = floatType('softmax', { x })
-  return apply(softmaxOp, [cast(x, dtype)], { axis: resolveAxis('softmax', axis, x.shape) })
+  const working = statisticsType(floatType('softmax', { x }))
+  return cast(apply(softmaxOp, [cast(x, working)], { axis: resolveAxis('softmax', axis, x.shape) }), x.dtype)
 }
 
 /** log softmax(x)ᵢ = xᵢ − log Σⱼ exp(xⱼ) along `axis`, without overflow; the shape of x. Errors as softmax. */
 export function logSoftmax(x: TensorLike, axis = -1): Tensor {
-  floatType('logSoftmax', { x })
+  const wide = cast(x, statisticsType(floatType('logSoftmax', { x })))
   const along = resolveAxis('logSoftmax', axis, x.shape)
-  const shifted = sub(x, stopGradient(maxKeep(x, [along])))
-  return sub(shifted, log(sumKeep(exp(shifted), [along])))
+  const shifted = sub(wide, stopGradient(maxKeep(wide, [along])))
+  return cast(sub(shifted, log(sumKeep(exp(shifted), [along]))), x.dtype)
 }

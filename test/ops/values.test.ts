@@ -6,15 +6,15 @@ import type { Tensor, TensorLike } from '../../engine/graph.ts'
 import { scaledDotProductAttention } from '../../engine/ops/attention.ts'
 import { conv1d, conv2d, conv3d, convTranspose1d, convTranspose2d, convTranspose3d } from '../../engine/ops/convolve.ts'
 import { einsum } from '../../engine/ops/einsum.ts'
-import { mul } from '../../engine/ops/elementwise.ts'
+import { cast, mul } from '../../engine/ops/elementwise.ts'
 import { groupNorm } from '../../engine/ops/groupNorm.ts'
 import { interpolate } from '../../engine/ops/interpolate.ts'
 import { linear, matmul } from '../../engine/ops/matmul.ts'
-import { layerNorm } from '../../engine/ops/norm.ts'
+import { layerNorm, rmsNorm } from '../../engine/ops/norm.ts'
 import { adamWStep, globalNorm } from '../../engine/ops/optimizer.ts'
 import { avgPool1d, maxPool2d } from '../../engine/ops/pool.ts'
 import { sum } from '../../engine/ops/reduce.ts'
-import { softmax } from '../../engine/ops/softmax.ts'
+import { logSoftmax, softmax } from '../../engine/ops/softmax.ts'
 import { readData, readItem } from '../../engine/realize.ts'
 import { sizeOf } from '../../engine/shape.ts'
 import { uniform } from '../oracle-cases.ts'
@@ -92,6 +92,15 @@ describe('adamWStep', () => {
 
 test('globalNorm counts every element of every tensor', async () => {
   expect(await readItem(globalNorm([f64(new Array<number>(8192 + 8).fill(1)), f64([]), f64([3], [])]))).toBeCloseTo(Math.sqrt(8209), 12)
+})
+
+test('half floats are normalised in f32 and rounded once', async () => {
+  const x = cast(noise(2, 4, 3), 'bf16')
+  const rows: readonly ((x: Tensor) => Tensor)[] = [(t) => softmax(t), (t) => logSoftmax(t), (t) => groupNorm(t, 2), (t) => layerNorm(t, [3]), (t) => rmsNorm(t, [3]), (t) => scaledDotProductAttention(t, t, t)]
+  for (const f of rows) {
+    expect(f(x).dtype).toBe('bf16')
+    expect(await list(f(x))).toEqual(await list(cast(f(cast(x, 'f32')), 'bf16')))
+  }
 })
 
 describe('errors say what, both values, and what to do', () => {
