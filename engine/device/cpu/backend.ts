@@ -69,6 +69,10 @@ export interface CpuBackendOptions {
   readonly description: string
 }
 
+/** Below both, a launch takes about as long as two threads take to meet. */
+const serialBytes = 32_768
+const serialFlops = 65_536
+
 const dtypes: ReadonlySet<DType> = new Set<DType>(['f32', 'bf16', 'i32', 'u32', 'u8', 'bool'])
 
 export class CpuBackend implements Backend {
@@ -154,7 +158,8 @@ export class CpuBackend implements Backend {
       tables.push(block)
       push(block.address, constantSource)
     }
-    return { kernel: this.kernels.get(kernel.key) ?? missing(kernel.key), items: kernel.items, constants, sources }
+    const serial = kernel.items === 1 || (kernel.bytes < serialBytes && kernel.flops < serialFlops)
+    return { kernel: this.kernels.get(kernel.key) ?? missing(kernel.key), items: kernel.items, serial, constants, sources }
   }
 
   /** Kernels this device has compiled. */

@@ -7,6 +7,8 @@
 export interface LaunchCode {
   readonly kernel: number
   readonly items: number
+  /** Too little work to share: one thread does it, and needs no barrier before the next such launch. */
+  readonly serial: boolean
   /** Constants; for addresses, the offset in bytes. */
   readonly constants: readonly number[]
   /** Which address of the run is added; or one of the two below. */
@@ -58,9 +60,11 @@ export class Executor {
   /** Walks a plan. Returns why this thread failed, if it did; it keeps meeting the others all the same. */
   run(id: number, addresses: readonly number[], scratch: number): Error | undefined {
     let failure: Error | undefined
+    let serial = true
     for (const launch of this.launches(id)) {
+      if (!(serial && launch.serial)) this.meet()
+      serial = launch.serial
       failure ??= this.launch(launch, addresses, scratch)
-      this.meet()
     }
     return failure
   }
@@ -70,9 +74,9 @@ export class Executor {
   }
 
   /** This thread's share of one launch: a contiguous part of its items. */
-  launch({ kernel, items, constants, sources }: LaunchCode, addresses: readonly number[], scratch: number): Error | undefined {
-    const begin = Math.floor((items * this.thread) / this.threads)
-    const end = Math.floor((items * (this.thread + 1)) / this.threads)
+  launch({ kernel, items, serial, constants, sources }: LaunchCode, addresses: readonly number[], scratch: number): Error | undefined {
+    const begin = serial ? 0 : Math.floor((items * this.thread) / this.threads)
+    const end = serial ? (this.thread === 0 ? items : 0) : Math.floor((items * (this.thread + 1)) / this.threads)
     const call = this.kernels[kernel]
     if (begin === end || call === undefined) return undefined
     const args = constants.map((c, i) => {
@@ -87,7 +91,7 @@ export class Executor {
     }
   }
 
-  /** Waits until every thread is here. */
+  /** Waits until every thread is here. The end of a run needs no meeting: whoever started it waits for all reports. */
   private meet(): void {
     if (this.threads === 1) return
     const { control } = this

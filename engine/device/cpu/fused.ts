@@ -14,7 +14,8 @@ import type { GroupNormAttributes } from '../../ops/groupNorm.ts'
 import type { View } from '../../compile/view.ts'
 import { rowMajor } from '../../compile/schedule.ts'
 import { at, sizeOf } from '../../shape.ts'
-import { all, alongAxis, channelsLast, grouped, isRowMajor, lies, orderKeepingLast, packed, rowSizes, rows, rowsAlongAxis } from './layouts.ts'
+import { conv } from './convolution.ts'
+import { all, alongAxis, channelsLast, grouped, isRowMajor, known, lies, orderKeepingLast, packed, rowSizes, rows, rowsAlongAxis } from './layouts.ts'
 import type { KernelRule, Operands } from './rule.ts'
 
 /** [N, C, …] as sample, channel and position; the positions lie evenly in either layout. */
@@ -133,10 +134,4 @@ const softmaxGrad: KernelRule = {
   },
 }
 
-export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, attention, attentionGrad, adamw, softmax, softmaxGrad, squaredNorm }
-
-/** Kernels are called with as many operands as their op has. */
-function known(view: View | undefined): View {
-  if (view === undefined) throw new RangeError('a kernel got too few operands')
-  return view
-}
+export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, attention, attentionGrad, convBias: conv, adamw, softmax, softmaxGrad, squaredNorm }

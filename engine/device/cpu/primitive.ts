@@ -10,13 +10,13 @@ import { scatterAddKernel } from '../../../kernels/wasm/scatterAdd.ts'
 import { argsortKernel } from '../../../kernels/wasm/sort.ts'
 import type { Step } from '../../compile/lower.ts'
 import { permuteView } from '../../compile/view.ts'
-import type { View } from '../../compile/view.ts'
 import type { DType } from '../../dtype.ts'
 import { DTypeError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
 import { at } from '../../shape.ts'
+import { conv, convInputGrad, convWeightGrad } from './convolution.ts'
 import { storageType } from './generated.ts'
-import { all, axisLast, packed, rowSizes, rows, rowsAlongAxis, strided } from './layouts.ts'
+import { all, axisLast, known, packed, rowSizes, rows, rowsAlongAxis, strided } from './layouts.ts'
 import type { HandWritten, KernelRule } from './rule.ts'
 
 const iota: KernelRule = {
@@ -86,12 +86,7 @@ function numberType(dtype: DType): 'f32' | 'i32' | 'u32' {
   throw new DTypeError(`cpu: this kernel has no ${dtype}; cast to f32 or i32`)
 }
 
-export const primitiveRules: Partial<Readonly<Record<HandWritten, KernelRule>>> = { iota, gather, matmul, scatterAdd, cumsum, argsort, randomBits }
-
-function known(view: View | undefined): View {
-  if (view === undefined) throw new RangeError('a kernel got too few operands')
-  return view
-}
+export const primitiveRules: Readonly<Record<HandWritten, KernelRule>> = { iota, matmul, conv, convInputGrad, convWeightGrad, gather, scatterAdd, cumsum, argsort, randomBits }
 
 function outputOf({ outputs: [output] }: Step): Spec {
   if (output === undefined) throw new RangeError('a step has an output')

@@ -1,0 +1,40 @@
+/** Convolution on the CPU: channels last in memory, whatever the logical order says; weights as they lie. */
+import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../../kernels/wasm/conv.ts'
+import type { ConvDescriptor } from '../../../kernels/wasm/conv.ts'
+import { rowMajor } from '../../compile/schedule.ts'
+import type { View } from '../../compile/view.ts'
+import type { Window } from '../../ops/conv.ts'
+import { at } from '../../shape.ts'
+import { all, channelsLast, fastest, known } from './layouts.ts'
+import type { KernelRule } from './rule.ts'
+
+/** Images whose channels are neighbours stay as they are; others are copied so that they become it. */
+const image = (view: View): readonly number[] | 'any' => fastest(view, 1, channelsLast(view.shape))
+
+function descriptor(x: View, w: View, y: View, { stride, padding, output, dilation, groups }: Window, bias?: View): ConvDescriptor {
+  return {
+    batch: at(x.shape, 0), inChannels: at(x.shape, 1), outChannels: at(w.shape, 0), groups,
+    input: x.shape.slice(2), kernel: w.shape.slice(2), output, stride, padding, dilation,
+    x: all(x), w: all(w), y: all(y), bias: bias && all(bias),
+  }
+}
+
+export const conv: KernelRule = {
+  layouts: ({ outputs }, inputs) => ({
+    inputs: inputs.map((view, i) => (i === 0 ? image(view) : 'any')),
+    outputs: outputs.map((y) => channelsLast(y.spec.shape)),
+  }),
+  kernel({ inputs: [x, w, bias], outputs: [y], step }, target) {
+    return convKernel(descriptor(known(x), known(w), known(y), step.attributes as Window, bias), target)
+  },
+}
+
+export const convInputGrad: KernelRule = {
+  layouts: conv.layouts,
+  kernel: ({ inputs: [dy, w], outputs: [dx], step }, target) => convInputGradKernel(descriptor(known(dx), known(w), known(dy), step.attributes as Window), target),
+}
+
+export const convWeightGrad: KernelRule = {
+  layouts: ({ outputs }, inputs) => ({ inputs: inputs.map(image), outputs: outputs.map((w) => rowMajor(w.spec.shape)) }),
+  kernel: ({ inputs: [x, dy], outputs: [dw], step }, target) => convWeightGradKernel(descriptor(known(x), known(dw), known(dy), step.attributes as Window), target),
+}
