@@ -1,0 +1,82 @@
+/** Writing files so that a crash, a full disk or a second reader never meets half of one; and saying why it failed. */
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+
+/** A file or folder that could not be read or written; the message says which, why, and what to do. */
+export class FileError extends Error {
+  override readonly name = 'FileError'
+}
+
+const causes: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full; free some space',
+  EDQUOT: 'your disk quota is used up; free some space',
+  EROFS: 'the file system is read-only; choose another folder with --out',
+  EACCES: 'permission is denied; change its permissions, or choose another folder with --out',
+  EPERM: 'permission is denied; change its permissions, or choose another folder with --out',
+  ENOENT: 'it does not exist; check the path',
+  ENOTDIR: 'part of the path is a file, not a folder; choose another folder with --out',
+  EEXIST: 'a file is in the way; choose another folder with --out',
+  EISDIR: 'it is a folder, not a file; check the path',
+  EFBIG: 'the file would be larger than the system allows; raise the limit (ulimit -f)',
+  EMFILE: 'too many files are open; close some, or raise the limit (ulimit -n)',
+}
+
+/** What the system said, as one line for people. */
+export function fileError(action: string, file: string, error: unknown): FileError {
+  const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+  const reason = causes[code] ?? (error instanceof Error ? error.message : String(error))
+  return new FileError(`cannot ${action} ${file}: ${reason}${causes[code] === undefined ? '' : ` (${code})`}`, { cause: error })
+}
+
+/** Runs `act`; an error of the system becomes a FileError about `file`. */
+function about<T>(action: string, file: string, act: () => T): T {
+  try {
+    return act()
+  } catch (error) {
+    throw fileError(action, file, error)
+  }
+}
+
+/** Creates a folder and those above it. */
+export function makeFolder(folder: string): void {
+  about('create', folder, () => mkdirSync(folder, { recursive: true }))
+}
+
+export function readFile(file: string): Uint8Array<ArrayBuffer> {
+  return about('read', file, () => new Uint8Array(readFileSync(file)))
+}
+
+/**
+ * Replaces `file` by `content`: written beside it, flushed to the disk, then renamed over it. Whatever happens, `file`
+ * is either what it was or all of `content`.
+ */
+export function writeFile(file: string, content: Uint8Array | string): void {
+  const beside = `${file}.${process.pid}.tmp`
+  about('write', file, () => {
+    try {
+      const handle = openSync(beside, 'w')
+      try {
+        writeFileSync(handle, content)
+        fsyncSync(handle)
+      } finally {
+        closeSync(handle)
+      }
+      renameSync(beside, file)
+    } catch (error) {
+      rmSync(beside, { force: true })
+      throw error
+    }
+    flushFolder(path.dirname(file))
+  })
+}
+
+/** So that the renaming itself survives a power cut. Windows cannot open folders, and needs no flush. */
+function flushFolder(folder: string): void {
+  if (process.platform === 'win32') return
+  const handle = openSync(folder, 'r')
+  try {
+    fsyncSync(handle)
+  } finally {
+    closeSync(handle)
+  }
+}

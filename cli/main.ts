@@ -1,0 +1,67 @@
+#!/usr/bin/env node
+/** The command line of langevin: runs a command, and turns what goes wrong into one line and an exit code. */
+import { fileURLToPath } from 'node:url'
+import process from 'node:process'
+import { device as openDevice } from '../engine/index.ts'
+import { UsageError, help, parseCommand } from './arguments.ts'
+import type { Command, DeviceArguments } from './arguments.ts'
+import { loadDigits } from './digits.ts'
+import { readFile } from './files.ts'
+import { sample } from './sample.ts'
+import { defaults } from './settings.ts'
+import { train } from './train.ts'
+
+function version(): string {
+  const manifest: unknown = JSON.parse(new TextDecoder().decode(readFile(fileURLToPath(import.meta.resolve('langevin/package.json')))))
+  return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : 'unknown'
+}
+
+async function info({ device: kind, threads }: DeviceArguments): Promise<number> {
+  const device = await openDevice(kind, threads === undefined ? {} : { threads })
+  const { shape, name } = loadDigits()
+  const rows = [
+    ['langevin', version()],
+    ['node', `${process.version} on ${process.platform} ${process.arch}`],
+    ['device', device.description],
+    ['fingerprint', device.fingerprint],
+    ['data', `${name}, ${shape[0]} images of ${shape.slice(1).join('x')}`],
+    ['defaults', `${defaults.steps} steps, batch ${defaults.batch}, seed ${defaults.seed}`],
+  ]
+  for (const [key = '', value = ''] of rows) process.stdout.write(`${key.padEnd(12)} ${value}\n`)
+  await device.close()
+  return 0
+}
+
+async function run(command: Command): Promise<number> {
+  switch (command.name) {
+    case 'help':
+      process.stdout.write(help)
+      return 0
+    case 'version':
+      process.stdout.write(`${version()}\n`)
+      return 0
+    case 'train':
+      return train(command.train, process.stdout)
+    case 'sample':
+      return sample(command.sample, process.stdout)
+    case 'info':
+      return info(command.info)
+    default:
+      return command satisfies never
+  }
+}
+
+/** What went wrong, as one line; with `--verbose` all that is known. */
+function report(error: unknown): void {
+  const verbose = process.argv.includes('--verbose')
+  const text = error instanceof Error ? (verbose ? (error.stack ?? error.message) : error.message) : String(error)
+  process.stderr.write(`langevin: ${text}\n`)
+  for (let cause = error instanceof Error ? error.cause : undefined; verbose && cause instanceof Error; cause = cause.cause) process.stderr.write(`because: ${cause.stack ?? cause.message}\n`)
+}
+
+try {
+  process.exitCode = await run(parseCommand(process.argv.slice(2)))
+} catch (error) {
+  report(error)
+  process.exitCode = error instanceof UsageError ? 2 : 1
+}

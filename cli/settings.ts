@@ -1,0 +1,118 @@
+/** What a run is set to: its defaults, how its checkpoint remembers it, and the network and trainer it makes. */
+import type { Denoiser } from '../diffusion/denoiser.ts'
+import { denoiserOf } from '../diffusion/denoiser.ts'
+import { diffusionLoss } from '../diffusion/loss.ts'
+import { NoiseSchedule } from '../diffusion/schedule.ts'
+import { Trainer } from '../diffusion/trainer.ts'
+import { UNet2D } from '../diffusion/unet.ts'
+import type { UNet2DConfig } from '../diffusion/unet.ts'
+import { CheckpointError, Generator, normal, randint } from '../engine/index.ts'
+import type { Device, Tensor, TensorLike } from '../engine/index.ts'
+import { at } from '../engine/shape.ts'
+import { cosineSchedule } from '../nn/schedule.ts'
+import type { Images } from './digits.ts'
+
+export interface Settings {
+  readonly dataset: 'digits'
+  /** Of the data. */
+  readonly digest: string
+  readonly steps: number
+  readonly batch: number
+  readonly seed: number
+  /** The highest learning rate. */
+  readonly rate: number
+  readonly warmup: number
+  readonly weightDecay: number
+  readonly clip: number
+  /** The longest memory of the moving average of the weights. */
+  readonly emaDecay: number
+  readonly timesteps: number
+  readonly model: UNet2DConfig
+}
+
+export const defaults: Omit<Settings, 'digest'> = {
+  dataset: 'digits',
+  steps: 3000,
+  batch: 64,
+  seed: 0,
+  rate: 2e-3,
+  warmup: 100,
+  weightDecay: 0.01,
+  clip: 1,
+  emaDecay: 0.998,
+  timesteps: 1000,
+  model: {
+    sample_size: 8,
+    in_channels: 1,
+    out_channels: 1,
+    block_out_channels: [32, 64],
+    layers_per_block: 1,
+    norm_num_groups: 8,
+    down_block_types: ['DownBlock2D', 'AttnDownBlock2D'],
+    up_block_types: ['AttnUpBlock2D', 'UpBlock2D'],
+    attention_head_dim: 8,
+  },
+}
+
+/** Children of the seed's generator: what is drawn from one does not depend on how much was drawn from another. */
+const streams = { weights: 0, training: 1, samples: 2 } as const
+
+export const generatorFor = (seed: number, stream: keyof typeof streams): Generator => new Generator(seed).fork(streams[stream])
+
+export interface Run {
+  readonly model: UNet2D
+  readonly trainer: Trainer
+}
+
+/** A run at its beginning. */
+export function startRun(settings: Settings, images: Images, device: Device): Run {
+  const { batch, seed, rate, steps, warmup, weightDecay, clip, emaDecay } = settings
+  const model = new UNet2D(settings.model, { device, generator: generatorFor(seed, 'weights') })
+  const schedule = NoiseSchedule.linear({ timesteps: settings.timesteps })
+  const trainer = new Trainer({
+    model,
+    device,
+    examples: images,
+    batch,
+    generator: generatorFor(seed, 'training'),
+    loss(x0, generator) {
+      const t = randint([at(x0.shape, 0)], { high: settings.timesteps, generator, device })
+      return diffusionLoss((x, when) => model.call(x, when), x0, { schedule, t, eps: normal(x0.shape, { generator, device }) })
+    },
+    optimizer: {
+      rate: cosineSchedule(rate, { steps, warmup: Math.min(warmup, Math.floor(steps / 2)) }),
+      weightDecay,
+      clip,
+      emaDecay: (k) => Math.min(emaDecay, (1 + k) / (10 + k)),
+    },
+  })
+  return { model, trainer }
+}
+
+/** The denoiser of a model that was trained with those settings. */
+export function denoiserFor(model: UNet2D, { timesteps }: Settings): Denoiser {
+  const network = (x: Tensor, t: TensorLike): Tensor => model.call(x, t)
+  return denoiserOf(network, NoiseSchedule.linear({ timesteps }))
+}
+
+/** The settings in a checkpoint's notes. Throws CheckpointError where there are none, or other ones than this program knows. */
+export function readSettings(notes: Readonly<Record<string, string>>, source: string): Settings {
+  const text = notes['settings']
+  const found: unknown = text === undefined ? undefined : JSON.parse(text)
+  if (!isSettings(found)) throw new CheckpointError(`${source} does not say what it was trained with; only runs of langevin train can be taken up`)
+  return found
+}
+
+/** Whether it has every setting, each of the type that the default has. */
+function isSettings(found: unknown): found is Settings {
+  const template: object = { ...defaults, digest: '' }
+  return alike(template, found)
+}
+
+function alike(template: unknown, found: unknown): boolean {
+  if (Array.isArray(template)) return Array.isArray(found) && found.length > 0 && found.every((item) => alike(template[0], item))
+  if (typeof template !== 'object' || template === null) return typeof template === typeof found
+  if (typeof found !== 'object' || found === null) return false
+  const fields = new Map<string, unknown>(Object.entries(found))
+  return Object.entries(template).every(([key, value]) => alike(value, fields.get(key)))
+}

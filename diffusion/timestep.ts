@@ -1,0 +1,31 @@
+/** How a network is told the time: sinusoids of the timestep (Vaswani et al., arXiv:1706.03762, section 3.5), then an MLP. */
+import { concat, cos, mul, reshape, silu, sin, tensor } from '../engine/index.ts'
+import type { Tensor, TensorLike } from '../engine/index.ts'
+import { at } from '../engine/shape.ts'
+import { Linear } from '../nn/layers.ts'
+import type { LayerOptions } from '../nn/layers.ts'
+import { Module } from '../nn/module.ts'
+
+/** [cos(t·f), sin(t·f)] with fⱼ = 10000^(−j/half), as diffusers' Timesteps with flip_sin_to_cos. t [B] → [B, size]. */
+export function timestepEmbedding(t: TensorLike, size: number): Tensor {
+  const half = Math.floor(size / 2)
+  const frequencies = Float32Array.from({ length: half }, (_, j) => Math.exp((-Math.log(10000) * j) / half))
+  const angles = mul(reshape(t, [at(t.shape, 0), 1]), tensor(frequencies, [1, half], { device: t.device })) // [B, half]
+  return concat([cos(angles), sin(angles)], 1)
+}
+
+/** Linear, SiLU, Linear. [B, in] → [B, out]. */
+export class TimestepEmbedding extends Module<[TensorLike], Tensor> {
+  readonly linear_1: Linear
+  readonly linear_2: Linear
+
+  constructor(inputs: number, outputs: number, options: LayerOptions) {
+    super()
+    this.linear_1 = new Linear(inputs, outputs, options)
+    this.linear_2 = new Linear(outputs, outputs, options)
+  }
+
+  forward(x: TensorLike): Tensor {
+    return this.linear_2.call(silu(this.linear_1.call(x)))
+  }
+}
