@@ -18,7 +18,7 @@ import { type Code, f32, f32x4, get, i32, type Local, loopWhile, set, v128, when
 import { Arguments } from './arguments.ts'
 import { chunkTable, eachChunk } from './chunks.ts'
 import type { WasmKernel } from './kernel.ts'
-import { Lanes } from './lanes.ts'
+import { Lanes, squareRoot } from './lanes.ts'
 
 /** What the f32 of the `scalars` buffer mean, in order. `correction1` is 1 − beta1ᵗ, `correction2` is 1 − beta2ᵗ. */
 export const adamwScalars = ['lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaDecay', 'apply'] as const
@@ -65,7 +65,7 @@ export function adamwKernel({ sizes, ema }: AdamwOptions): WasmKernel {
       const [a, b, c] = [scalar(oneMinus(value('beta1'))), scalar(oneMinus(value('beta2'))), scalar(oneMinus(value('emaDecay')))]
       const decay = scalar(oneMinus(f32.mul(value('lr'), value('weightDecay'))))
       const size = scalar(f32.div(value('lr'), value('correction1')))
-      const root = scalar(f32.div(f32.const(1), f32.sqrt(value('correction2'))))
+      const root = scalar(f32.div(f32.const(1), squareRoot(value('correction2'))))
 
       const from = lists.map(() => f.local('i32'))
       const to = results.map(() => f.local('i32'))

@@ -11,7 +11,7 @@ import type { Strided } from '../descriptor.ts'
 import { Arguments, begin, end } from './arguments.ts'
 import { channelSweep, layoutOf, minimum, type Plane } from './channelSweep.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
-import { Lanes } from './lanes.ts'
+import { Lanes, squareRoot } from './lanes.ts'
 
 export interface GroupNormSizes {
   readonly batch: number
@@ -153,7 +153,7 @@ export function groupNormKernel(options: GroupNormOptions, target: WasmTarget): 
           items.eachGroup(f, place, (at, group) => [
             set(sum, f32.const(0)), add(at),
             [
-              set(value, f32.div(f32.const(1), f32.sqrt(f32.add(f32.div(get(sum), count), f32.reinterpretI32(get(epsilon)))))),
+              set(value, f32.div(f32.const(1), squareRoot(f32.add(f32.div(get(sum), count), f32.reinterpretI32(get(epsilon)))))),
               f32.store(i32.add(get(rstd), i32.mul(group, i32.const(4))), get(value)),
             ],
             f32.store(at(scales), f32.mul(get(value), f32.load(at(weight)))),
