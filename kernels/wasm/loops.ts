@@ -40,8 +40,8 @@ export class Walk {
   /** `extra` are further linear functions of the position, one step an axis. */
   constructor(f: FunctionBuilder, axes: readonly PassedAxis[], extra: readonly (readonly (Code | undefined)[])[] = []) {
     this.axes = axes
-    const operands = axes[0]?.steps ?? []
-    this.operands = operands.flatMap((step, o) => (step === undefined ? [] : [o]))
+    const taking = (o: number): boolean => axes.some((axis) => axis.steps[o] !== undefined)
+    this.operands = (axes[0]?.steps ?? []).flatMap((_, o) => (taking(o) ? [o] : []))
     this.counted = axes.flatMap((axis, a) => (axis.index !== undefined || axis.ranges.some((r) => r !== undefined) ? [a] : []))
     const moves = this.operands.map((o) => axes.map((axis) => code(axis.steps[o])))
     const counts = this.counted.map((a) => axes.map((_, b) => (a === b ? i32.const(1) : undefined)))

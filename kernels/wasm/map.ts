@@ -1,9 +1,10 @@
 /**
  * Elementwise kernels. The domain's axes are sorted by the output's strides and merged; the last one
  * runs in vectors, two at a time, then one at a time with its lanes guarded. A work item is one
- * position of the outer axes and at most 4096 of the last. What depends on the outer axes alone is
- * computed once an item, what depends on none, once a launch. Sizes, strides, offsets and bounds
- * are arguments.
+ * position of the outer axes and at most 4096 of the last; of a transposition 32, and the next item
+ * is its neighbour along the axis where the input is contiguous, so that a cache line is used whole.
+ * What depends on the outer axes alone is computed once an item, what depends on none, once a
+ * launch. Sizes, strides, offsets and bounds are arguments.
  */
 import type { MapDescriptor } from '../descriptor.ts'
 import { type Expression, expressionKey } from '../expression.ts'
@@ -22,6 +23,7 @@ import { VectorScope } from './scope.ts'
 
 const width = 2
 const longestChunk = 4096
+const transposedChunk = 32
 
 /** The kernel of an elementwise computation. Outputs may be the inputs' own memory, position for position. */
 export function mapKernel(d: MapDescriptor): WasmKernel {
@@ -45,6 +47,8 @@ interface MapPlan {
   readonly lane: PassedAxis
   readonly chunk: Local
   readonly chunks: Local
+  /** The chunks are the last axis of the items, or else the last but one. */
+  readonly chunksLast: boolean
   /** For each input, whether it is known once a launch (0), once an item (1) or varies. */
   readonly levels: readonly number[]
 }
@@ -59,9 +63,11 @@ function planMap(d: MapDescriptor): MapPlan {
   const used = operands.map((o, i) => i >= d.inputs.length || (loads.some((e) => e.value === i) && !isBlank(o, d.shape)))
   const axes = mergeAxes(sortAxes(axesOf(d.shape, 0, operands, indexedAxes(values)), d.inputs.length))
   const lane: Axis = axes.at(-1) ?? { size: 1, index: undefined, strides: operands.map(() => 1), ranges: operands.map(() => undefined) }
-  const outer = axes.slice(0, -1)
+  const crossed = d.inputs.findIndex((_, i) => used[i] === true && Math.abs(lane.strides[i] ?? 0) > 1)
+  const outer = crossed < 0 ? axes.slice(0, -1) : sortAxes(axes.slice(0, -1), crossed)
+  const transposed = crossed >= 0 && outer.length > 0
   const empty = product(d.shape) === 0
-  const chunks = Math.max(1, Math.ceil(lane.size / longestChunk))
+  const chunks = Math.max(1, Math.ceil(lane.size / (transposed ? transposedChunk : longestChunk)))
   const chunk = Math.ceil(lane.size / chunks / 8) * 8
 
   const args = new Arguments()
@@ -72,7 +78,7 @@ function planMap(d: MapDescriptor): MapPlan {
     if (planned[i]?.access !== 'splat') return 2
     return outer.every((a) => a.strides[i] === 0 && a.ranges[i] === undefined) ? 0 : 1
   })
-  const key = ['map', outer.map(axisKey).join(), axisKey(lane), planned.map(operandKey).join(), d.inputs.length, levels.join(''), expressionKey(values)].join('|')
+  const key = ['map', outer.map(axisKey).join(), axisKey(lane), planned.map(operandKey).join(), d.inputs.length, transposed, levels.join(''), expressionKey(values)].join('|')
   return {
     key, args, axes, values, levels,
     items: empty ? 0 : product(outer.map((a) => a.size)) * chunks,
@@ -82,6 +88,7 @@ function planMap(d: MapDescriptor): MapPlan {
     lane: passAxis(args, lane, bytes.map(() => undefined)),
     chunk: args.number(chunk),
     chunks: args.number(chunks),
+    chunksLast: !transposed,
   }
 }
 
@@ -96,9 +103,10 @@ function buildMap(plan: MapPlan): FunctionBuilder {
   const scope = new VectorScope(f)
   const [item, position, stop] = [f.local('i32'), f.local('i32'), f.local('i32')]
   const cursors = plan.operands.map((o) => openCursor(f, o))
-  // The chunks are the innermost axis of the walk; its extra function is where a chunk starts.
+  // The chunks are an axis of the walk, whose extra function is where a chunk starts.
   const chunks: PassedAxis = { size: plan.chunks, index: undefined, steps: plan.operands.map(() => undefined), ranges: [] }
-  const walk = new Walk(f, [...plan.outer, chunks], [[...plan.outer.map(() => undefined), get(plan.chunk)]])
+  const axes = plan.outer.toSpliced(plan.chunksLast ? plan.outer.length : -1, 0, chunks)
+  const walk = new Walk(f, axes, [axes.map((axis) => (axis === chunks ? get(plan.chunk) : undefined))])
   const emission: Emission = { plan, scope, cursors, walk, known: new Map() }
   const [once = [], perItem = []] = hoist(plan.values, 2, (leaf) => levelOf(emission, leaf))
 
