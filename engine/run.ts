@@ -92,7 +92,7 @@ export class Run {
   private fail(error: unknown): never {
     this.error = asError(error)
     for (const { cell, undo } of this.cells) if (cell.poison !== this.error) undo()
-    for (const storage of this.results) this.cells.some(({ cell }) => cell.storage === storage) || this.device.release(storage)
+    for (const storage of this.results) if (!this.cells.some(({ cell }) => cell.storage === storage)) this.device.release(storage)
     throw this.error
   }
 }

@@ -1,6 +1,6 @@
 /** Runs the code of README.md (each ```ts block) and of docs/ (each ```ts run block) as written. */
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -28,6 +28,7 @@ test('README.md shows code', () => {
 test.each([...readme, ...docsBlocks()])('$name', ({ code }) => {
   const folder = mkdtempSync(path.join(tmpdir(), 'langevin-readme-'))
   try {
+    symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules')) // For the peers a block imports.
     writeFileSync(path.join(folder, 'block.ts'), fromSource(code))
     const output = execFileSync(process.execPath, ['block.ts'], { cwd: folder, encoding: 'utf8' })
     expect(output.split('\n')).toEqual(expect.arrayContaining(promised(code)))
