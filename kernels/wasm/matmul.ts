@@ -5,10 +5,11 @@
  */
 import type { Strided } from '../descriptor.ts'
 import { Arguments, Nest } from './arguments.ts'
-import { type Code, type FunctionBuilder, get, i32, type Local, set, v128 } from './assembler.ts'
-import { type Block, blockLocals, emitGemm, Gemm, type GemmBias, type Side } from './gemm.ts'
+import { type Code, type FunctionBuilder, get, type Local, set } from './assembler.ts'
+import { type Block, blockLocals, emitGemm, Gemm } from './gemm.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { packColumns, packRows } from './pack.ts'
+import { evenSide, stridedBias } from './sides.ts'
 
 export interface MatmulDescriptor {
   readonly batch: readonly number[]
@@ -36,29 +37,6 @@ function matrix(operand: Strided, buffer: number, rank: number, transposed: bool
   const bytes = operand.strides.map((s) => 4 * s)
   const [row = 0, column = 0] = bytes.slice(rank)
   return { buffer, offset: 4 * operand.offset, batch: bytes.slice(0, rank), row: transposed ? column : row, column: transposed ? row : column }
-}
-
-/** The side of an output whose positions lie `step` bytes apart. */
-export function evenSide(first: Local, step: Local, adjacent: boolean): Side {
-  return {
-    prepare: () => [],
-    offset: (position) => i32.mul(i32.add(get(first), position), get(step)),
-    adjacent: () => i32.const(adjacent ? 1 : 0),
-  }
-}
-
-/** How four neighbouring columns of a bias are loaded: all equal, adjacent, or apart. */
-export function biasVector(f: FunctionBuilder, columnBytes: number, step: Local): (address: Code) => Code {
-  if (columnBytes === 0) return (address) => v128.load32Splat(address)
-  if (columnBytes === 4) return (address) => v128.load(address)
-  const at = f.local('i32')
-  const vector = f.local('v128')
-  return (address) => [
-    set(at, address),
-    set(vector, v128.load32Zero(get(at))),
-    [1, 2, 3].map((lane) => [set(at, i32.add(get(at), get(step))), set(vector, v128.load32Lane(get(at), get(vector), lane))]),
-    get(vector),
-  ]
 }
 
 export function matmulKernel(d: MatmulDescriptor, target: WasmTarget): WasmKernel {
@@ -117,10 +95,6 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget): WasmKerne
       return f
     },
   }
-}
-
-export function stridedBias(f: FunctionBuilder, base: Local, step: { readonly row: Local; readonly column: Local }, columnBytes: number): GemmBias {
-  return { base, rowStep: step.row, columnStep: step.column, vector: biasVector(f, columnBytes, step.column) }
 }
 
 function packMatrix(f: FunctionBuilder, width: number, base: Local, [from, count]: readonly [Local, Local], columnStep: Local, adjacent: boolean, block: Block, step: Local, panels: Local): Code {

@@ -13,7 +13,7 @@ export type DepthStep =
   | { readonly first: Local; readonly step: Local }
   | { readonly table: Local; readonly recordBytes: number; readonly field: number }
 
-export const tableStep = (table: PositionTable, field: number): DepthStep => ({ table: table.area, recordBytes: table.recordBytes, field: 4 * field })
+export const tableStep = (table: PositionTable, field: number): DepthStep => ({ table: table.area, recordBytes: table.recordBytes, field })
 
 export interface ColumnsSource {
   /** Address of the element at column 0, and with a table at k 0 of the table's numbers. */

@@ -1,0 +1,67 @@
+/** Convolutions as plain data, and the taps of their kernels as the generated code reads them. */
+import type { Strided } from '../descriptor.ts'
+
+/**
+ * A cross-correlation y = x ⋆ w of 1, 2 or 3 spatial dimensions: output position p meets tap t at
+ * input position p·stride + t·dilation − padding, and reads zero outside. Padding on the high side
+ * follows from the output size. The same shape describes both gradients.
+ */
+export interface ConvDescriptor {
+  readonly batch: number
+  readonly inChannels: number
+  readonly outChannels: number
+  readonly groups: number
+  readonly input: readonly number[]
+  readonly kernel: readonly number[]
+  readonly output: readonly number[]
+  readonly stride: readonly number[]
+  /** Zeros before the first position of each dimension. */
+  readonly padding: readonly number[]
+  readonly dilation: readonly number[]
+  /** Strides: image, channel, then the spatial dimensions. */
+  readonly x: Strided
+  /** Strides: output channel, input channel of the group, then the spatial dimensions. */
+  readonly w: Strided
+  readonly y: Strided
+  /** One stride: output channel. */
+  readonly bias?: Strided | undefined
+}
+
+export const product = (sizes: readonly number[]): number => sizes.reduce((all, size) => all * size, 1)
+
+/** Every position of a box, row by row. */
+export function boxPositions(sizes: readonly number[]): number[][] {
+  return sizes.reduce<number[][]>((outer, size) => outer.flatMap((p) => Array.from({ length: size }, (_, i) => [...p, i])), [[]])
+}
+
+export const dot = (x: readonly number[], y: readonly number[]): number => x.reduce((sum, v, i) => sum + v * (y[i] ?? 0), 0)
+
+/** One position of the kernel, relative to the source coordinate of an output position. */
+export interface Tap {
+  readonly coordinate: readonly number[]
+  /** Bytes to add to the address of an output position's source, and to that of the first weight. */
+  readonly sourceBytes: number
+  readonly weightBytes: number
+}
+
+/** Fields of a tap's record, in bytes; then one coordinate a dimension. */
+export const tapFields = { source: 0, weight: 4, coordinates: 8 } as const
+export const tapBytes = (rank: number): number => tapFields.coordinates + 4 * rank
+
+export const tapRecord = (tap: Tap): number[] => [tap.sourceBytes, tap.weightBytes, ...tap.coordinate]
+
+/** Fields of the record of a pixel, in bytes; then one coordinate a dimension. */
+export const pixelFields = { source: 0, other: 4, coordinates: 8 } as const
+export const pixelBytes = (rank: number): number => pixelFields.coordinates + 4 * rank
+
+export const convFlops = (d: ConvDescriptor): number => 2 * d.batch * product(d.output) * d.outChannels * (d.inChannels / d.groups) * product(d.kernel)
+
+/** Bytes of all operands, each once. */
+export function convBytes(d: ConvDescriptor): number {
+  const x = d.batch * d.inChannels * product(d.input)
+  const y = d.batch * d.outChannels * product(d.output)
+  const w = d.outChannels * (d.inChannels / d.groups) * product(d.kernel)
+  return 4 * (x + y + w + (d.bias === undefined ? 0 : d.outChannels))
+}
+
+export const inBytes = (operand: Strided): { readonly offset: number; readonly strides: readonly number[] } => ({ offset: 4 * operand.offset, strides: operand.strides.map((s) => 4 * s) })

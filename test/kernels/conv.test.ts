@@ -1,0 +1,192 @@
+/** Convolution and its gradients against float64 loops over every tap: any strides, any split. */
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { type ConvDescriptor, convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
+import { maxDepth } from '../../kernels/wasm/tile.ts'
+import { address, type Layout, launch, normals, place, type Placed, positions } from './strided.ts'
+
+interface Case {
+  readonly batch: number
+  readonly inChannels: number
+  readonly outChannels: number
+  readonly groups: number
+  /** One entry a dimension. */
+  readonly dims: readonly {
+    readonly output: number
+    readonly kernel: number
+    readonly stride: number
+    readonly dilation: number
+    readonly low: number
+    readonly high: number
+    /** Input positions that no window reaches. */
+    readonly spare: number
+  }[]
+  readonly layouts: { readonly x: Layout; readonly w: Layout; readonly y: Layout }
+  readonly bias?: boolean
+  readonly cuts?: readonly number[]
+  readonly relaxed?: boolean
+  readonly first?: number
+}
+
+type Placement = ConvDescriptor & { readonly x: Placed; readonly w: Placed; readonly y: Placed; readonly bias?: Placed | undefined }
+
+function describeCase(c: Case): Placement {
+  const pick = (field: keyof Case['dims'][number]): number[] => c.dims.map((d) => d[field])
+  const [inChannels, outChannels] = [c.inChannels * c.groups, c.outChannels * c.groups]
+  const input = c.dims.map((d) => Math.max(0, (d.output - 1) * d.stride + (d.kernel - 1) * d.dilation + 1 + d.spare - d.low - d.high))
+  const [output, kernel] = [pick('output'), pick('kernel')]
+  return {
+    batch: c.batch, inChannels, outChannels, groups: c.groups, input, kernel, output,
+    stride: pick('stride'), padding: pick('low'), dilation: pick('dilation'),
+    x: place([c.batch, inChannels, ...input], c.layouts.x),
+    w: place([outChannels, c.inChannels, ...kernel], c.layouts.w),
+    y: place([c.batch, outChannels, ...output], c.layouts.y),
+    bias: c.bias === true ? place([outChannels], { order: [0], spacing: 2, front: 1 }) : undefined,
+  }
+}
+
+/** Calls `visit` with the positions in x, w and y of every product of the convolution. */
+function everyProduct(d: Placement, visit: (x: number, w: number, y: number) => void): void {
+  const [inGroup, outGroup] = [d.inChannels / d.groups, d.outChannels / d.groups]
+  for (const p of positions(d.output)) {
+    for (const t of positions(d.kernel)) {
+      const at = p.map((q, i) => q * (d.stride[i] ?? 1) + (t[i] ?? 0) * (d.dilation[i] ?? 1) - (d.padding[i] ?? 0))
+      if (at.some((q, i) => q < 0 || q >= (d.input[i] ?? 0))) continue
+      for (let n = 0; n < d.batch; n++) {
+        const [xAt, yAt] = [address(d.x, [n, 0, ...at]), address(d.y, [n, 0, ...p])]
+        for (let o = 0; o < d.outChannels; o++) {
+          const wAt = address(d.w, [o, 0, ...t])
+          const base = Math.floor(o / outGroup) * inGroup
+          for (let c = 0; c < inGroup; c++) visit(xAt + (base + c) * (d.x.strides[1] ?? 0), wAt + c * (d.w.strides[1] ?? 0), yAt + o * (d.y.strides[1] ?? 0))
+        }
+      }
+    }
+  }
+}
+
+type Operand = 'x' | 'w' | 'y'
+const makers = { y: convKernel, x: convInputGradKernel, w: convWeightGradKernel }
+
+function check(c: Case): void {
+  const d = describeCase(c)
+  const shapes = { x: [d.batch, d.inChannels, ...d.input], w: [d.outChannels, d.inChannels / d.groups, ...d.kernel], y: [d.batch, d.outChannels, ...d.output] }
+  const outputs: readonly Operand[] = ['y', 'x', 'w']
+  for (const into of outputs) {
+    const kernel = makers[into](d, { relaxed: c.relaxed ?? true })
+    const operands: readonly Operand[] = into === 'y' ? ['x', 'w'] : into === 'x' ? ['y', 'w'] : ['x', 'y']
+    const values = { x: new Float32Array(0), w: new Float32Array(0), y: new Float32Array(0) }
+    const inputs = operands.map((name, i) => (values[name] = normals(d[name].size, i + c.batch)))
+    const withBias = into === 'y' && d.bias !== undefined
+    const bias = withBias ? normals(d.bias.size, 99) : new Float32Array(0)
+    if (withBias) inputs.push(bias)
+    const out = launch(kernel, inputs, d[into].size, [], c.first)
+
+    const sums = new Float64Array(d[into].size)
+    const sizes = new Float64Array(d[into].size)
+    const terms = new Float64Array(d[into].size)
+    const pair = { y: ['x', 'w'], x: ['y', 'w'], w: ['x', 'y'] } as const
+    const [left, right] = pair[into]
+    everyProduct(d, (x, w, y) => {
+      const at = { x, w, y }
+      const value = (values[left][at[left]] ?? Number.NaN) * (values[right][at[right]] ?? Number.NaN)
+      const to = at[into]
+      sums[to] = (sums[to] ?? 0) + value
+      sizes[to] = (sizes[to] ?? 0) + Math.abs(value)
+      terms[to] = (terms[to] ?? 0) + 1
+    })
+    const written = new Set<number>()
+    let worst = 0
+    for (const position of positions(shapes[into])) {
+      const to = address(d[into], position)
+      written.add(to)
+      const extra = withBias ? (bias[address(d.bias, [position[1] ?? 0])] ?? Number.NaN) : 0
+      const bound = 2 ** -24 * (4 + Math.min(terms[to] ?? 0, maxDepth) + Math.ceil((terms[to] ?? 0) / maxDepth)) * ((sizes[to] ?? 0) + Math.abs(extra)) + 1e-37
+      const error = Math.abs((out.out[to] ?? Number.NaN) - ((sums[to] ?? 0) + extra)) / bound
+      worst = Number.isNaN(error) ? Infinity : Math.max(worst, error)
+    }
+    expect(worst, `error of ${into} relative to its bound`).toBeLessThan(1)
+    expect(out.out.findIndex((_, e) => !written.has(e) && !out.untouched(e)), `stray writes into ${into}`).toBe(-1)
+    if (c.cuts !== undefined) {
+      const ends = c.cuts.map((cut) => Math.round(cut * kernel.items)).sort((p, q) => p - q)
+      expect(launch(kernel, inputs, d[into].size, ends, c.first).out).toEqual(out.out)
+    }
+  }
+}
+
+const channelsLast = (rank: number): Layout => ({ order: [0, ...Array.from({ length: rank }, (_, i) => i + 2), 1] })
+const channelsFirst = (rank: number): Layout => ({ order: Array.from({ length: rank + 2 }, (_, i) => i) })
+const dim = { output: 5, kernel: 3, stride: 1, dilation: 1, low: 1, high: 1, spare: 0 }
+
+describe('convolution and its gradients', () => {
+  const cases: [string, Case['dims'], Partial<Case>][] = [
+    ['1 × 1', [{ ...dim, kernel: 1, low: 0, high: 0 }, { ...dim, kernel: 1, low: 0, high: 0 }], {}],
+    ['3 × 3', [dim, { ...dim, output: 7 }], { bias: true }],
+    ['3 × 3 on wide images', [{ ...dim, output: 3 }, { ...dim, output: 40 }], { batch: 2 }],
+    ['stride 2', [{ ...dim, stride: 2, spare: 1 }, { ...dim, stride: 2, output: 9 }], { bias: true }],
+    ['4 × 4, stride 2, one-dimensional', [{ ...dim, kernel: 4, stride: 2, output: 21 }], {}],
+    ['stride 3 over a kernel of 2: pixels that no tap reaches', [{ ...dim, kernel: 2, stride: 3, spare: 2 }, { ...dim, stride: 2 }], {}],
+    ['dilation', [{ ...dim, dilation: 2, low: 2, high: 2 }, { ...dim, dilation: 3, low: 0, high: 4, output: 9 }], {}],
+    ['three dimensions', [{ ...dim, output: 3 }, { ...dim, output: 2, stride: 2 }, { ...dim, output: 9 }], { batch: 1 }],
+    ['padding wider than the image', [{ ...dim, output: 7, low: 4, high: 3 }, { ...dim, output: 6, low: 0, high: 5 }], {}],
+    ['groups', [dim, dim], { groups: 3, bias: true }],
+    ['depthwise', [dim, { ...dim, output: 12 }], { groups: 9, inChannels: 1, outChannels: 1, bias: true }],
+    ['many blocks of the summed index', [{ ...dim, output: 11 }, { ...dim, output: 12 }], { batch: 3, inChannels: 37, outChannels: 9 }],
+  ]
+  it.each(cases)('%s', (_, dims, rest) => {
+    const rank = dims.length
+    for (const layout of [channelsLast(rank), channelsFirst(rank)]) {
+      for (const [inChannels, outChannels] of rest.inChannels === undefined ? [[5, 7], [16, 8], [3, 13]] as const : [[rest.inChannels, rest.outChannels ?? 8]] as const) {
+        check({ batch: 3, groups: 1, dims, layouts: { x: layout, y: layout, w: channelsFirst(rank) }, cuts: [0.4, 0.6], ...rest, inChannels, outChannels })
+      }
+    }
+    const mixed = { x: channelsLast(rank), y: channelsFirst(rank), w: { order: [...Array.from({ length: rank }, (_, i) => i + 2), 1, 0] } }
+    check({ batch: 2, groups: 1, inChannels: 9, outChannels: 8, dims, layouts: mixed, ...rest })
+  })
+
+  it('any shape, strides, split', () => {
+    const layout = (rank: number): fc.Arbitrary<Layout> =>
+      fc.record({
+        order: fc.oneof(
+          fc.constant(channelsLast(rank).order),
+          fc.constant(channelsFirst(rank).order),
+          fc.shuffledSubarray([...channelsFirst(rank).order], { minLength: rank + 2 }),
+        ),
+        flipped: fc.oneof(fc.constant([]), fc.subarray([...channelsFirst(rank).order])),
+        spacing: fc.constantFrom(1, 1, 2),
+        front: fc.constantFrom(0, 3),
+      })
+    const anyCase = fc.integer({ min: 1, max: 3 }).chain((rank) =>
+      fc.record({
+        batch: fc.integer({ min: 0, max: 3 }),
+        inChannels: fc.constantFrom(0, 1, 1, 3, 4, 8, 9, 16, 20),
+        outChannels: fc.constantFrom(0, 1, 1, 2, 5, 7, 8, 12, 17),
+        groups: fc.constantFrom(1, 1, 1, 2, 3),
+        dims: fc.array(
+          fc.record({
+            output: fc.integer({ min: 0, max: rank === 1 ? 40 : rank === 2 ? 9 : 4 }),
+            kernel: fc.integer({ min: 1, max: rank === 3 ? 2 : 4 }),
+            stride: fc.integer({ min: 1, max: 3 }),
+            dilation: fc.integer({ min: 1, max: 2 }),
+            low: fc.integer({ min: 0, max: 3 }),
+            high: fc.integer({ min: 0, max: 3 }),
+            spare: fc.integer({ min: 0, max: 2 }),
+          }),
+          { minLength: rank, maxLength: rank },
+        ),
+        layouts: fc.record({ x: layout(rank), w: layout(rank), y: layout(rank) }),
+        bias: fc.boolean(),
+        cuts: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 1, maxLength: 4 }),
+        relaxed: fc.boolean(),
+        first: fc.integer({ min: 0, max: 2 }),
+      }))
+    fc.assert(fc.property(anyCase, check), { numRuns: 70 })
+  })
+
+  it('states its cost', () => {
+    const d = describeCase({ batch: 2, inChannels: 3, outChannels: 5, groups: 1, dims: [dim, dim], layouts: { x: channelsLast(2), w: channelsFirst(2), y: channelsLast(2) } })
+    for (const make of [convKernel, convInputGradKernel, convWeightGradKernel]) {
+      expect(make(d, { relaxed: true }).flops).toBe(2 * 2 * 25 * 5 * 3 * 9)
+      expect(make(d, { relaxed: true }).bytes).toBe(4 * (2 * 25 * 3 + 2 * 25 * 5 + 5 * 3 * 9))
+    }
+  })
+})
