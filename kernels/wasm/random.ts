@@ -24,7 +24,7 @@ export function philoxKernel({ rows, length }: { readonly rows: number; readonly
     key: 'philox',
     args: args.list,
     items: rows * blocks,
-    scratchBytes: 64,
+    scratchBytes: 128,
     flops: 25 * rows * length,
     bytes: 4 * rows * length,
     build() {
@@ -63,11 +63,13 @@ export function philoxKernel({ rows, length }: { readonly rows: number; readonly
               set(d, v128.and(get(p), get(mask))),
             ]),
           ]),
-          each(([a, b, c, d], [p, q], pair) => [
+          each(([a, b, c, d], [p, q]) => [
             set(p, v128.or(get(a), i64x2.shl(get(b), i32.const(32)))),
             set(q, v128.or(get(c), i64x2.shl(get(d), i32.const(32)))),
-            [0, 1].map((lane) => [v128.store64Lane(get(address), get(p), lane, 32 * pair + 16 * lane), v128.store64Lane(get(address), get(q), lane, 32 * pair + 16 * lane + 8)]),
           ]),
+          // Neighbouring stores let 256-bit code form; the words then take their order in 64-bit moves.
+          [0, 1].map((half) => products.map((product, pair) => { const words = product[half]; return words === undefined ? [] : v128.store(get(scratch), get(words), 32 * half + 16 * pair) })),
+          [0, 1, 2, 3].map((counter) => [0, 1].map((half) => i64.store(get(address), i64.load(get(scratch), 32 * half + 8 * counter), 16 * counter + 8 * half))),
           [...states.flat(), ...products.flat()].map((local) => set(local, v128.splatF32(0))),
         ]
       }
@@ -84,8 +86,8 @@ export function philoxKernel({ rows, length }: { readonly rows: number; readonly
           counts.map((count, pair) => set(count, i64x2.add(i64x2.splat(get(start)), wide([2 * pair, 2 * pair + 1])))),
           loopWhile(i32.ge(get(left), i32.const(16)), [generate(to), set(to, i32.add(get(to), i32.const(64))), set(left, i32.sub(get(left), i32.const(16)))]),
           when(get(left), [
-            generate(scratch),
-            set(from, get(scratch)),
+            set(from, i32.add(get(scratch), i32.const(64))),
+            generate(from),
             loopWhile(get(left), [
               i32.store(get(to), i32.load(get(from))),
               set(to, i32.add(get(to), i32.const(4))), set(from, i32.add(get(from), i32.const(4))), set(left, i32.sub(get(left), i32.const(1))),
