@@ -99,14 +99,12 @@ function compileNode(e: Expression, slots: readonly number[], rounding: Unary | 
     case 'accumulator': return finish((_, __, ___, accumulator) => accumulator)
     case 'select': return (values) => (at(values, a) !== 0 ? at(values, b) : at(values, c))
     case 'cast': return finish((values) => castScalar(at(values, a), from, e.type))
+    default: return finish(e.args.length === 1 ? unaryStep(find(unaries[from], e, from), a) : binaryStep(find(binaries[from], e, from), a, b))
   }
-  if (e.args.length === 1) {
-    const f = find(unaries[from], e, from)
-    return finish((values) => f(at(values, a)))
-  }
-  const f = find(binaries[from], e, from)
-  return finish((values) => f(at(values, a), at(values, b)))
 }
+
+const unaryStep = (f: Unary, a: number): Step => (values) => f(at(values, a))
+const binaryStep = (f: Binary, a: number, b: number): Step => (values) => f(at(values, a), at(values, b))
 
 const at = (values: Float64Array, i: number): number => values[i] ?? 0
 

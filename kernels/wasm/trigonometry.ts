@@ -6,7 +6,7 @@ import type { VectorScope } from './scope.ts'
 
 /** π/2 to 25 bits, so that its products with integers below 2²⁸ are exact in f64, and the rest (fdlibm's rem_pio2f). */
 const halfPiHigh = 1.5707963109016418
-const halfPiLow = 1.5893254773528197e-8
+const halfPiLow = 1.5893254773528196e-8
 const roundingShift = 1.5 * 2 ** 52
 
 /** x = q·π/2 + r with |r| ≤ π/4: r as f32, q modulo 2³² as i32. */

@@ -66,7 +66,7 @@ describe('evaluator', () => {
   const value = (e: Expression): number => compileExpression(e)(() => NaN, () => 0, 0)
   const f = (x: number): Expression => constant(x, 'f32')
 
-  test.each([[0.5, 0], [1.5, 2], [2.5, 2], [-0.5, -0], [-1.5, -2], [-2.5, -2], [2.6, 3], [-2.6, -3], [4503599627370497.5, 4503599627370498], [-0, -0], [Infinity, Infinity]])('round %d is %d', (x, y) => expect(value(unary('round', f(x)))).toBe(y))
+  test.each([[0.5, 0], [1.5, 2], [2.5, 2], [-0.5, -0], [-1.5, -2], [-2.5, -2], [2.6, 3], [-2.6, -3], [1048577.5, 1048578], [-0, -0], [Infinity, Infinity]])('round %d is %d', (x, y) => expect(value(unary('round', f(x)))).toBe(y))
   test.each<[number, ScalarType, number]>([[-1.9, 'i32', -1], [3e9, 'i32', 2147483647], [-3e9, 'i32', -2147483648], [NaN, 'i32', 0], [-5, 'u32', 0], [3e9, 'u32', 3e9], [1e10, 'u32', 4294967295], [NaN, 'bool', 1], [-0, 'bool', 0]])('%d as %s is %d', (x, type, y) => expect(castScalar(x, 'f32', type)).toBe(y))
   test('computes f32 in float64 unless asked to round', () => {
     const e = binary('add', f(0.1), f(0.2))

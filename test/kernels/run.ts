@@ -8,8 +8,6 @@ import type { WasmKernel } from '../../kernels/wasm/kernel.ts'
 const page = 65536
 const guardByte = 0xa5
 
-type KernelFunction = (...args: number[]) => void
-
 /** Compiles functions on a private memory of `pages` and returns it with a caller by name. */
 export function instantiate(functions: ReadonlyMap<string, FunctionBuilder>, pages = 1): { memory: ArrayBuffer; call: (name: string, ...args: number[]) => void } {
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages })
@@ -20,8 +18,7 @@ export function instantiate(functions: ReadonlyMap<string, FunctionBuilder>, pag
     call(name, ...args) {
       const exported = instance.exports[name]
       if (typeof exported !== 'function') throw new Error(`no export ${name}`)
-      const run: KernelFunction = (...values) => void exported(...values)
-      run(...args)
+      Reflect.apply(exported, undefined, args)
     },
   }
 }
