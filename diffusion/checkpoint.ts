@@ -38,7 +38,7 @@ export function decodeTraining(bytes: Uint8Array<ArrayBuffer>, source: string): 
   }
   const count = (value: unknown, what: string): number => (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : damaged(what))
   const words = (value: unknown, what: string): [number, number] => {
-    const [low, high, ...rest] = Array.isArray(value) ? value : []
+    const [low, high, ...rest]: readonly unknown[] = Array.isArray(value) ? value : []
     return rest.length === 0 ? [count(low, what), count(high, what)] : damaged(what)
   }
   const text = (value: unknown, what: string): string => (typeof value === 'string' ? value : damaged(what))

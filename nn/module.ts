@@ -15,11 +15,13 @@ export abstract class Module<Arguments extends readonly [TensorLike, ...unknown[
 
   /** `forward`, under the module's name in the module around it: `down_blocks.0.resnets.1`. */
   call(...inputs: Arguments): Result {
-    if (!this.#keyed) for (const [key, value] of fields(this)) if (value instanceof Module) value.#key = key
+    if (!this.#keyed) for (const [key, value] of fields(this)) if (isModule(value)) value.#key = key
     this.#keyed = true
     return this.#key === '' ? this.forward(...inputs) : inputs[0].device.scope(this.#key, () => this.forward(...inputs))
   }
 }
+
+const isModule = (value: unknown): value is Module => value instanceof Module
 
 /** Fields and entries of lists in them, in the order in which they were set. */
 function* fields(module: object): Generator<[string, unknown]> {
@@ -34,7 +36,7 @@ export function stateDict(module: Module, prefix = ''): Record<string, Variable>
   const found: Record<string, Variable> = {}
   for (const [key, value] of fields(module)) {
     if (value instanceof Variable) found[prefix + key] = value
-    else if (value instanceof Module) Object.assign(found, stateDict(value, `${prefix}${key}.`))
+    else if (isModule(value)) Object.assign(found, stateDict(value, `${prefix}${key}.`))
   }
   return found
 }

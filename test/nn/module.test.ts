@@ -1,0 +1,108 @@
+/** Modules: names of a state dict, paths of ops, loading with every misfit reported at once. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { CheckpointError, Generator, device as openDevice, realize, tensor, variable } from '../../engine/index.ts'
+import type { Device, Tensor, TensorLike, Variable } from '../../engine/index.ts'
+import { Conv2d, GroupNorm, Linear } from '../../nn/layers.ts'
+import { loadVariables, readVariables } from '../../nn/load.ts'
+import { Module, namedParameters, stateDict } from '../../nn/module.ts'
+
+let device: Device
+beforeAll(async () => {
+  device = await openDevice('reference')
+})
+afterAll(async () => device.close())
+
+class Inner extends Module<[TensorLike], Tensor> {
+  readonly to_out: readonly [Linear]
+  readonly table: Variable
+  readonly absent: Linear | undefined = undefined
+
+  constructor() {
+    super()
+    const options = { device, generator: new Generator(1) }
+    this.to_out = [new Linear(2, 2, options)]
+    this.table = variable(tensor([1, 2], null, { device }), { trainable: false })
+  }
+
+  forward(x: TensorLike): Tensor {
+    return this.to_out[0].call(x)
+  }
+}
+
+class Outer extends Module<[TensorLike], Tensor> {
+  readonly first: Linear
+  readonly blocks: readonly Inner[]
+  readonly scales: readonly Variable[]
+  readonly size = 3
+
+  constructor() {
+    super()
+    this.first = new Linear(3, 2, { device, generator: new Generator(0) })
+    this.blocks = [new Inner(), new Inner()]
+    this.scales = [variable(tensor([1], null, { device }))]
+  }
+
+  forward(x: TensorLike): Tensor {
+    return this.blocks.reduce((h, block) => block.call(h), this.first.call(x))
+  }
+}
+
+test('names are fields, joined by dots, in the order of the fields', () => {
+  const model = new Outer()
+  expect(Object.keys(stateDict(model))).toEqual([
+    'first.weight', 'first.bias',
+    'blocks.0.to_out.0.weight', 'blocks.0.to_out.0.bias', 'blocks.0.table',
+    'blocks.1.to_out.0.weight', 'blocks.1.to_out.0.bias', 'blocks.1.table',
+    'scales.0',
+  ])
+  expect(Object.keys(namedParameters(model))).not.toContain('blocks.0.table')
+})
+
+test('ops carry the path of the module that made them', () => {
+  expect(new Outer().call(tensor([[1, 2, 3]], null, { device })).node.path).toBe('blocks.1.to_out.0')
+})
+
+test('initial values lie within PyTorch\'s bounds and follow the generator', async () => {
+  const make = (seed: number): Conv2d => new Conv2d(3, 8, 3, { device, generator: new Generator(seed) })
+  const values = async (v: Variable): Promise<number[]> => [...(await v.data())]
+  const [one, same, other] = [make(5), make(5), make(6)]
+  const weights = await values(one.weight)
+  expect(weights).toEqual(await values(same.weight))
+  expect(weights).not.toEqual(await values(other.weight))
+  const bound = 1 / Math.sqrt(27)
+  for (const v of [one.weight, one.bias]) for (const x of await values(v)) expect(Math.abs(x)).toBeLessThanOrEqual(bound)
+  expect(Math.max(...weights.map(Math.abs))).toBeGreaterThan(0.9 * bound)
+  const deviation = Math.sqrt(weights.reduce((sum, x) => sum + x * x, 0) / weights.length)
+  expect(Math.abs(deviation * Math.sqrt(3) - bound)).toBeLessThan(0.1 * bound)
+  const norm = new GroupNorm(2, 4, { device })
+  expect([await values(norm.weight), await values(norm.bias)]).toEqual([[1, 1, 1, 1], [0, 0, 0, 0]])
+})
+
+describe('loading', () => {
+  test('gives the values that were read', async () => {
+    const [from, to] = [new Linear(3, 2, { device, generator: new Generator(1) }), new Linear(3, 2, { device, generator: new Generator(2) })]
+    loadVariables(stateDict(to), await readVariables(stateDict(from), 'model.'), { prefix: 'model.' })
+    await realize(...Object.values(stateDict(to)))
+    expect(await to.weight.data()).toEqual(await from.weight.data())
+  })
+
+  test('names everything missing, unexpected and mis-shaped at once, and loads nothing', async () => {
+    const model = new Linear(3, 2, { device, generator: new Generator(1) })
+    const before = await model.bias.data()
+    const values = new Map([
+      ['bias', { dtype: 'f32', shape: [3], data: new Float32Array(3) }],
+      ['old.bias', { dtype: 'f32', shape: [2], data: new Float32Array(2) }],
+    ] as const)
+    expect(() => loadVariables(stateDict(model), values, { source: 'model.safetensors' })).toThrow(CheckpointError)
+    expect(() => loadVariables(stateDict(model), values, { source: 'model.safetensors' })).toThrow(
+      'model.safetensors does not fit the model. missing: weight. unexpected: old.bias. of another shape or type: bias is f32 [3] but the model has f32 [2]. Load it into the model it was saved from, or pass { strict: false } to load what fits',
+    )
+    expect(await model.bias.data()).toEqual(before)
+  })
+
+  test('an integer tensor does not fit a float', () => {
+    const model = new Linear(1, 1, { device, generator: new Generator(1) })
+    const values = new Map([['bias', { dtype: 'i32', shape: [1], data: new Int32Array(1) }]] as const)
+    expect(() => loadVariables(stateDict(model), values, { strict: false })).toThrow('bias is i32 [1] but the model has f32 [1]')
+  })
+})

@@ -1,0 +1,39 @@
+/** The UNet learns digits as diffusers' UNet2DModel did under PyTorch, step by step. */
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { loadDigits } from '../../cli/digits.ts'
+import { UNet2D } from '../../diffusion/unet.ts'
+import type { UNet2DConfig } from '../../diffusion/unet.ts'
+import { Generator, device as openDevice, tensor } from '../../engine/index.ts'
+import type { Device } from '../../engine/index.ts'
+import { stateDict } from '../../nn/module.ts'
+import { expectSameCourse, expectSameEnd, follow, readOracle } from './trajectory.ts'
+
+const oracle = readOracle<UNet2DConfig>('t2_unet_digits_adamw')
+
+let device: Device
+beforeAll(async () => {
+  device = await openDevice('cpu')
+})
+afterAll(async () => device.close())
+
+test('names, shapes and their order are those of diffusers', () => {
+  const model = new UNet2D(oracle.config.unet, { device, generator: new Generator(0) })
+  expect(Object.entries(stateDict(model)).map(([name, { shape }]) => [name, shape])).toEqual(oracle.params)
+})
+
+test(`${oracle.config.steps} steps`, { timeout: 300_000 }, async () => {
+  const model = new UNet2D(oracle.config.unet, { device, generator: new Generator(0) })
+  const parameters = stateDict(model)
+  Object.entries(parameters).forEach(([name, parameter], ordinal) => {
+    const { shape } = parameter
+    const size = shape.reduce((n, d) => n * d, 1)
+    const wave = (i: number): number => Math.sin(0.1 + 0.37 * i + 1.3 * ordinal)
+    const scale = Math.sqrt(size / (shape[0] ?? 1))
+    const weight = shape.length >= 2 ? (i: number) => wave(i) / scale : name.endsWith('.weight') ? (i: number) => 1 + 0.1 * wave(i) : (i: number) => 0.05 * wave(i)
+    parameter.assign(tensor(Float32Array.from({ length: size }, (_, i) => weight(i)), shape, { device }))
+  })
+  const { values } = loadDigits()
+  const recorded = await follow(oracle, { network: (x, t) => model.call(x, t), parameters, device, data: { shape: [1, 8, 8], values: values.slice(0, 1024 * 64) } })
+  expectSameCourse(recorded, oracle.f64)
+  await expectSameEnd(recorded.optimizer, oracle.f64)
+})
