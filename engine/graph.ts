@@ -37,7 +37,7 @@ export class Node {
   inputs: readonly Tensor[]
   attributes: Attributes
   /** Set on leaves; and on a computed node once its value is realised, which lets go of the graph behind it. */
-  leaves: readonly (Leaf | undefined)[] | undefined
+  leaves: (Leaf | undefined)[] | undefined
   /** True once the node's graph was let go of, so that no gradient can pass. */
   realized = false
 

@@ -3,7 +3,7 @@
  * A realised tensor becomes a leaf and lets go of its graph.
  */
 import type { Plan } from './compile/cache.ts'
-import { capture, encode, reach } from './compile/capture.ts'
+import { capture, encode } from './compile/capture.ts'
 import type { Capture } from './compile/capture.ts'
 import { lower } from './compile/lower.ts'
 import { toHostArray } from './create.ts'
@@ -12,6 +12,8 @@ import { hostArray } from './dtype.ts'
 import type { TypedArray } from './dtype.ts'
 import { ShapeError, StaleReadError } from './error.ts'
 import type { Leaf, Tensor, TensorLike } from './graph.ts'
+import { partition } from './partition.ts'
+import type { Part } from './partition.ts'
 import { Run, blockOf } from './run.ts'
 import { formatShape } from './shape.ts'
 import { Storage } from './storage.ts'
@@ -41,7 +43,7 @@ export async function explain(...tensors: readonly TensorLike[]): Promise<PlanSu
   const [first] = tensors
   if (first === undefined) return []
   const { device } = first
-  const plans = split(outputsOf(tensors).filter((t) => t.leaf === undefined), [...device.moved]).filter(isWork).map((part) => planFor(device, part).plan)
+  const plans = partition(outputsOf(tensors).filter((t) => t.leaf === undefined), [...device.moved]).map((part) => planFor(device, part).plan)
   return Promise.all(plans.map(async ({ executable }) => {
     const compiled = await executable
     return { peakBytes: compiled.peakBytes, launches: compiled.launches, text: compiled.describe() }
@@ -58,57 +60,19 @@ function submit(tensors: readonly TensorLike[]): Promise<void>[] {
   return [...devices].flatMap((device) => submitOn(device, tensors.filter((t) => t.device === device)))
 }
 
-interface Part {
-  readonly outputs: readonly Tensor[]
-  readonly cells: readonly Variable[]
-}
-
 function submitOn(device: Device, tensors: readonly TensorLike[]): Promise<void>[] {
   device.assertOpen('realize')
   const outputs = outputsOf(tensors)
   const done = outputs.flatMap(({ leaf }) => (leaf?.kind === 'stored' && leaf.storage.producer !== undefined ? [leaf.storage] : []))
   const open = outputs.filter(({ leaf }) => leaf === undefined)
   const waits = done.map((storage) => device.enqueue(async () => settled(storage)))
-  return [...waits, ...split(open, [...device.moved]).filter(isWork).map((part) => start(device, part))]
+  return [...waits, ...partition(open, [...device.moved]).map((part) => start(device, part))]
 }
 
 /** A tensor that an earlier run was to fill; by its turn in the queue that run has ended. */
 async function settled(storage: Storage): Promise<void> {
   if (storage.producer?.error !== undefined) throw storage.producer.error
 }
-
-/**
- * Moved variables that share work with the outputs, overwrite what they read, or read what they overwrite, run with them;
- * the others alone.
- */
-function split(outputs: readonly Tensor[], moved: readonly Variable[]): Part[] {
-  const work = reach(outputs)
-  const nodes = new Set<object>(work.nodes)
-  const reads = new Set<object>(cellsOf(work.leaves.keys()))
-  const joint = new Set<Variable>()
-  const others = new Map(moved.map((cell) => {
-    const own = reach(cell.move === undefined ? [] : [cell.move])
-    return [cell, { nodes: own.nodes, cells: cellsOf(own.leaves.keys()) }]
-  }))
-  for (let grew = outputs.length > 0; grew; ) {
-    grew = false
-    for (const [cell, own] of others) {
-      if (!reads.has(cell) && !own.cells.some((c) => joint.has(c)) && ![...own.nodes].some((n) => nodes.has(n))) continue
-      joint.add(cell)
-      others.delete(cell)
-      for (const n of own.nodes) nodes.add(n)
-      for (const c of own.cells) reads.add(c)
-      grew = true
-    }
-  }
-  return [{ outputs, cells: moved.filter((c) => joint.has(c)) }, { outputs: [], cells: moved.filter((c) => !joint.has(c)) }]
-}
-
-function cellsOf(leaves: Iterable<Tensor['node']>): Variable[] {
-  return [...leaves].flatMap((node) => (node.leaves ?? []).flatMap((leaf) => (leaf?.kind === 'cell' ? [leaf.cell] : [])))
-}
-
-const isWork = (part: Part): boolean => part.outputs.length + part.cells.length > 0
 
 function planFor(device: Device, { outputs, cells }: Part): { captured: Capture; plan: Plan; moves: Tensor[] } {
   const moves = cells.flatMap((cell) => (cell.move === undefined ? [] : [cell.move]))
@@ -127,12 +91,13 @@ function start(device: Device, part: Part): Promise<void> {
     run.fill(storage)
     return [t, { kind: 'stored', storage }]
   })
+  const wanted = new Set(outputs)
   cells.forEach((cell, i) => {
     run.move(cell)
     const value = moves[i]
-    if (value !== undefined && value.leaf === undefined && !outputs.includes(value)) kept.push([value, { kind: 'cell', cell, version: cell.version }])
+    if (value !== undefined && value.leaf === undefined && !wanted.has(value)) kept.push([value, { kind: 'cell', cell, version: cell.version }])
   })
-  for (const [t, leaf] of kept) letGo(t, leaf)
+  letGo(kept)
   return device.enqueue(async () => run.execute())
 }
 
@@ -145,13 +110,15 @@ function assertFresh(t: Tensor, leaf: Leaf): void {
   }
 }
 
-/** From here on the tensor is a leaf. */
-function letGo({ node, output }: Tensor, leaf: Leaf): void {
-  const leaves: (Leaf | undefined)[] = node.leaves === undefined ? [] : [...node.leaves]
-  leaves[output] = leaf
-  node.leaves = node.outputs.map((_, i) => leaves[i])
-  node.realized = true
-  if (node.outputs.every((_, i) => leaves[i] !== undefined)) {
+/** From here on the tensors are leaves; a node with no other output lets go of its inputs. */
+function letGo(kept: readonly (readonly [Tensor, Leaf])[]): void {
+  for (const [{ node, output }, leaf] of kept) {
+    const leaves = (node.leaves ??= node.outputs.map(() => undefined))
+    leaves[output] = leaf
+    node.realized = true
+  }
+  for (const node of new Set(kept.map(([t]) => t.node))) {
+    if (node.leaves?.includes(undefined) === true) continue
     node.inputs = []
     node.attributes = {}
   }

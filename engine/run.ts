@@ -20,6 +20,8 @@ export class Run {
   private readonly producers: readonly Run[]
   private readonly results: Storage[] = []
   private readonly cells: { cell: Variable; undo: () => void }[] = []
+  /** The results that are tensors' own, not variables'. */
+  private readonly outputs: Storage[] = []
 
   constructor(device: Device, plan: Plan, leaves: readonly CapturedLeaf[]) {
     this.device = device
@@ -33,6 +35,7 @@ export class Run {
   fill(storage: Storage): void {
     storage.producer = this
     storage.pin()
+    this.outputs.push(storage)
     this.results.push(storage)
   }
 
@@ -50,14 +53,14 @@ export class Run {
   async execute(): Promise<void> {
     try {
       await this.attempt()
-      for (const storage of this.results) if (storage.producer === this) storage.producer = undefined
+      for (const storage of this.outputs) storage.producer = undefined
       for (const { cell } of this.cells) {
         cell.poison = undefined
         if (cell.producer === this) cell.producer = undefined
       }
     } finally {
       for (const { leaf } of this.leaves) if (leaf.kind === 'stored') leaf.storage.unpin()
-      for (const storage of this.results) if (!this.cells.some(({ cell }) => cell.storage === storage)) storage.unpin()
+      for (const storage of this.outputs) storage.unpin()
     }
   }
 
@@ -73,8 +76,7 @@ export class Run {
     } catch (error) {
       this.fail(error)
     }
-    for (const storage of this.results) {
-      if (!storage.small || this.cells.some(({ cell }) => cell.storage === storage)) continue
+    for (const storage of this.outputs.filter((output) => output.small)) {
       storage.host = await backend.read(blockOf(storage), storage.spec)
       this.device.release(storage)
     }
@@ -92,7 +94,7 @@ export class Run {
   private fail(error: unknown): never {
     this.error = asError(error)
     for (const { cell, undo } of this.cells) if (cell.poison !== this.error) undo()
-    for (const storage of this.results) if (!this.cells.some(({ cell }) => cell.storage === storage)) this.device.release(storage)
+    for (const storage of this.outputs) this.device.release(storage)
     throw this.error
   }
 }

@@ -72,7 +72,7 @@ class Lowering {
   private lowerCall({ op, attributes, outputs, path }: Node, inputs: readonly Value[]): readonly Value[] {
     if (op.kind === 'leaf') throw new RangeError(`${op.name} is not computed`)
     if (op.kind === 'fused' && !this.backend.accepts(op, inputs.map((v) => v.spec), attributes)) return this.expandCall(op, inputs, attributes)
-    const key = `${this.device.plans.interner.op(op)}(${inputs.map((v) => v.id).join()})${JSON.stringify(attributes)}`
+    const key = `${this.device.plans.interner.op(op)}(${inputs.map((v) => v.id).join()})${attributeKey(attributes)}`
     const known = this.merged.get(key)
     if (known !== undefined) return known
     const values = outputs.map((spec) => this.value(spec))
@@ -89,6 +89,11 @@ class Lowering {
     for (const node of inCreationOrder(reach(outputs).nodes)) this.lowerNode(node, environment)
     return outputs.map((t) => lookup(environment, t))
   }
+}
+
+/** JSON, but for the numbers it has no word for. */
+function attributeKey(attributes: object): string {
+  return JSON.stringify(attributes, (_, v: unknown) => (typeof v === 'number' && (!Number.isFinite(v) || Object.is(v, -0)) ? `number ${Object.is(v, -0) ? '-0' : v}` : v))
 }
 
 function missing(): never {
