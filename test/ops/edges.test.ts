@@ -41,10 +41,10 @@ describe('gradients at ties and zeros', () => {
   ])
 })
 
-const activations = ['relu', 'leakyRelu', 'silu', 'mish', 'gelu', 'quickGelu', 'softplus', 'logSigmoid', 'elu', 'hardswish', 'sigmoid', 'tanh', 'erf'] as const
+const activations = [ops.relu, ops.leakyRelu, ops.silu, ops.mish, ops.gelu, ops.quickGelu, ops.softplus, ops.logSigmoid, ops.elu, ops.hardswish, ops.sigmoid, ops.tanh, ops.erf]
 onEach(opened, 'activations and their gradients are finite, and hand on NaN', async (device) => {
   const x = ops.tensor([-1e4, -100, -1, -1e-30, 0, 1e-30, 1, 100, 1e4], null, { device })
-  for (const f of [...activations.map((name) => (v: Tensor) => ops[name](v)), (v: Tensor) => ops.gelu(v, { approximate: 'tanh' })]) {
+  for (const f of [...activations, (v: Tensor) => ops.gelu(v, { approximate: 'tanh' })]) {
     expect(await ops.all(ops.isFinite(f(x))).array()).toBe(true)
     expect(await ops.all(ops.isFinite(gradient(x, f))).array()).toBe(true)
     expect(await f(ops.tensor([NaN], null, { device })).array()).toEqual([NaN])
