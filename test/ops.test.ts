@@ -50,13 +50,13 @@ describe.each(rows)('%s', (name, { calls, smooth = calls }) => {
 
   if (smooth === null) return
 
-  test('the gradient is that of finite differences', async () => forAll(smooth, 5, async (call) => checkDifferences(op, call, 1)))
+  test('the gradient is that of finite differences', async () => forAll(smooth, 12, async (call) => checkDifferences(op, call, 1)))
 
-  test('the gradient of the gradient is that of finite differences', async () => forAll(smooth, 2, async (call) => checkDifferences(op, call, 2)))
+  test('the gradient of the gradient is that of finite differences', async () => forAll(smooth, 4, async (call) => checkDifferences(op, call, 2)))
 
   if (op.kind === 'fused' && (op.vjp ?? op.vjpMany) !== undefined) {
-    test('the gradient rule is the gradient of the decomposition', async () => forAll(smooth, 5, async (call) => checkRule(op, call)))
+    test('the gradient rule is the gradient of the decomposition', async () => forAll(smooth, 8, async (call) => checkRule(op, call)))
   }
 
-  onEach(devices.filter(({ kind }) => kind !== 'reference'), 'the gradient is the reference’s', async (device) => forAll(smooth, 5, async (call) => checkDeviceGradient(op, call, device)))
+  onEach(devices.filter(({ kind }) => kind !== 'reference'), 'the gradient is the reference’s', async (device) => forAll(smooth, 8, async (call) => checkDeviceGradient(op, call, device)))
 })

@@ -18,12 +18,20 @@ export interface ShapeOptions {
   readonly elements?: number
 }
 
-/** Shapes of awkward sizes, sometimes one long axis. */
+/** Shapes of awkward sizes; now and then without elements, or with one long axis. */
 export function shapes({ rank: [least, most] = [0, 3], sizes = awkwardSizes, elements = 5000 }: ShapeOptions = {}): fc.Arbitrary<Shape> {
-  const mixed = fc.array(fc.constantFrom(...sizes), { minLength: least, maxLength: most }).filter((shape) => shape.reduce((n, d) => n * d, 1) <= elements)
+  // Left to itself fast-check prefers few axes, and any axis of 0 leaves nothing to check.
+  const ranks = Array.from({ length: most + 1 - least }, (_, i) => new Array<number>(least + i + 1).fill(least + i)).flat()
+  const size = fc.constantFrom(...sizes.filter((d) => d > 0))
+  const full = fc.constantFrom(...ranks).chain((rank) => fc.array(size, { minLength: rank, maxLength: rank })).filter((shape) => shape.reduce((n, d) => n * d, 1) <= elements)
+  const empty = fc.tuple(full, fc.nat()).map(([shape, at]) => shape.map((d, i) => (i === at % shape.length ? 0 : d)))
   const long = fc.constantFrom<Shape>([longSize], [longSize, 1], [1, longSize]).filter((shape) => shape.length >= least && shape.length <= most)
-  const fits = elements >= longSize && sizes === awkwardSizes && most > 0 && least < 3
-  return fits ? fc.oneof({ weight: 7, arbitrary: mixed }, { weight: 1, arbitrary: long }) : mixed
+  const hasLong = elements >= longSize && sizes === awkwardSizes && most > 0 && least < 3
+  return fc.oneof(
+    { weight: 10, arbitrary: full },
+    ...(sizes.includes(0) ? [{ weight: 1, arbitrary: empty }] : []),
+    ...(hasLong ? [{ weight: 1, arbitrary: long }] : []),
+  )
 }
 
 export interface SampleOptions {
