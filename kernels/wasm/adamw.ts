@@ -21,7 +21,7 @@ import type { WasmKernel } from './kernel.ts'
 import { Lanes, squareRoot } from './lanes.ts'
 
 /** What the f32 of the `scalars` buffer mean, in order. `correction1` is 1 − beta1ᵗ, `correction2` is 1 − beta2ᵗ. */
-export const adamwScalars = ['lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaDecay', 'apply'] as const
+const adamwScalars = ['lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaDecay', 'apply'] as const
 
 export interface AdamwOptions {
   /** Elements of each parameter tensor; all are contiguous. */

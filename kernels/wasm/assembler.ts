@@ -205,6 +205,9 @@ export const f64x2: Readonly<Record<'promoteLow' | 'demote' | 'truncSatI32', Una
 /** `condition ? x : y` without a branch, for scalars. */
 export const select = (x: Code, y: Code, condition: Code): Code => [x, y, condition, 0x1b]
 
+/** The smaller of two signed integers; both are computed twice. */
+export const minimum = (a: Code, b: Code): Code => select(a, b, i32.lt(a, b))
+
 /** Code that runs if `condition` is not zero. */
 export function when(condition: Code, then: Code, otherwise?: Code): Code {
   return [condition, 0x04, 0x40, then, otherwise === undefined ? [] : [0x05, otherwise], 0x0b]

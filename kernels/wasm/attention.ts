@@ -8,10 +8,9 @@
  * start at multiples of 32, so the split of rows over items changes no bit.
  * A row that is masked everywhere is NaN.
  */
-import { type Code, f32, f32x4, get, i32, type Local, loopRange, loopWhile, set, v128 } from './assembler.ts'
+import { type Code, f32, f32x4, get, i32, type Local, loopRange, loopWhile, minimum, set, v128 } from './assembler.ts'
 import type { Strided } from '../descriptor.ts'
 import { Arguments, begin, end, Nest } from './arguments.ts'
-import { minimum } from './channelSweep.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Lanes, sumLanes } from './lanes.ts'
 import { copyElements, copyRows, type Matrix, multiply, packPanels, packTransposed, zero } from './panels.ts'

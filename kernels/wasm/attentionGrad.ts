@@ -7,11 +7,10 @@
  * panels, then takes 32 query rows at a time: p and ds of those rows stay in scratch, dq is finished,
  * and dk and dv grow in scratch in the order of the blocks.
  */
-import { type Code, f32, f32x4, get, i32, type Local, loopRange, loopWhile, set, v128, when } from './assembler.ts'
+import { type Code, f32, f32x4, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import type { Strided } from '../descriptor.ts'
 import { Arguments, begin, end, Nest } from './arguments.ts'
 import { type AttentionSizes, Heads, pad, queryBlock, scorePitch, scoreRow } from './attention.ts'
-import { minimum } from './channelSweep.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Lanes, sumLanes } from './lanes.ts'
 import { copyElements, copyRows, multiply, packPanels, packTransposed, zero } from './panels.ts'

@@ -7,7 +7,7 @@
  * run over positions. `any`: one channel and position at a time.
  * Sums go to memory after every block of positions, which keeps their rounding error small.
  */
-import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set, v128 } from './assembler.ts'
+import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128 } from './assembler.ts'
 import type { Strided } from '../descriptor.ts'
 import { type Lanes, sumLanes } from './lanes.ts'
 
@@ -176,6 +176,3 @@ function alongPositions(place: Place): Code {
     ]),
   ]
 }
-
-/** The smaller of two signed integers; both are computed twice. */
-export const minimum = (a: Code, b: Code): Code => [a, b, i32.lt(a, b), 0x1b]

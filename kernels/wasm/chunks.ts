@@ -5,7 +5,7 @@
 import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, set } from './assembler.ts'
 import { begin, end } from './arguments.ts'
 
-export const chunkElements = 8192
+const chunkElements = 8192
 
 export function chunkTable(sizes: readonly number[]): Int32Array<ArrayBuffer> {
   const rows: number[] = []

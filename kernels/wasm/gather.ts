@@ -5,11 +5,10 @@
  * item is one such row, copied in vectors; otherwise it is 256 neighbouring elements of the innermost
  * axis. An index outside the axis reads nothing: its elements become NaN, or 0 in integer types.
  */
-import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set, v128, when } from './assembler.ts'
+import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import type { Strided } from '../descriptor.ts'
 import type { StorageType } from '../expression.ts'
 import { Arguments, begin, end, mergeAxes, Nest } from './arguments.ts'
-import { minimum } from './channelSweep.ts'
 import type { WasmKernel } from './kernel.ts'
 
 export interface GatherOptions {

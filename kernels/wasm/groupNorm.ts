@@ -6,10 +6,10 @@
  * centred squares; results), each a `channelSweep` whose per-channel sums are then added up over the
  * group in channel order. Nothing depends on which thread takes which item.
  */
-import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set } from './assembler.ts'
+import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set } from './assembler.ts'
 import type { Strided } from '../descriptor.ts'
 import { Arguments, begin, end } from './arguments.ts'
-import { channelSweep, layoutOf, minimum, type Plane } from './channelSweep.ts'
+import { channelSweep, layoutOf, type Plane } from './channelSweep.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Lanes, squareRoot } from './lanes.ts'
 
@@ -74,12 +74,11 @@ export class GroupItems {
     ]
   }
 
-  /** Runs `start` at the first channel of each group, `channel` for each of its channels, `finish` after them; `at(array)` addresses the channel's entry, `group` its number in [sample, group]. */
+  /** Runs parts 0, 2, … once for each group and parts 1, 3, … for each of its channels; `at(array)` addresses the channel's entry, `group` is its number in [sample, group]. */
   eachGroup(f: FunctionBuilder, place: { n: Local; from: Local; to: Local }, parts: (at: (array: Local) => Code, group: Code) => readonly Code[]): Code {
     const [c, first, stop] = [f.local('i32'), f.local('i32'), f.local('i32')]
     const at = (array: Local): Code => i32.add(get(array), i32.mul(get(c), i32.const(4)))
     const group = i32.add(i32.mul(get(place.n), get(this.groups)), i32.divu(get(first), get(this.perGroup)))
-    // Even parts run once, odd ones for every channel.
     const runs = parts(at, group).map((code, k) => (k % 2 === 0 ? code : loopWhile(i32.lt(get(c), get(stop)), [code, set(c, i32.add(get(c), i32.const(1)))])))
     return [
       set(first, get(place.from)),

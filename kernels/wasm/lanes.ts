@@ -12,9 +12,12 @@ export class Lanes {
   private readonly temporaries: Local[] = []
   private readonly f: FunctionBuilder
   private readonly relaxed: boolean
+  /** Never set. */
+  private readonly zero: Local
 
   constructor(f: FunctionBuilder, relaxed: boolean) {
     this.f = f
+    this.zero = f.local('v128')
     this.relaxed = relaxed
   }
 
@@ -57,7 +60,7 @@ export class Lanes {
 
   /** Clears the temporaries made so far: the last code in a loop's body. */
   get clear(): Code {
-    return this.temporaries.map((t) => set(t, v128.splatF32(0)))
+    return this.temporaries.map((t) => set(t, get(this.zero)))
   }
 
   /** x·y + z, fused where the target has it. */

@@ -6,8 +6,7 @@
  * stays in registers over a block of `depthBlock` terms, so that one panel of that depth stays in
  * the first-level cache. Scratch is padded: rows and depth to 4, columns to 8, and the padded terms are zeros.
  */
-import { type Code, doWhile, f32, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set, v128, when } from './assembler.ts'
-import { minimum } from './channelSweep.ts'
+import { type Code, doWhile, f32, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import type { Lanes } from './lanes.ts'
 
 const tileRows = 4

@@ -6,10 +6,9 @@
  * the words zero-extended, so that one multiplication gives both halves of a product. The last
  * words of a row come from a full round of four, of which only the needed ones are kept.
  */
-import { type Code, get, i32, i64, i64x2, type Local, loopRange, loopWhile, set, v128, when } from './assembler.ts'
+import { type Code, get, i32, i64, i64x2, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import { philoxMultipliers, philoxRounds, philoxWeyl } from '../philox.ts'
 import { Arguments, begin, end } from './arguments.ts'
-import { minimum } from './channelSweep.ts'
 import type { WasmKernel } from './kernel.ts'
 
 const itemWords = 1024

@@ -62,17 +62,20 @@ class Rows {
 
   private walk(f: FunctionBuilder, item: Local, length: Local, move: (far: Code, near: Code) => Code): Code {
     if (this.copy === undefined) return []
-    const [far, near, stop] = [f.local('i32'), f.local('i32'), f.local('i32')]
+    const [far, near, left] = [f.local('i32'), f.local('i32'), f.local('i32')]
     return [
       set(far, i32.add(get(this.address), i32.mul(get(item), get(this.row)))),
-      set(stop, i32.add(get(this.copy), i32.shl(get(length), i32.const(2)))),
-      loopRange(near, get(this.copy), get(stop), 4, [move(get(far), get(near)), set(far, i32.add(get(far), get(this.element)))]),
+      set(near, get(this.copy)), set(left, get(length)),
+      loopWhile(get(left), [
+        move(get(far), get(near)),
+        set(far, i32.add(get(far), get(this.element))), set(near, i32.add(get(near), i32.const(4))), set(left, i32.sub(get(left), i32.const(1))),
+      ]),
     ]
   }
 }
 
 /** Walks the elements of rows at `bases`: `vectors` at a time, then one vector, then one element in lane 0. `body` has the code of one step. */
-export function walkRow(f: FunctionBuilder, lanes: Lanes, bases: readonly Local[], length: Local, body: (pointers: readonly Local[], vectors: number, scalar: boolean) => Code): Code {
+function walkRow(f: FunctionBuilder, lanes: Lanes, bases: readonly Local[], length: Local, body: (pointers: readonly Local[], vectors: number, scalar: boolean) => Code): Code {
   const pointers = bases.map(() => f.local('i32'))
   const left = f.local('i32')
   const run = (vectors: number, scalar: boolean): Code => {

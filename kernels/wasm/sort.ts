@@ -6,10 +6,9 @@
  * (complemented if descending) and its index in the low one, so that a plain comparison is the
  * stable order; a bottom-up merge sort then goes back and forth between two halves of the scratch.
  */
-import { type Code, f32, get, i32, i64, type Local, loopRange, loopWhile, select, set } from './assembler.ts'
+import { type Code, f32, get, i32, i64, type Local, loopRange, loopWhile, minimum, select, set } from './assembler.ts'
 import type { Strided } from '../descriptor.ts'
 import { Arguments, begin, end } from './arguments.ts'
-import { minimum } from './channelSweep.ts'
 import type { WasmKernel } from './kernel.ts'
 import { ScratchAreas } from './scratch.ts'
 

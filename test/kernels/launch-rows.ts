@@ -48,9 +48,7 @@ export function fill(dtype: StorageType, n: number, element: (i: number) => numb
 }
 
 export type LayoutName = 'contiguous' | 'reversed' | 'padded' | 'swapped'
-export const layoutNames: readonly LayoutName[] = ['contiguous', 'reversed', 'padded', 'swapped']
-export const anyLayout: fc.Arbitrary<LayoutName> = fc.constantFrom(...layoutNames)
-export const awkward: fc.Arbitrary<number> = fc.constantFrom(1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 32, 33)
+export const anyLayout: fc.Arbitrary<LayoutName> = fc.constantFrom('contiguous', 'reversed', 'padded', 'swapped')
 
 /** A buffer length and strides for `shape`: axes outermost first, axis order reversed, rows padded, or the last two axes swapped. */
 export function layout(shape: readonly number[], name: LayoutName): Strided & { size: number } {
