@@ -1,5 +1,6 @@
 /**
- * GFLOP/s of the matrix product and of convolution on one thread: `node bench/cpu-kernels.bench.ts [name part]`.
+ * GFLOP/s of the matrix product and of convolution on one thread: `node bench/cpu-kernels.bench.ts [--wide] [name part]`.
+ * `--wide` turns on V8's revectorizer. On a busy machine only the best of the runs means anything.
  * Images lie channels last, weights as [out, in, taps].
  */
 import { setFlagsFromString } from 'node:v8'
@@ -11,7 +12,9 @@ import { type MatmulDescriptor, matmulKernel } from '../kernels/wasm/matmul.ts'
 
 // Optimised code from the first call on.
 setFlagsFromString('--no-liftoff')
-const target: WasmTarget = { relaxed: true }
+const wide = process.argv.includes('--wide')
+if (wide) setFlagsFromString('--experimental-wasm-revectorize')
+const target: WasmTarget = { relaxed: true, wide }
 const align = (bytes: number): number => (bytes + 4095) & ~4095
 
 /** A function that runs all of `kernel` on buffers of `sizes` floats in a memory of its own. */
@@ -27,8 +30,7 @@ function prepare(kernel: WasmKernel, sizes: readonly number[]): () => void {
   const pages = Math.ceil((scratchAt + (kernel.scratchBytes ?? 0) + 64) / 65536)
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages })
   const module = new WebAssembly.Module(encodeModule(new Map([['kernel', kernel.build()]]), { shared: false, maximum: pages }))
-  const run = new WebAssembly.Instance(module, { env: { memory } }).exports['kernel']
-  if (typeof run !== 'function') throw new Error('the module exports no kernel')
+  const run = new WebAssembly.Instance(module, { env: { memory } }).exports['kernel'] as (...args: number[]) => void
   const floats = new Float32Array(memory.buffer)
   sizes.forEach((size, i) => {
     for (let e = 0; e < size; e++) floats[(places[i] ?? 0) / 4 + e] = Math.random() - 0.5
@@ -41,12 +43,12 @@ function prepare(kernel: WasmKernel, sizes: readonly number[]): () => void {
     return (places[a.buffer] ?? 0) + a.byteOffset
   })
   if (kernel.table !== undefined) args.push(tableAt)
-  return () => void run(0, kernel.items, ...args)
+  return () => run(0, kernel.items, ...args)
 }
 
 const bench = new Bench({ time: 300, warmupTime: 50 })
 const flops = new Map<string, number>()
-const wanted = process.argv[2] ?? ''
+const wanted = process.argv.slice(2).find((arg) => !arg.startsWith('-')) ?? ''
 
 function add(name: string, kernel: () => WasmKernel, sizes: readonly number[]): void {
   if (!name.includes(wanted)) return

@@ -32,7 +32,7 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
   const args = new Arguments()
   const number = (value: number): Local => args.number(value)
   const origins = [args.buffer(0, x.offset), args.buffer(1, y.offset), args.buffer(2, w.offset)]
-  const gemm = new Gemm(args, { problems: d.groups, ...size }, { layout: 'interleaved', columns: 96 })
+  const gemm = new Gemm(args, { problems: d.groups, ...size }, { target, layout: 'interleaved', columns: 96 })
   const pixelArea = gemm.scratch.area(pixelBytes(rank) * gemm.limits.depth)
   const columnArea = gemm.scratch.area(4 * gemm.limits.columns)
   const runArea = gemm.scratch.area(4 * gemm.limits.columns)
@@ -48,7 +48,7 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
   const table = args.table()
 
   return {
-    key: `convWeightGrad:${target.relaxed},${rank},${gemm.key},${xChannel === 4},${yChannel === 4}`,
+    key: `convWeightGrad:${rank},${gemm.key},${xChannel === 4},${yChannel === 4}`,
     args: args.list,
     items: gemm.items,
     scratchBytes: gemm.scratch.bytes,
@@ -64,7 +64,7 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
       const pixels = new PositionTable(f, pixelArea, [[], ...output.map(get)], [xSteps.map(get), ySteps.map(get), ...coordinates])
       const columnField = { area: columnArea, recordBytes: 4, at: 0 }
       const width = 4 * gemm.tile.vectors
-      emitGemm(f, gemm, block, target.relaxed, {
+      emitGemm(f, gemm, block, {
         m, n, k, out,
         rows: evenSide(block.m0, steps.wOut, false),
         columns: {

@@ -76,7 +76,7 @@ export function correlationKernel(c: Correlation, target: WasmTarget): WasmKerne
   const origins = [c.source, c.weight, c.target].map((o) => args.buffer(o.buffer, o.offset))
   const biasOrigin = c.bias === undefined ? undefined : args.buffer(c.bias.buffer, c.bias.offset)
   const [m, n] = pixelsAreRows ? [pixels, c.target.channels] : [c.target.channels, pixels]
-  const gemm = new Gemm(args, { problems: c.phases.length * c.groups, m, n, k: depth }, { layout: pixelsAreRows ? 'rows' : 'interleaved' })
+  const gemm = new Gemm(args, { problems: c.phases.length * c.groups, m, n, k: depth }, { target, layout: pixelsAreRows ? 'rows' : 'interleaved' })
   const pixelArea = gemm.scratch.area(pixelBytes(rank) * (pixelsAreRows ? gemm.limits.rows : gemm.limits.columns))
   const weightArea = gemm.scratch.area(4 * gemm.limits.depth)
   const runArea = gemm.scratch.area(4 * gemm.limits.columns)
@@ -97,7 +97,7 @@ export function correlationKernel(c: Correlation, target: WasmTarget): WasmKerne
 
   const weightAdjacent = c.weight.targetChannel === 4
   return {
-    key: `correlation:${target.relaxed},${rank},${gemm.key},${channelsAdjacent},${lineAdjacent},${weightAdjacent},${targetChannel === 4},${c.bias === undefined ? 'none' : biasColumn(c)}`,
+    key: `correlation:${rank},${gemm.key},${channelsAdjacent},${lineAdjacent},${weightAdjacent},${targetChannel === 4},${c.bias === undefined ? 'none' : biasColumn(c)}`,
     args: args.list,
     items: gemm.items,
     scratchBytes: gemm.scratch.bytes,
@@ -127,7 +127,7 @@ export function correlationKernel(c: Correlation, target: WasmTarget): WasmKerne
         adjacent: (position) => inRun(runArea, position, width),
       }
       const channelSide = evenSide(pixelsAreRows ? block.n0 : block.m0, steps.targetChannel, targetChannel === 4)
-      emitGemm(f, gemm, block, target.relaxed, {
+      emitGemm(f, gemm, block, {
         m: pixelsAreRows ? size : targetChannels,
         n: pixelsAreRows ? targetChannels : size,
         k,

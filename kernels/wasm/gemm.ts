@@ -9,6 +9,7 @@
 import type { Arguments } from './arguments.ts'
 import { begin, end } from './arguments.ts'
 import { type Code, doWhile, f32, type FunctionBuilder, get, i32, type Local, loopWhile, set, when } from './assembler.ts'
+import type { WasmTarget } from './kernel.ts'
 import { smaller } from './pack.ts'
 import { ScratchAreas } from './scratch.ts'
 import { maxDepth, type PanelLayout, rowPitch, type Tile, TileCode, type TileTarget } from './tile.ts'
@@ -22,6 +23,7 @@ export interface GemmSize {
 }
 
 export interface GemmOptions {
+  readonly target: WasmTarget
   readonly layout: PanelLayout
   /** Most columns in a block; fewer give more items. */
   readonly columns?: number
@@ -37,17 +39,19 @@ function share(size: number, limit: number, unit: number): number {
   return Math.max(1, Math.ceil(size / parts / unit)) * unit
 }
 
-function chooseTile(m: number): Tile {
-  // Sixteen vector registers hold 6 × 2 sums, a row of B and an element of A; fewer rows waste less of a short edge.
+function chooseTile({ m, n }: GemmSize, wide: boolean): Tile {
+  const vectors = n <= 4 ? 1 : n <= 8 || !wide ? 2 : 4
+  // Sixteen vector registers hold 12 sums, a row of B and an element of A; fewer rows waste less of a short edge.
   const cost = (rows: number): number => Math.ceil(m / rows) * (rows + 1)
-  const rows = [6, 4, 2, 1].reduce((best, candidate) => (cost(candidate) < cost(best) ? candidate : best))
-  return { rows, vectors: 2 }
+  const rows = [...(vectors === 1 ? [12] : []), 6, 4, 2, 1].reduce((best, candidate) => (cost(candidate) < cost(best) ? candidate : best))
+  return { rows, vectors }
 }
 
 /** How a product is cut, and the arguments and scratch areas that its code needs. Sizes stay out of the code. */
 export class Gemm {
   readonly tile: Tile
   readonly layout: PanelLayout
+  readonly relaxed: boolean
   readonly key: string
   readonly items: number
   readonly scratch: ScratchAreas
@@ -59,8 +63,9 @@ export class Gemm {
   readonly sizes: Readonly<Record<'rowsPerItem' | 'rowItems' | 'columnBlocks' | 'rows' | 'columns' | 'depth', Local>>
 
   constructor(args: Arguments, size: GemmSize, options: GemmOptions) {
-    this.tile = chooseTile(size.m)
+    this.tile = chooseTile(size, options.target.wide === true)
     this.layout = options.layout
+    this.relaxed = options.target.relaxed
     const width = 4 * this.tile.vectors
     const columns = share(size.n, options.columns ?? most.columns, width)
     const depth = share(size.k, maxDepth, 1)
@@ -71,7 +76,7 @@ export class Gemm {
     const columnBlocks = Math.ceil(size.n / columns)
     this.items = size.problems * rowItems * columnBlocks
     this.limits = { rows, columns, depth }
-    this.key = `${this.tile.rows}x${width},${this.layout}`
+    this.key = `${this.tile.rows}x${width},${this.layout},${this.relaxed ? 'fused' : 'rounded'}`
     this.scratch = new ScratchAreas(args)
     this.spill = this.scratch.area(4 * this.tile.rows * width)
     this.aPanels = this.scratch.area(rows * (this.layout === 'rows' ? rowPitch : 4 * depth))
@@ -129,7 +134,7 @@ export function blockLocals(f: FunctionBuilder): Block {
 }
 
 
-export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: Block, relaxed: boolean, code: GemmCode): void {
+export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: Block, code: GemmCode): void {
   const { sizes } = gemm
   const { problem, m0, mc, n0, nc, k0, kc } = block
   const local = (): Local => f.local('i32')
@@ -141,7 +146,7 @@ export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: Block, relaxed: 
       set(mc, smaller(i32.sub(get(mLast), get(m0)), get(sizes.rows))),
       code.rows.prepare(),
       code.packA(),
-      tiles(f, gemm, block, relaxed, code),
+      tiles(f, gemm, block, code),
       set(m0, i32.add(get(m0), get(mc))),
     ]),
   ]
@@ -173,7 +178,7 @@ export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: Block, relaxed: 
 }
 
 /** All tiles of a packed block: a panel of B meets every panel of A before the next. */
-function tiles(f: FunctionBuilder, gemm: Gemm, block: Block, relaxed: boolean, code: GemmCode): Code {
+function tiles(f: FunctionBuilder, gemm: Gemm, block: Block, code: GemmCode): Code {
   const { tile, layout } = gemm
   const { mc, nc, k0, kc } = block
   const width = 4 * tile.vectors
@@ -213,7 +218,7 @@ function tiles(f: FunctionBuilder, gemm: Gemm, block: Block, relaxed: boolean, c
         set(a, i32.add(get(gemm.aPanels), layout === 'rows' ? i32.mul(get(i), i32.const(rowPitch)) : i32.mul(i32.mul(get(i), i32.const(4)), get(kc)))),
         set(b, get(bStart)),
         corner,
-        tileCode.multiply(layout, relaxed, a, b, bEnd),
+        tileCode.multiply(layout, gemm.relaxed, a, b, bEnd),
         tileCode.write(target),
         set(i, i32.add(get(i), i32.const(tile.rows))),
       ]),

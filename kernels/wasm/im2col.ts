@@ -200,23 +200,30 @@ export function packPixelDepth(f: FunctionBuilder, width: number, window: Window
       loopRange(k, i32.const(0), get(block.kc), 1, [f32.store(get(to), f32.const(0)), advance(to, bytes)]),
     ),
   ])
-  const together = [
+  // Several panels of one tap share the question whether a pixel is inside.
+  const [together, panel, at, panelBytes] = [local(), local(), local(), local()]
+  const panelsOf = (copy: Code): Code => [
+    set(at, get(to)),
+    loopRange(panel, i32.const(0), get(together), 1, [copy, advance(at, get(panelBytes)), advance(from, bytes)]),
+  ]
+  const manyPanels = [
     set(to, get(start)),
-    each(copyWidth(width, to, from), zeroWidth(width, to)),
-    set(channel, i32.add(get(channel), i32.const(width - 1))),
+    each(panelsOf(copyWidth(width, at, from)), panelsOf(zeroWidth(width, at))),
+    set(channel, i32.add(get(channel), i32.sub(i32.mul(get(together), i32.const(width)), i32.const(1)))),
     nextChannel,
   ]
-  const oneTap = i32.and(
-    i32.le(i32.add(get(channel), i32.const(width)), get(channels)),
-    i32.le(i32.add(get(column), i32.const(width)), get(block.nc)),
-  )
+  const wholePanels = i32.divu(smaller(i32.sub(get(channels), get(channel)), i32.sub(get(block.nc), get(column))), i32.const(width))
   return [
     set(tap, i32.add(get(window.taps), i32.mul(i32.divu(get(block.n0), get(channels)), i32.const(tapBytes(extent.length))))),
     set(channel, i32.remu(get(block.n0), get(channels))),
     set(start, get(panels)),
-    loopRange(column, i32.const(0), get(block.nc), width, [
-      window.channelsAdjacent ? when(oneTap, together, lanes) : lanes,
-      advance(start, i32.mul(get(block.kc), bytes)),
+    set(panelBytes, i32.mul(get(block.kc), bytes)),
+    set(column, i32.const(0)),
+    loopWhile(i32.lt(get(column), get(block.nc)), [
+      set(together, window.channelsAdjacent ? wholePanels : i32.const(0)),
+      when(get(together), manyPanels, [lanes, set(together, i32.const(1))]),
+      advance(start, i32.mul(get(together), get(panelBytes))),
+      advance(column, i32.mul(get(together), i32.const(width))),
     ]),
   ]
 }

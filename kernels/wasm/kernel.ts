@@ -37,4 +37,9 @@ export interface WasmKernel {
 export interface WasmTarget {
   /** Relaxed SIMD is available: x·y + z is fused. */
   readonly relaxed: boolean
+  /**
+   * The compiler joins neighbouring 128-bit operations into 256-bit ones (V8 with
+   * `--experimental-wasm-revectorize`): tiles of a product are twice as wide. Same bits either way.
+   */
+  readonly wide?: boolean | undefined
 }

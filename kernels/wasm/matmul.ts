@@ -57,13 +57,13 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget): WasmKerne
   const operands = [a, b, out, ...(bias === undefined ? [] : [bias])]
   const origins = operands.map((o) => args.buffer(o.buffer, o.offset))
   const nest = new Nest(args, d.batch, operands.map((o) => o.batch))
-  const gemm = new Gemm(args, { problems, m, n, k: d.k }, { layout })
+  const gemm = new Gemm(args, { problems, m, n, k: d.k }, { target, layout })
   const size = { m: args.number(m), n: args.number(n), k: args.number(d.k) }
   const steps = operands.map((o) => ({ row: args.number(o.row), column: args.number(o.column) }))
   const [aStep, bStep, outStep, biasStep] = steps
 
   return {
-    key: `matmul:${target.relaxed},${nest.key},${gemm.key},${aAdjacent},${bAdjacent},${outAdjacent},${bias === undefined ? 'none' : [0, 4].includes(biasColumn) ? biasColumn : 'any'}`,
+    key: `matmul:${nest.key},${gemm.key},${aAdjacent},${bAdjacent},${outAdjacent},${bias === undefined ? 'none' : [0, 4].includes(biasColumn) ? biasColumn : 'any'}`,
     args: args.list,
     items: gemm.items,
     scratchBytes: gemm.scratch.bytes,
@@ -76,7 +76,7 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget): WasmKerne
       const index = f.local('i32')
       const [aBase, bBase, outBase, biasBase] = addresses
       if (aBase === undefined || bBase === undefined || outBase === undefined || aStep === undefined || bStep === undefined || outStep === undefined) throw new Error('unreachable')
-      emitGemm(f, gemm, block, target.relaxed, {
+      emitGemm(f, gemm, block, {
         ...size,
         out: outBase,
         rows: evenSide(block.m0, outStep.row, false),

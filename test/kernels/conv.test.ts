@@ -25,6 +25,7 @@ interface Case {
   readonly bias?: boolean
   readonly cuts?: readonly number[]
   readonly relaxed?: boolean
+  readonly wide?: boolean
   readonly first?: number
 }
 
@@ -72,7 +73,7 @@ function check(c: Case): void {
   const shapes = { x: [d.batch, d.inChannels, ...d.input], w: [d.outChannels, d.inChannels / d.groups, ...d.kernel], y: [d.batch, d.outChannels, ...d.output] }
   const outputs: readonly Operand[] = ['y', 'x', 'w']
   for (const into of outputs) {
-    const kernel = makers[into](d, { relaxed: c.relaxed ?? true })
+    const kernel = makers[into](d, { relaxed: c.relaxed ?? true, wide: c.wide })
     const operands: readonly Operand[] = into === 'y' ? ['x', 'w'] : into === 'x' ? ['y', 'w'] : ['x', 'y']
     const values = { x: new Float32Array(0), w: new Float32Array(0), y: new Float32Array(0) }
     const inputs = operands.map((name, i) => (values[name] = normals(d[name].size, i + c.batch)))
@@ -177,6 +178,7 @@ describe('convolution and its gradients', () => {
         bias: fc.boolean(),
         cuts: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 1, maxLength: 4 }),
         relaxed: fc.boolean(),
+        wide: fc.boolean(),
         first: fc.integer({ min: 0, max: 2 }),
       }))
     fc.assert(fc.property(anyCase, check), { numRuns: 70 })

@@ -13,16 +13,17 @@ interface Case {
   readonly layouts: { readonly a: Layout; readonly b: Layout; readonly out: Layout; readonly bias?: Layout | undefined }
   readonly cuts?: readonly number[]
   readonly relaxed?: boolean
+  readonly wide?: boolean
   readonly first?: number
 }
 
-function check({ batch, m, k, n, layouts, cuts = [], relaxed = true, first = 0 }: Case): void {
+function check({ batch, m, k, n, layouts, cuts = [], relaxed = true, wide = false, first = 0 }: Case): void {
   const a = place([...batch, m, k], layouts.a)
   const b = place([...batch, k, n], layouts.b)
   const out = place([...batch, m, n], layouts.out)
   const bias = layouts.bias === undefined ? undefined : place([...batch, m, n], layouts.bias)
   const descriptor: MatmulDescriptor = { batch, m, k, n, a, b, out, bias }
-  const kernel = matmulKernel(descriptor, { relaxed })
+  const kernel = matmulKernel(descriptor, { relaxed, wide })
   const operands: Placed[] = bias === undefined ? [a, b] : [a, b, bias]
   const inputs = operands.map((o, i) => normals(o.size, 17 * i + m + n))
   const whole = launch(kernel, inputs, out.size, [], first)
@@ -95,6 +96,7 @@ describe('matmul', () => {
         }),
         cuts: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 1, maxLength: 4 }),
         relaxed: fc.boolean(),
+        wide: fc.boolean(),
         first: fc.integer({ min: 0, max: 2 }),
       }))
     fc.assert(fc.property(anyCase, check), { numRuns: 150 })

@@ -1,0 +1,45 @@
+/**
+ * Products compiled with V8's revectorizer give the bits they give without: the flag is read when a
+ * module is compiled, and wide tiles make the modules differ, so that neither comes from a cache.
+ */
+import { setFlagsFromString } from 'node:v8'
+import { afterEach, expect, it } from 'vitest'
+import { type ConvDescriptor, convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
+import type { WasmKernel, WasmTarget } from '../../kernels/wasm/kernel.ts'
+import { matmulKernel } from '../../kernels/wasm/matmul.ts'
+import { launch, normals } from './strided.ts'
+
+const on = ['--experimental-wasm-revectorize', '--no-liftoff']
+const off = ['--no-experimental-wasm-revectorize', '--liftoff']
+afterEach(() => off.forEach(setFlagsFromString))
+
+function agree(make: (target: WasmTarget) => WasmKernel, sizes: readonly number[], out: number): void {
+  const inputs = sizes.map((size, i) => normals(size, i))
+  const plain = launch(make({ relaxed: true }), inputs, out)
+  on.forEach(setFlagsFromString)
+  const wide = launch(make({ relaxed: true, wide: true }), inputs, out)
+  expect(wide.out).toEqual(plain.out)
+}
+
+const rows = (columns: number): { strides: number[]; offset: number } => ({ strides: [columns, 1], offset: 0 })
+const columns = (count: number): { strides: number[]; offset: number } => ({ strides: [1, count], offset: 0 })
+
+it.each([[33, 330, 65], [128, 64, 48], [7, 9, 16]])('matmul %i × %i × %i', (m, k, n) => {
+  agree((target) => matmulKernel({ batch: [], m, k, n, a: rows(k), b: rows(n), out: rows(n) }, target), [m * k, k * n], m * n)
+  off.forEach(setFlagsFromString)
+  agree((target) => matmulKernel({ batch: [], m, k, n, a: columns(m), b: columns(k), out: rows(n), bias: { strides: [0, 1], offset: 0 } }, target), [m * k, k * n, n], m * n)
+})
+
+it.each([[3, 20, 7, 33], [4, 32, 8, 32]])('convolution of %i images of %i channels', (batch, inChannels, size, outChannels) => {
+  const last = (channels: number): ConvDescriptor['x'] => ({ strides: [size * size * channels, 1, size * channels, channels], offset: 0 })
+  const d: ConvDescriptor = {
+    batch, inChannels, outChannels, groups: 1, input: [size, size], output: [size, size], kernel: [3, 3], stride: [1, 1], padding: [1, 1], dilation: [1, 1],
+    x: last(inChannels), y: last(outChannels), w: { strides: [inChannels * 9, 9, 3, 1], offset: 0 },
+  }
+  const [x, w, y] = [batch * size * size * inChannels, outChannels * inChannels * 9, batch * size * size * outChannels]
+  agree((target) => convKernel(d, target), [x, w], y)
+  off.forEach(setFlagsFromString)
+  agree((target) => convInputGradKernel(d, target), [y, w], x)
+  off.forEach(setFlagsFromString)
+  agree((target) => convWeightGradKernel(d, target), [x, y], w)
+})
