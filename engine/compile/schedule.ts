@@ -10,7 +10,7 @@ import type { PadAttributes, SliceAttributes } from '../ops/movement.ts'
 import { at, sizeOf } from '../shape.ts'
 import type { Shape } from '../shape.ts'
 import { bareLoad, isCheap, isUniform, mergeLoads, moveFragment, moveView, operations, readsOneValue } from './fragment.ts'
-import type { Fragment, Load, Movement } from './fragment.ts'
+import type { Fragment, Load, Movement, Reduction } from './fragment.ts'
 import type { LoweredGraph, Step, Value } from './lower.ts'
 import { bytesOf, readsOf, writesOf } from './plan.ts'
 import type { Home, Launch, Plan, PlanBuffer } from './plan.ts'
@@ -23,8 +23,8 @@ import type { View } from './view.ts'
 export interface Layouts {
   /** Per input: the memory order it must have, packed from the start of its buffer; `any`: unmasked strides of any kind. */
   readonly inputs: readonly ((readonly number[]) | 'any')[]
-  /** Per output: the memory order it will be written in. */
-  readonly outputs: readonly (readonly number[])[]
+  /** Per output: the memory order it will be written in; `any`: whichever its reader likes. */
+  readonly outputs: readonly ((readonly number[]) | 'any')[]
   /** Whether an output may be the very memory of an input: the kernel reads each element before it writes it. Default: no. */
   readonly inPlace?: (output: number, input: number) => boolean
 }
@@ -59,6 +59,7 @@ class Scheduler {
   private readonly fragments = new Map<number, Fragment>()
   private readonly buffers: PlanBuffer[] = []
   private readonly launches: Launch[] = []
+  private readonly readers = new Map<number, Step[]>()
   private loadIds = 0
 
   constructor(graph: LoweredGraph, layouts: LayoutRule) {
@@ -66,6 +67,7 @@ class Scheduler {
     this.layouts = layouts
     this.stored = storedValues(graph, roleOf)
     this.results = new Set(graph.results.map((r) => r.value.id))
+    for (const step of graph.steps) for (const v of step.inputs) this.readers.set(v.id, [...(this.readers.get(v.id) ?? []), step])
   }
 
   run(): Plan {
@@ -209,10 +211,10 @@ class Scheduler {
   private opaque(step: Step): void {
     const loads = step.inputs.map((v) => this.widened(this.fragment(v), step))
     const wanted = this.layouts(step, loads.map((l) => l.view))
-    const inputs = loads.map((l, i) => this.arranged(l, at(wanted.inputs, i), step))
+    const inputs = loads.map((l, i) => this.arranged(l, at(wanted.inputs, i), step, at(step.inputs, i)))
     const outputs = step.outputs.map((v, i) => {
       const dtype = v.spec.dtype === 'bf16' ? 'f32' : v.spec.dtype
-      return this.loadOf(this.buffer({ shape: v.spec.shape, dtype }, { kind: 'workspace' }), bufferView(v.spec.shape, at(wanted.outputs, i)))
+      return this.loadOf(this.buffer({ shape: v.spec.shape, dtype }, { kind: 'workspace' }), bufferView(v.spec.shape, this.outputOrder(v, at(wanted.outputs, i))))
     })
     this.launches.push({ kind: 'op', step, inputs, outputs: outputs.map((f) => bareLoad(f) ?? unreachable(step)), inPlace: wanted.inPlace ?? (() => false), label: labelOf(step) })
     step.outputs.forEach((v, i) => {
@@ -221,18 +223,28 @@ class Scheduler {
     })
   }
 
+  /** Where only a permutation reads a value, it is written so that the permuted one is row-major. */
+  private outputOrder(v: Value, order: readonly number[] | 'any'): readonly number[] {
+    if (order !== 'any') return order
+    const [reader, ...others] = this.readers.get(v.id) ?? []
+    return reader?.op.name === 'permute' && others.length === 0 ? (reader.attributes as { axes: readonly number[] }).axes : rowMajor(v.spec.shape)
+  }
+
   /** Hand-written kernels count in f32: bf16 operands are widened in a copy. */
   private widened(f: Fragment, step: Step): Load {
     const wide = f.dtype === 'bf16' ? this.store({ ...f, dtype: 'f32' }, step, undefined, 'widen for ') : f
     return bareLoad(wide) ?? bareLoad(this.store(wide, step)) ?? unreachable(step)
   }
 
-  /** The operand itself, or a copy that lies as the kernel wants. */
-  private arranged(l: Load, order: readonly number[] | 'any', step: Step): Load {
+  /** The operand itself, or a copy that lies as the kernel wants; whoever reads the value later reads the copy, too. */
+  private arranged(l: Load, order: readonly number[] | 'any', step: Step, value: Value): Load {
     const packed = order === 'any' ? l.view.mask === undefined : isPacked(l.view, order) && l.view.offset === 0
     if (packed) return l
     const f = { shape: l.view.shape, dtype: l.dtype, expression: load(l.id, scalarType(l.dtype)), loads: [l], reduction: undefined }
-    return bareLoad(this.store(f, step, order === 'any' ? memoryOrder(l.view) : order, 'copy for ')) ?? unreachable(step)
+    const copy = this.store(f, step, order === 'any' ? memoryOrder(l.view) : order, 'copy for ')
+    const repeats = l.view.strides.some((s, i) => s === 0 && at(l.view.shape, i) > 1)
+    if (!repeats && l.dtype === value.spec.dtype) this.fragments.set(value.id, copy)
+    return bareLoad(copy) ?? unreachable(step)
   }
 
   private define(output: Value, f: Fragment, step: Step): void {
@@ -259,7 +271,7 @@ class Scheduler {
     if (output === undefined) throw new RangeError('a stored value is one load')
     const label = path === '' ? name : `${path}/${name}`
     if (reduction === undefined) this.launches.push({ kind: 'map', expression, loads, output, label })
-    else this.launches.push({ kind: 'reduce', reduction, expression, loads, output, label })
+    else this.launches.push({ kind: 'reduce', reduction, expression, loads, output, label: `${label} ${reduction.op}` })
   }
 
   /** Gives results their homes: written where they belong if nothing still needs the old value, else copied at the end. */
@@ -303,11 +315,29 @@ const labelOf = ({ path, op }: Step): string => (path === '' ? op.name : `${path
 
 export const rowMajor = (shape: Shape): number[] => shape.map((_, i) => i)
 
-/** The memory order of the first operand that has the value's own size. */
+/** The memory order of the largest operand, each repeated axis beside the one before it. */
 function followOrder(shape: Shape, parts: readonly Fragment[]): readonly number[] {
-  const views = parts.flatMap((f) => (f.reduction === undefined ? f.loads.map((l) => l.view) : []))
-  const full = views.find((v) => v.shape.length === shape.length && v.mask === undefined && v.shape.every((d, i) => d === 1 || v.strides[i] !== 0) && sizeOf(v.shape) > 1)
-  return full === undefined ? rowMajor(shape) : memoryOrder(full)
+  const [folded] = parts.flatMap((f) => (f.reduction === undefined ? [] : [f.reduction]))
+  if (folded !== undefined) return foldedOrder(shape, folded)
+  const largest = largestView(parts.flatMap((f) => f.loads), shape.length)
+  return largest === undefined ? rowMajor(shape) : repeatedBeside(largest)
+}
+
+function largestView(loads: readonly Load[], rank: number): View | undefined {
+  const moving = (v: View): number => sizeOf(v.shape.filter((_, i) => v.strides[i] !== 0))
+  const views = loads.map((l) => l.view).filter((v) => v.shape.length === rank && v.mask === undefined && moving(v) > 1)
+  return views.reduce<View | undefined>((best, v) => (best === undefined || moving(v) > moving(best) ? v : best), undefined)
+}
+
+const longAxes = (shape: Shape): number[] => shape.flatMap((d, i) => (d === 1 ? [] : [i]))
+
+/** The axes that a fold keeps, in the order in which its largest operand has them. */
+function foldedOrder(shape: Shape, { shape: whole, axes, loads }: Reduction): readonly number[] {
+  const largest = largestView(loads, whole.length)
+  const [kept, own] = [longAxes(whole).filter((a) => !axes.includes(a)), longAxes(shape)]
+  if (largest === undefined || kept.length !== own.length) return rowMajor(shape)
+  const order = memoryOrder(largest).filter((a) => kept.includes(a)).map((a) => at(own, kept.indexOf(a)))
+  return [...rowMajor(shape).filter((a) => !own.includes(a)), ...order]
 }
 
 /** Whether the view fills memory without gaps in the given order of axes. */

@@ -34,7 +34,7 @@ const gather: KernelRule = {
 }
 
 const matmul: KernelRule = {
-  layouts: strided,
+  layouts: (step) => ({ ...strided(step), outputs: ['any'] }),
   kernel({ inputs: [a, b], outputs: [y] }, target) {
     const [left, right, out] = [known(a), known(b), known(y)]
     const [m = 0, k = 0] = left.shape.slice(-2)
