@@ -45,6 +45,25 @@ describe('adamwKernel', () => {
   })
 })
 
+describe('adamwKernel in place', () => {
+  it('gives the same bits', () => {
+    const lengths = [33, 9000]
+    const kernel = adamwKernel({ sizes: lengths, ema: true })
+    const scalars = Float32Array.from([...Object.values(settings), 1])
+    const inputs = lengths.flatMap((n, i) => [0, 1, 2, 3, 4].map((k) => floats(n, 7 * i + k).map(Math.abs)))
+    const outputs = lengths.flatMap((n) => [0, 1, 2, 3].map(() => new Float32Array(n)))
+    launch(kernel, [scalars, ...inputs, ...outputs])
+    // Output k of a tensor is its input p, m, v or ema.
+    const sameBuffer = (buffer: number): number => {
+      const k = buffer - 1 - inputs.length
+      return k < 0 ? buffer : 1 + 5 * Math.floor(k / 4) + (k % 4 === 0 ? 0 : 1 + (k % 4))
+    }
+    const args = kernel.args.map((a) => (typeof a === 'object' && 'pointers' in a ? { pointers: a.pointers.map(sameBuffer) } : a))
+    launch({ ...kernel, args }, [scalars, ...inputs])
+    outputs.forEach((x, i) => expect(inputs[sameBuffer(1 + inputs.length + i) - 1]).toEqual(x))
+  })
+})
+
 describe('squaredNormKernel', () => {
   it('gives partial sums of squares', () => {
     fc.assert(fc.property(sizes, fc.nat(1000), (lengths, seed) => {

@@ -103,3 +103,30 @@ describe('attentionGradKernel', () => {
     }), { numRuns: 40 })
   }, 20000)
 })
+
+describe('NaN', () => {
+  const [queries, keys, dim] = [5, 7, 3]
+  const q = { strides: [queries * dim, dim, 1], offset: 0 }
+  const k = { strides: [keys * dim, dim, 1], offset: 0 }
+  const sizes = { batch: [3], queries, keys, dim, valueDim: dim, causal: false, q, k, v: k, out: q }
+
+  it('comes of a row that is masked everywhere, and of no other', () => {
+    const mask = { strides: [0, keys, 1], offset: 0 }
+    const masks = new Float32Array(queries * keys).fill(-Infinity, keys, 2 * keys)
+    const [output, lse] = [new Float32Array(3 * queries * dim), new Float32Array(3 * queries)]
+    launch(attentionKernel({ ...sizes, mask }, target), [floats(output.length, 1), floats(3 * keys * dim, 2), floats(3 * keys * dim, 3), masks, Float32Array.of(scale), output, lse])
+    lse.forEach((x, i) => expect(Number.isNaN(x)).toBe(i % queries === 1))
+    output.forEach((x, i) => expect(Number.isNaN(x)).toBe(Math.floor(i / dim) % queries === 1))
+  })
+
+  it('stays in its head', () => {
+    const queryCount = queries * dim
+    const poisoned = floats(3 * queryCount, 1).fill(Number.NaN, queryCount, 2 * queryCount)
+    const [ks, vs] = [floats(3 * keys * dim, 2), floats(3 * keys * dim, 3)]
+    const [output, lse] = [new Float32Array(3 * queryCount), new Float32Array(3 * queries)]
+    launch(attentionKernel(sizes, target), [poisoned, ks, vs, Float32Array.of(scale), output, lse])
+    const gradients = [output, ks, vs].map((x) => new Float32Array(x.length))
+    launch(attentionGradKernel({ ...sizes, dout: q, dq: q, dk: k, dv: k }, target), [poisoned, ks, vs, Float32Array.of(scale), output, lse, floats(3 * queryCount, 4), ...gradients])
+    for (const values of [output, lse, ...gradients]) values.forEach((x, i) => expect(Number.isNaN(x)).toBe(Math.floor((3 * i) / values.length) === 1))
+  })
+})
