@@ -72,13 +72,14 @@ interface NormAttributes {
   readonly silu: boolean
 }
 
+/** Of few elements the variance may be tiny, so that without an epsilon differences see third derivatives. */
 function norms(extent: Extent): fc.Arbitrary<{ shape: Shape; attributes: NormAttributes }> {
   const channels = extent === 'small' ? [1, 2, 3] : [1, 2, 4, 33]
   const spatial = extent === 'small' ? [[3], [2, 2]] : [[], [1], [7], [8, 8], [3, 5], [33, 31]]
   return fc
     .record({ n: fc.constantFrom(1, 2), groups: fc.constantFrom(1, 2, 3), c: fc.constantFrom(...channels), s: fc.constantFrom<Shape>(...spatial), silu: fc.boolean() })
     .filter(({ c, s }) => c * sizeOf(s) > 1 && c * sizeOf(s) <= 5000)
-    .map(({ n, groups, c, s, silu }) => ({ shape: [n, groups * c, ...s], attributes: { groups, epsilon: 1e-5, silu } }))
+    .map(({ n, groups, c, s, silu }) => ({ shape: [n, groups * c, ...s], attributes: { groups, epsilon: extent === 'small' ? 0.1 : 1e-5, silu } }))
 }
 
 export function groupNormCalls(extent: Extent): Calls<NormAttributes> {
