@@ -3,7 +3,7 @@
  * exponential moving average of the weights; and the norm of all gradients, for clipping.
  */
 import { leafTensor } from '../create.ts'
-import { hostArray } from '../dtype.ts'
+import { hostArray, isFloat } from '../dtype.ts'
 import { ShapeError } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply, applyMany } from '../op.ts'
@@ -34,9 +34,9 @@ export const adamwOp: Fused<readonly [numbers: Tensor, ...tensors: Tensor[]], Ad
     const lists = listsOf(tensors, count, ema)
     lists.forEach((list, k) => {
       const role = at(roles, k)
-      floatType('adamWStep', Object.fromEntries(list.map((t, i) => [`${role} ${i}`, t])))
       list.forEach((t, i) => {
         const p = at(tensors, i)
+        if (!isFloat(t.dtype)) floatType('adamWStep', { [`${role} ${i}`]: t })
         if (!sameShape(t.shape, p.shape)) throw new ShapeError(`adamWStep: parameter ${i} is ${formatShape(p.shape)} but its ${role} is ${formatShape(t.shape)}; make their shapes equal`)
       })
     })

@@ -195,7 +195,7 @@ export class CpuBackend implements Backend {
     const stride = Math.max(0, ...calls.map(({ kernel }) => kernel.scratchBytes ?? 0))
     const perThread = Math.ceil(stride / 256) * 256
     this.scratch = this.atLeast(this.scratch, perThread * threads.count, 'scratch memory')
-    const addresses = plan.buffers.map(({ id, home, dtype }) => {
+    const addresses = Uint32Array.from(plan.buffers, ({ id, home, dtype }) => {
       if (home.kind === 'result') return asCpu(at(results, home.index)).address
       const address = this.workspace.address + (memory.offsets.get(id) ?? 0)
       if (home.kind === 'workspace') return address

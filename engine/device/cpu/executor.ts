@@ -58,7 +58,7 @@ export class Executor {
   }
 
   /** Walks a plan. Returns why this thread failed, if it did; it keeps meeting the others all the same. */
-  run(id: number, addresses: readonly number[], scratch: number): Error | undefined {
+  run(id: number, addresses: Uint32Array, scratch: number): Error | undefined {
     let failure: Error | undefined
     let serial = true
     for (const launch of this.launches(id)) {
@@ -74,7 +74,7 @@ export class Executor {
   }
 
   /** This thread's share of one launch: a contiguous part of its items. */
-  launch({ kernel, items, serial, constants, sources }: LaunchCode, addresses: readonly number[], scratch: number): Error | undefined {
+  launch({ kernel, items, serial, constants, sources }: LaunchCode, addresses: Uint32Array, scratch: number): Error | undefined {
     const begin = serial ? 0 : Math.floor((items * this.thread) / this.threads)
     const end = serial ? (this.thread === 0 ? items : 0) : Math.floor((items * (this.thread + 1)) / this.threads)
     const call = this.kernels[kernel]

@@ -15,7 +15,7 @@ export interface Threads {
   addPlan(id: number, launches: readonly LaunchCode[]): void
   dropPlan(id: number): void
   /** Thread t's scratch memory starts at `scratch[t]`. */
-  run(id: number, addresses: readonly number[], scratch: readonly number[]): Promise<void>
+  run(id: number, addresses: Uint32Array, scratch: readonly number[]): Promise<void>
   close(): Promise<void>
 }
 
@@ -55,7 +55,7 @@ export class WorkerThreads implements Threads {
     for (const worker of this.workers) worker.post(command)
   }
 
-  async run(id: number, addresses: readonly number[], scratch: readonly number[]): Promise<void> {
+  async run(id: number, addresses: Uint32Array, scratch: readonly number[]): Promise<void> {
     if (this.broken !== undefined) throw this.broken
     const run = this.runs++
     for (const worker of this.workers) worker.ref()
@@ -112,7 +112,7 @@ export class CallingThread implements Threads {
     this.executor.dropPlan(id)
   }
 
-  async run(id: number, addresses: readonly number[], scratch: readonly number[]): Promise<void> {
+  async run(id: number, addresses: Uint32Array, scratch: readonly number[]): Promise<void> {
     let start = performance.now()
     for (const launch of this.executor.launches(id)) {
       const failure = this.executor.launch(launch, addresses, scratch[0] ?? 0)

@@ -6,7 +6,7 @@ export type Command =
   | { readonly kind: 'module'; readonly module: WebAssembly.Module; readonly names: readonly string[] }
   | { readonly kind: 'plan'; readonly id: number; readonly launches: readonly LaunchCode[] }
   | { readonly kind: 'drop'; readonly id: number }
-  | { readonly kind: 'run'; readonly run: number; readonly id: number; readonly addresses: readonly number[]; readonly scratch: number }
+  | { readonly kind: 'run'; readonly run: number; readonly id: number; readonly addresses: Uint32Array; readonly scratch: number }
 
 /** A worker has done its share of a run. */
 export interface Report {
