@@ -59,8 +59,9 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget): WasmKerne
   const nest = new Nest(args, d.batch, operands.map((o) => o.batch))
   const gemm = new Gemm(args, { problems, m, n, k: d.k }, { target, layout })
   const size = { m: args.number(m), n: args.number(n), k: args.number(d.k) }
-  const steps = operands.map((o) => ({ row: args.number(o.row), column: args.number(o.column) }))
-  const [aStep, bStep, outStep, biasStep] = steps
+  const stepsOf = (o: Matrix): { row: Local; column: Local } => ({ row: args.number(o.row), column: args.number(o.column) })
+  const [aStep, bStep, outStep] = [stepsOf(a), stepsOf(b), stepsOf(out)]
+  const biasStep = bias === undefined ? undefined : stepsOf(bias)
 
   return {
     key: `matmul:${nest.key},${gemm.key},${aAdjacent},${bAdjacent},${outAdjacent},${bias === undefined ? 'none' : [0, 4].includes(biasColumn) ? biasColumn : 'any'}`,
@@ -72,16 +73,15 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget): WasmKerne
     build() {
       const f = args.open()
       const block = blockLocals(f)
-      const addresses = operands.map(() => f.local('i32'))
-      const index = f.local('i32')
-      const [aBase, bBase, outBase, biasBase] = addresses
-      if (aBase === undefined || bBase === undefined || outBase === undefined || aStep === undefined || bStep === undefined || outStep === undefined) throw new Error('unreachable')
+      const local = (): Local => f.local('i32')
+      const [aBase, bBase, outBase, biasBase, index] = [local(), local(), local(), local(), local()]
+      const addresses = [aBase, bBase, outBase, ...(bias === undefined ? [] : [biasBase])]
       emitGemm(f, gemm, block, {
         ...size,
         out: outBase,
         rows: evenSide(block.m0, outStep.row, false),
         columns: evenSide(block.n0, outStep.column, outAdjacent),
-        bias: biasBase === undefined || biasStep === undefined ? undefined : stridedBias(f, biasBase, biasStep, biasColumn),
+        bias: biasStep === undefined ? undefined : stridedBias(f, biasBase, biasStep, biasColumn),
         enter: () => [
           addresses.map((address, i) => set(address, get(origins[i] ?? address))),
           set(index, get(block.problem)),

@@ -24,7 +24,7 @@ export const maxDepth = 320
 export const rowPitch: number = 4 * (maxDepth + 4)
 
 /** x·y + z; one rounding with relaxed SIMD where the processor has it, else two. */
-export const multiplyAdd = (relaxed: boolean, x: Code, y: Code, z: Code): Code => (relaxed ? f32x4.relaxedMadd(x, y, z) : f32x4.add(f32x4.mul(x, y), z))
+const multiplyAdd = (relaxed: boolean, x: Code, y: Code, z: Code): Code => (relaxed ? f32x4.relaxedMadd(x, y, z) : f32x4.add(f32x4.mul(x, y), z))
 
 export class TileCode {
   private readonly tile: Tile

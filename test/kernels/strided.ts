@@ -4,7 +4,7 @@ import type { WasmKernel } from '../../kernels/wasm/kernel.ts'
 import { runKernel } from './run.ts'
 
 /** A small deterministic generator (mulberry32): uniform on [0, 1). */
-export function random(seed: number): () => number {
+function random(seed: number): () => number {
   let state = seed | 0
   return () => {
     state = (state + 0x6d2b79f5) | 0
@@ -62,7 +62,7 @@ export function normals(count: number, seed: number): Float32Array<ArrayBuffer> 
 
 const bytesOf = (values: Float32Array): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
 
-export interface Outcome {
+interface Outcome {
   readonly out: Float32Array
   /** Elements of the output buffer, by number, that hold what they held before. */
   readonly untouched: (element: number) => boolean
