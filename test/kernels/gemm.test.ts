@@ -42,6 +42,19 @@ describe('blocked product', () => {
     expect(launch(kernel, inputs, m * n, cuts).out).toEqual(launch(kernel, inputs, m * n).out)
   })
 
+  it('writes in every item what no other item writes', () => {
+    const [m, k, n] = [50, 400, 300]
+    const kernel = matmulKernel({ batch: [], m, k, n, a: rows(k), b: rows(n), out: rows(n) }, { relaxed: true })
+    const inputs = [normals(m * k, 1), normals(k * n, 2)]
+    const share = (items: number): number => {
+      const part = launch({ ...kernel, items }, inputs, m * n)
+      return part.out.reduce((written, _, e) => written + (part.untouched(e) ? 0 : 1), 0)
+    }
+    const shares = Array.from({ length: kernel.items }, (_, i) => share(i + 1) - share(i))
+    expect(Math.min(...shares)).toBeGreaterThan(0)
+    expect(shares.reduce((sum, x) => sum + x, 0)).toBe(m * n)
+  })
+
   it('sums long rows in blocks, so that errors grow with their number', () => {
     const k = 40_000
     const kernel = matmulKernel({ batch: [], m: 1, k, n: 1, a: rows(k), b: rows(1), out: rows(1) }, { relaxed: true })
