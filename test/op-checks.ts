@@ -16,7 +16,7 @@ import { checkAgainstReference, checkGradients } from '../testing/index.ts'
 import { isSample, sourceOf, uniform } from '../testing/samples.ts'
 import type { Call } from './op-calls.ts'
 
-export function outputsOf(op: AnyOp, inputs: readonly Tensor[], attributes: object): Tensor[] {
+function outputsOf(op: AnyOp, inputs: readonly Tensor[], attributes: object): Tensor[] {
   return inputs.length === 0 ? [applyOn(getDefaultDevice(op.name), op, attributes)] : applyMany(op, inputs, attributes)
 }
 
