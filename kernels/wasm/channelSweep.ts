@@ -2,12 +2,12 @@
  * One pass over the values of some channels of one sample, [channel, position], for the norm kernels:
  * loads them, computes, stores results and adds up terms per channel.
  *
- * Layout `last` (channels contiguous): panels of 16, 4 and 1 channels, each walking all positions
- * with its per-channel sums in registers. `first` (positions contiguous): channel by channel, lanes
- * run over positions. `any`: one channel and position at a time.
+ * Layout `last` (channels contiguous): blocks of 64 positions, and in each panels of 16, 4 and 1
+ * channels that walk the block with their per-channel sums in registers. `first` (positions
+ * contiguous): channel by channel, lanes run over positions. `any`: one channel at a time.
  * Sums go to memory after every block of positions, which keeps their rounding error small.
  */
-import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128 } from './assembler.ts'
+import { type Code, doWhile, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128 } from './assembler.ts'
 import type { Strided } from '../descriptor.ts'
 import { type Lanes, sumLanes } from './lanes.ts'
 
@@ -46,19 +46,26 @@ export interface Sweep {
 const step = (local: Local, by: Code): Code => set(local, i32.add(get(local), by))
 
 export function channelSweep(f: FunctionBuilder, lanes: Lanes, sweep: Sweep): Code {
-  const channel = f.local('i32')
+  const [channel, position, stop] = [f.local('i32'), f.local('i32'), f.local('i32')]
   const pointers = sweep.planes.map(() => f.local('i32'))
   const setPointers = sweep.planes.map((plane, i) => {
     const pointer = pointers[i]
-    return pointer === undefined ? [] : set(pointer, i32.add(get(plane.base), i32.mul(get(channel), sweep.layout === 'last' ? i32.const(4) : get(plane.channel))))
+    const start = i32.add(get(plane.base), i32.mul(get(position), get(plane.position)))
+    return pointer === undefined ? [] : set(pointer, i32.add(start, i32.mul(get(channel), sweep.layout === 'last' ? i32.const(4) : get(plane.channel))))
   })
-  const place = { f, lanes, sweep, channel, pointers, setPointers }
-  if (sweep.layout === 'first') return loopRange(channel, sweep.from, sweep.to, 1, alongPositions(place))
+  const place = { f, lanes, sweep, channel, position, stop, pointers, setPointers }
+  /** All positions, a block at a time. */
+  const blocks = (size: number, body: Code): Code => [
+    set(position, i32.const(0)),
+    loopWhile(i32.lt(get(position), get(sweep.spatial)), [set(stop, minimum(i32.add(get(position), i32.const(size)), get(sweep.spatial))), body, set(position, get(stop))]),
+  ]
+  if (sweep.layout === 'first') return loopRange(channel, sweep.from, sweep.to, 1, blocks(4096, alongPositions(place)))
   const panel = (vectors: number, scalar: boolean): Code => {
     const width = scalar ? 1 : 4 * vectors
     return loopWhile(i32.le(i32.add(get(channel), i32.const(width)), sweep.to), [alongChannels(place, vectors, scalar), step(channel, i32.const(width))])
   }
-  return [set(channel, sweep.from), sweep.layout === 'last' ? [panel(4, false), panel(1, false)] : [], panel(1, true)]
+  // All panels of a block before the next block: neighbouring cache lines are used together.
+  return blocks(64, [set(channel, sweep.from), sweep.layout === 'last' ? [panel(4, false), panel(1, false)] : [], panel(1, true)])
 }
 
 interface Place {
@@ -66,12 +73,12 @@ interface Place {
   readonly lanes: Lanes
   readonly sweep: Sweep
   readonly channel: Local
+  /** The block of positions from `position` to `stop`. */
+  readonly position: Local
+  readonly stop: Local
   readonly pointers: readonly Local[]
   readonly setPointers: Code
 }
-
-/** Positions summed before the sums go to memory. */
-const blockPositions = 256
 
 /** `vectors` bundles of the body at the pointers, loads before stores; `add` receives each vector's terms. */
 function bundle({ lanes, sweep, pointers }: Place, vectors: number, scalar: boolean, constants: readonly (readonly Code[])[], sums: readonly (readonly Local[])[]): Code {
@@ -103,10 +110,10 @@ function bundle({ lanes, sweep, pointers }: Place, vectors: number, scalar: bool
 const localGrid = (f: FunctionBuilder, rows: number, columns: number): Local[][] => Array.from({ length: rows }, () => Array.from({ length: columns }, () => f.local('v128')))
 const zeroAll = (grid: readonly (readonly Local[])[]): Code => grid.map((row) => row.map((local) => set(local, v128.splatF32(0))))
 
-/** All positions of a panel of channels. */
+/** A block of positions of a panel of channels. */
 function alongChannels(place: Place, vectors: number, scalar: boolean): Code {
-  const { f, lanes, sweep, channel, pointers, setPointers } = place
-  const [position, stop] = [f.local('i32'), f.local('i32')]
+  const { f, lanes, sweep, channel, position, stop, pointers, setPointers } = place
+  const left = f.local('i32')
   const sums = localGrid(f, vectors, sweep.sums.length)
   const at = (array: Local): Code => i32.add(get(array), i32.mul(get(channel), i32.const(4)))
   const constants = sums.map((_, u) => sweep.constants.map((array) => {
@@ -124,25 +131,22 @@ function alongChannels(place: Place, vectors: number, scalar: boolean): Code {
   return [
     setPointers,
     constants.map((row) => row.map((c) => c.code)),
-    set(position, i32.const(0)),
-    loopWhile(i32.lt(get(position), get(sweep.spatial)), [
-      set(stop, minimum(i32.add(get(position), i32.const(blockPositions)), get(sweep.spatial))),
-      zeroAll(sums),
-      loopWhile(i32.lt(get(position), get(stop)), [
-        inner,
-        sweep.planes.map((plane, i) => { const pointer = pointers[i]; return pointer === undefined ? [] : step(pointer, get(plane.position)) }),
-        step(position, i32.const(1)),
-        lanes.clear,
-      ]),
-      flush,
-    ]),
+    zeroAll(sums),
+    set(left, i32.sub(get(stop), get(position))),
+    doWhile([
+      inner,
+      sweep.planes.map((plane, i) => { const pointer = pointers[i]; return pointer === undefined ? [] : step(pointer, get(plane.position)) }),
+      step(left, i32.const(-1)),
+      lanes.clear,
+    ], get(left)),
+    flush,
   ]
 }
 
-/** All positions of one channel, which lie one after another. */
+/** A block of positions of one channel, which lie one after another. */
 function alongPositions(place: Place): Code {
-  const { f, lanes, sweep, channel, pointers, setPointers } = place
-  const [position, stop] = [f.local('i32'), f.local('i32')]
+  const { f, lanes, sweep, channel, position, stop, pointers, setPointers } = place
+  const left = f.local('i32')
   const at = (array: Local): Code => i32.add(get(array), i32.mul(get(channel), i32.const(4)))
   const constants = sweep.constants.map((array) => {
     const local = f.local('v128')
@@ -156,7 +160,7 @@ function alongPositions(place: Place): Code {
   const run = (u: number, scalar: boolean, sums: readonly (readonly Local[])[]): Code => {
     const width = scalar ? 1 : 4 * u
     const inner = bundle(place, u, scalar, Array.from({ length: u }, () => shared), sums)
-    return loopWhile(i32.le(i32.add(get(position), i32.const(width)), get(stop)), [inner, advance(4 * width), step(position, i32.const(width)), lanes.clear])
+    return loopWhile(i32.ge(get(left), i32.const(width)), [inner, advance(4 * width), step(left, i32.const(-width)), lanes.clear])
   }
   const total = (k: number): Code => {
     const [a, b, c, d] = wide.map((row) => row[k])
@@ -167,12 +171,9 @@ function alongPositions(place: Place): Code {
   return [
     setPointers,
     constants.map((c) => c.code),
-    set(position, i32.const(0)),
-    loopWhile(i32.lt(get(position), get(sweep.spatial)), [
-      set(stop, minimum(i32.add(get(position), i32.const(16 * blockPositions)), get(sweep.spatial))),
-      zeroAll(wide), zeroAll(tail),
-      run(vectors, false, wide), run(1, false, wide), run(1, true, tail),
-      sweep.sums.map((array, k) => f32.store(at(array), f32.add(f32.load(at(array)), total(k)))),
-    ]),
+    zeroAll(wide), zeroAll(tail),
+    set(left, i32.sub(get(stop), get(position))),
+    run(vectors, false, wide), run(1, false, wide), run(1, true, tail),
+    sweep.sums.map((array, k) => f32.store(at(array), f32.add(f32.load(at(array)), total(k)))),
   ]
 }
