@@ -23,28 +23,27 @@ export const aliasOp: Fused<readonly [Tensor]> = {
   vjp: (dy) => [dy],
 }
 
-const keyOf = (t: Tensor): string => `${t.node.id}.${t.output}`
-
 /** Vector-Jacobian products: the cotangents of `wrt` given those of `ys`; absent where none flows. */
 export function pullback(ys: readonly Tensor[], dys: Cotangents, wrt: readonly Tensor[]): (Tensor | undefined)[] {
   const wanted = new Set(wrt.map((t) => t.node))
   const nodes = inCreationOrder(reach(ys).nodes)
   const useful = leadingTo(nodes, wanted)
-  const cotangents = new Map<string, Tensor>()
-  const accumulate = (t: Tensor, d: Tensor | undefined): void => {
-    if (d === undefined || !isFloat(t.dtype)) return
-    const before = cotangents.get(keyOf(t))
-    cotangents.set(keyOf(t), before === undefined ? d : add(before, d))
+  const cotangents = new Map<Node, (Tensor | undefined)[]>()
+  const accumulate = ({ node, output, dtype }: Tensor, d: Tensor | undefined): void => {
+    if (d === undefined || !isFloat(dtype)) return
+    const known = cotangents.get(node)
+    const before = known?.[output]
+    if (known === undefined) cotangents.set(node, node.outputs.map((_, i) => (i === output ? d : undefined)))
+    else known[output] = before === undefined ? d : add(before, d)
   }
   ys.forEach((y, i) => accumulate(y, dys[i]))
   for (const node of nodes.toReversed()) {
-    if (!useful.has(node)) continue
-    const outputs = node.outputs.map((_, i) => cotangents.get(`${node.id}.${i}`))
-    if (outputs.every((d) => d === undefined)) continue
+    const outputs = useful.has(node) ? cotangents.get(node) : undefined
+    if (outputs === undefined) continue
     const inputs = node.device.withPath(node.path, () => vjpOf(node, outputs))
     node.inputs.forEach((t, i) => (useful.has(t.node) || wanted.has(t.node)) && accumulate(t, inputs[i]))
   }
-  return wrt.map((t) => cotangents.get(keyOf(t)))
+  return wrt.map((t) => cotangents.get(t.node)?.[t.output])
 }
 
 /** The nodes through which a gradient can reach `wanted`. */
