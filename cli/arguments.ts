@@ -1,5 +1,6 @@
 /** The command line: what there is to say, and what was said. */
 import { parseArgs } from 'node:util'
+import { defaults } from './settings.ts'
 
 /** A command line that makes no sense; the message says what to write instead. */
 export class UsageError extends Error {
@@ -9,13 +10,15 @@ export class UsageError extends Error {
 export const help = `langevin: trains diffusion models.
 
   langevin train [digits]     trains on 8x8 handwritten digits and leaves pictures in runs/<name>/
-    --steps N         training steps (default 3000)
-    --batch N         images a step (default 64)
-    --seed N          where all randomness comes from (default 0)
+    --steps N         training steps (default ${defaults.steps})
+    --batch N         images a step (default ${defaults.batch})
+    --rate R          the highest learning rate (default ${defaults.rate})
+    --seed N          where all randomness comes from (default ${defaults.seed})
     --name NAME       the run's name (default digits, or digits-2 and so on if there is one)
     --out DIR         where runs are kept (default runs)
     --resume DIR      goes on with the run in DIR; bit for bit as if it had never stopped
     --save-every N    steps between checkpoints (default 500)
+    --sampling N      sampling steps of the pictures at the end (default 100)
 
   langevin sample --run DIR   draws new pictures from a trained run
     --count N         how many (default 64)
@@ -42,11 +45,13 @@ export interface DeviceArguments {
 export interface TrainArguments extends DeviceArguments {
   readonly steps: number | undefined
   readonly batch: number | undefined
+  readonly rate: number | undefined
   readonly seed: number | undefined
   readonly name: string | undefined
   readonly out: string
   readonly resume: string | undefined
   readonly saveEvery: number
+  readonly sampling: number
 }
 
 export interface SampleArguments extends DeviceArguments {
@@ -66,6 +71,7 @@ export type Command =
 const options = {
   steps: { type: 'string' },
   batch: { type: 'string' },
+  rate: { type: 'string' },
   seed: { type: 'string' },
   name: { type: 'string' },
   out: { type: 'string' },
@@ -85,7 +91,7 @@ const options = {
 type Name = keyof typeof options
 const everywhere: readonly Name[] = ['device', 'threads', 'verbose', 'help', 'version']
 const own: Readonly<Record<'train' | 'sample' | 'info', readonly Name[]>> = {
-  train: ['steps', 'batch', 'seed', 'name', 'out', 'resume', 'save-every'],
+  train: ['steps', 'batch', 'rate', 'seed', 'name', 'out', 'resume', 'save-every', 'sampling'],
   sample: ['run', 'count', 'sampling', 'seed', 'file'],
   info: [],
 }
@@ -140,11 +146,13 @@ function trainArguments(values: Values): TrainArguments {
     ...deviceArguments(values),
     steps: integer(values, 'steps', 1, 1e9),
     batch: integer(values, 'batch', 1, 65536),
+    rate: positive(values.rate),
     seed: integer(values, 'seed', 0, Number.MAX_SAFE_INTEGER),
     name,
     out,
     resume,
     saveEvery: integer(values, 'save-every', 1, 1e9) ?? 500,
+    sampling: integer(values, 'sampling', 1, 1000) ?? 100,
   }
 }
 
@@ -166,5 +174,12 @@ function integer(values: Values, name: 'steps' | 'batch' | 'seed' | 'threads' | 
   if (text === undefined) return undefined
   const value = Number(text)
   if (text.trim() === '' || !Number.isInteger(value) || value < low || value > high) throw new UsageError(`--${name} is ${text}, but must be an integer from ${low} to ${high}`)
+  return value
+}
+
+function positive(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  const value = Number(text)
+  if (!(value > 0 && Number.isFinite(value))) throw new UsageError(`--rate is ${text}, but must be a number above 0`)
   return value
 }

@@ -51,7 +51,7 @@ export function readFile(file: string): Uint8Array<ArrayBuffer> {
  * is either what it was or all of `content`.
  */
 export function writeFile(file: string, content: Uint8Array | string): void {
-  const beside = `${file}.${process.pid}.tmp`
+  const beside = `${file}.tmp` // Always the same, so that what a crash left behind is used up by the next.
   about('write', file, () => {
     try {
       const handle = openSync(beside, 'w')

@@ -1,5 +1,4 @@
 /** `langevin train`: from data to pictures, with stopping, saving and going on. */
-import { existsSync } from 'node:fs'
 import { DivergedError } from '../diffusion/trainer.ts'
 import { CheckpointError, device as openDevice, withValues } from '../engine/index.ts'
 import type { Device } from '../engine/index.ts'
@@ -7,7 +6,7 @@ import type { TrainArguments } from './arguments.ts'
 import { UsageError } from './arguments.ts'
 import { loadDigits } from './digits.ts'
 import type { Images } from './digits.ts'
-import { FileError, readFile } from './files.ts'
+import { FileError } from './files.ts'
 import { Interrupt } from './interrupt.ts'
 import { draw } from './pictures.ts'
 import type { Drawn } from './pictures.ts'
@@ -15,13 +14,11 @@ import { encodePng, gridOf } from './png.ts'
 import { Progress, formatTime } from './progress.ts'
 import type { Output } from './progress.ts'
 import { renderReport } from './report.ts'
+import type { Report } from './report.ts'
 import { RunFolder, createRun } from './run-folder.ts'
 import type { LogLine } from './run-folder.ts'
 import { defaults, denoiserFor, generatorFor, readSettings, startRun } from './settings.ts'
 import type { Run, Settings } from './settings.ts'
-
-/** Sampling steps of the pictures at the end. */
-const samplingSteps = 100
 
 /** Trains; returns the exit code: 0, or that of the signal that stopped it. */
 export async function train(options: TrainArguments, output: Output): Promise<number> {
@@ -30,7 +27,7 @@ export async function train(options: TrainArguments, output: Output): Promise<nu
   using interrupt = new Interrupt(() => progress.line('stopping after this step; Ctrl-C again stops at once'))
   const session = await open(options, images, progress)
   try {
-    return await session.train(options.saveEvery, interrupt)
+    return await session.train(options, interrupt)
   } finally {
     await session.device.close()
   }
@@ -49,13 +46,13 @@ async function open(options: TrainArguments, images: Images, progress: Progress)
   return new Session(folder, settings, run, device, progress, folder.readLog(run.trainer.step))
 }
 
-function newSettings({ steps = defaults.steps, batch = defaults.batch, seed = defaults.seed }: TrainArguments, { digest }: Images): Settings {
-  return { ...defaults, digest, steps, batch, seed }
+function newSettings({ steps = defaults.steps, batch = defaults.batch, rate = defaults.rate, seed = defaults.seed }: TrainArguments, { digest }: Images): Settings {
+  return { ...defaults, digest, steps, batch, rate, seed }
 }
 
 /** A run keeps what it began with; only its end may be moved, which moves the learning rate's schedule too. */
 function resumedSettings(options: TrainArguments, images: Images, settings: Settings): Settings {
-  for (const key of ['batch', 'seed'] as const) {
+  for (const key of ['batch', 'rate', 'seed'] as const) {
     const given = options[key]
     if (given !== undefined && given !== settings[key]) throw new UsageError(`the run began with --${key} ${settings[key]} and cannot go on with ${given}; leave the option out`)
   }
@@ -83,7 +80,7 @@ class Session {
     this.#log = log
   }
 
-  async train(saveEvery: number, interrupt: Interrupt): Promise<number> {
+  async train({ saveEvery, sampling }: TrainArguments, interrupt: Interrupt): Promise<number> {
     const { trainer } = this.#run
     const { steps } = this.#settings
     this.#epoch = performance.now() - 1000 * (this.#log.at(-1)?.seconds ?? 0)
@@ -99,7 +96,7 @@ class Session {
       this.#progress.end()
       throw this.#explain(error)
     }
-    if (interrupt.code === undefined) await this.#finish(interrupt)
+    if (interrupt.code === undefined) await this.#finish(sampling, interrupt)
     if (interrupt.code === undefined) return 0
     const after = trainer.step < steps ? `stopped after step ${trainer.step} of ${steps}` : 'stopped while drawing pictures'
     this.#progress.line(`${after}; everything is saved. Go on with: npm start -- --resume ${this.#folder.folder}`)
@@ -137,6 +134,7 @@ class Session {
     this.#folder.write('checkpoint', bytes)
     this.#saved = trainer.step
     this.#folder.writeLog(this.#log)
+    this.#report([])
   }
 
   /** Adds what is left of the run to an error that ends it. */
@@ -148,10 +146,9 @@ class Session {
   }
 
   /** Pictures from the averaged weights, and the page. */
-  async #finish(interrupt: Interrupt): Promise<void> {
+  async #finish(sampling: number, interrupt: Interrupt): Promise<void> {
     const { trainer, model } = this.#run
-    const trained = this.#log.at(-1)?.seconds ?? 0
-    this.#progress.line(`trained ${trainer.step} steps in ${formatTime(trained)}; drawing pictures`)
+    this.#progress.line(`trained ${trainer.step} steps in ${formatTime(this.#log.at(-1)?.seconds ?? 0)}; drawing pictures`)
     const average = trainer.optimizer.average ?? {}
     const values = new Map(Object.entries(trainer.parameters).flatMap(([name, parameter]) => {
       const mean = average[name]
@@ -163,31 +160,31 @@ class Session {
       settings: this.#settings,
       generator: generatorFor(this.#settings.seed, 'samples'),
       count: 64,
-      steps: samplingSteps,
+      steps: sampling,
       stop: () => interrupt.code !== undefined,
     })
     if (drawn === undefined) return
-    this.#folder.write('samples', samplesPng(drawn))
-    this.#folder.write('process', processPng(drawn))
-    this.#report(trained)
+    const [samples, reverse] = [samplesPng(drawn), processPng(drawn)]
+    this.#folder.write('samples', samples)
+    this.#folder.write('process', reverse)
+    this.#report([
+      { title: 'Samples', png: samples },
+      { title: 'From noise to digit: what is left of the noise, and below it what the network sees behind it', png: reverse },
+    ])
     for (const file of ['samples', 'process', 'report'] as const) this.#progress.line(`  ${this.#folder.path(file)}`)
   }
 
-  #report(seconds: number): void {
+  #report(pictures: Report['pictures']): void {
     const { model, ...rest } = this.#settings
-    const pictures = [
-      { title: 'Samples', file: this.#folder.path('samples') },
-      { title: 'From noise to digit: what is left of the noise, and what the network sees behind it', file: this.#folder.path('process') },
-    ]
     this.#folder.write('report', renderReport({
       name: this.#folder.name,
       step: this.#run.trainer.step,
       steps: this.#settings.steps,
-      seconds,
+      seconds: this.#log.at(-1)?.seconds ?? 0,
       device: this.device.description,
       losses: this.#run.trainer.history.loss,
       settings: [...Object.entries(rest).map(([key, value]) => [key, String(value)] as const), ['model', JSON.stringify(model)]],
-      pictures: pictures.filter(({ file }) => existsSync(file)).map(({ title, file }) => ({ title, png: readFile(file) })),
+      pictures,
     }))
   }
 }

@@ -38,7 +38,7 @@ export function decodeTraining(bytes: Uint8Array<ArrayBuffer>, source: string): 
   }
   const count = (value: unknown, what: string): number => (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : damaged(what))
   const words = (value: unknown, what: string): [number, number] => {
-    const [low, high, ...rest]: readonly unknown[] = Array.isArray(value) ? value : []
+    const [low, high, ...rest] = asList(value)
     return rest.length === 0 ? [count(low, what), count(high, what)] : damaged(what)
   }
   const text = (value: unknown, what: string): string => (typeof value === 'string' ? value : damaged(what))
@@ -58,6 +58,10 @@ export function decodeTraining(bytes: Uint8Array<ArrayBuffer>, source: string): 
     notes: Object.fromEntries(Object.entries(notes).map(([key, value]) => [key, text(value, `note ${key}`)])),
     variables: new Map([...tensors].filter(([name]) => !name.startsWith('history.'))),
   }
+}
+
+function asList(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : []
 }
 
 function asRecord(value: unknown): Record<string, unknown> | undefined {
