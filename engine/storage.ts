@@ -8,7 +8,7 @@ import type { Run } from './run.ts'
 import { sizeOf } from './shape.ts'
 
 /** Outputs up to this many bytes come back with the run and live on the host: a kept loss costs no device memory. */
-export const hostBytes = 1024
+const hostBytes = 1024
 
 export class Storage {
   readonly device: Device

@@ -7,7 +7,7 @@ import { readsOf, writesOf } from './plan.ts'
 import type { Plan, PlanBuffer } from './plan.ts'
 
 /** Bytes; also the granularity of device allocations, and wide enough for any vector. */
-export const alignment = 256
+const alignment = 256
 
 export const align = (bytes: number): number => Math.ceil(bytes / alignment) * alignment
 

@@ -1,7 +1,9 @@
 /** Convolution on the CPU: channels last in memory, whatever the logical order says; weights as they lie. */
 import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../../kernels/wasm/conv.ts'
 import type { ConvDescriptor } from '../../../kernels/wasm/conv.ts'
+import type { Step } from '../../compile/lower.ts'
 import { rowMajor } from '../../compile/schedule.ts'
+import type { Layouts } from '../../compile/schedule.ts'
 import type { View } from '../../compile/view.ts'
 import type { Window } from '../../ops/conv.ts'
 import { at } from '../../shape.ts'
@@ -19,18 +21,20 @@ function descriptor(x: View, w: View, y: View, { stride, padding, output, dilati
   }
 }
 
+/** An image in, weights as they lie, an image out. */
+function imageToImage({ outputs }: Step, inputs: readonly View[]): Layouts {
+  return { inputs: inputs.map((view, i) => (i === 0 ? image(view) : 'any')), outputs: outputs.map((y) => channelsLast(y.spec.shape)) }
+}
+
 export const conv: KernelRule = {
-  layouts: ({ outputs }, inputs) => ({
-    inputs: inputs.map((view, i) => (i === 0 ? image(view) : 'any')),
-    outputs: outputs.map((y) => channelsLast(y.spec.shape)),
-  }),
+  layouts: imageToImage,
   kernel({ inputs: [x, w, bias], outputs: [y], step }, target) {
     return convKernel(descriptor(known(x), known(w), known(y), step.attributes as Window, bias), target)
   },
 }
 
 export const convInputGrad: KernelRule = {
-  layouts: conv.layouts,
+  layouts: imageToImage,
   kernel: ({ inputs: [dy, w], outputs: [dx], step }, target) => convInputGradKernel(descriptor(known(dx), known(w), known(dy), step.attributes as Window), target),
 }
 
