@@ -8,6 +8,7 @@ import { replaceLoads } from '../../compile/fragment.ts'
 import type { Load } from '../../compile/fragment.ts'
 import type { MapLaunch, ReduceLaunch } from '../../compile/plan.ts'
 import { memoryOrder } from '../../compile/view.ts'
+import type { Range } from '../../compile/view.ts'
 import type { DType } from '../../dtype.ts'
 import { DTypeError } from '../../error.ts'
 import { at } from '../../shape.ts'
@@ -29,7 +30,10 @@ function operand({ view, dtype }: Load, axes: readonly number[], extra = 0): Ope
   const base = { dtype: storageType(dtype), strides: [...axes.map((a) => at(view.strides, a)), ...zeros], offset: view.offset }
   if (view.mask === undefined) return base
   const { mask } = view
-  return { ...base, mask: [...axes.map((a) => at(mask, a)), ...zeros.map((): [number, number] => [0, Number.MAX_SAFE_INTEGER])] }
+  const all: Range = [0, Number.MAX_SAFE_INTEGER]
+  // An axis of size 1 that the domain leaves out may be padding: then there is nothing to read anywhere.
+  const blank = mask.some(([lo, hi], a) => lo >= hi && !axes.includes(a))
+  return { ...base, mask: [...axes.map((a) => at(mask, a)), ...zeros.map(() => all)].map((range) => (blank ? [0, 0] : range)) }
 }
 
 /** The loads an expression really reads, and the expression that numbers them from `first`. */
