@@ -7,7 +7,7 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-export const help = `langevin: trains diffusion models.
+export const help: string = `langevin: trains diffusion models.
 
   langevin train [digits]     trains on 8x8 handwritten digits and leaves pictures in runs/<name>/
     --steps N         training steps (default ${defaults.steps})

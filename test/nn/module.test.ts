@@ -8,7 +8,7 @@ import { Module, namedParameters, stateDict } from '../../nn/module.ts'
 
 let device: Device
 beforeAll(async () => {
-  device = await openDevice('reference')
+  device = await openDevice('cpu')
 })
 afterAll(async () => device.close())
 
