@@ -7,6 +7,7 @@ import { capture, encode } from './compile/capture.ts'
 import type { Capture } from './compile/capture.ts'
 import { lower } from './compile/lower.ts'
 import { toHostArray } from './create.ts'
+import { getDefaultDevice } from './device/device.ts'
 import type { Device } from './device/device.ts'
 import { hostArray } from './dtype.ts'
 import type { TypedArray } from './dtype.ts'
@@ -19,7 +20,10 @@ import { formatShape } from './shape.ts'
 import { Storage } from './storage.ts'
 import { Variable } from './variable.ts'
 
-/** Computes tensors, and every variable that was assigned, in as few runs as share work. Resolves when all is done. */
+/**
+ * Computes tensors, and every variable that was assigned, in as few runs as share work; without arguments, what was
+ * assigned on the default device. Resolves when all is done.
+ */
 export async function realize(...tensors: readonly (TensorLike | undefined)[]): Promise<void> {
   await Promise.all(submit(tensors.filter((t) => t !== undefined)))
 }
@@ -50,31 +54,39 @@ export async function explain(...tensors: readonly TensorLike[]): Promise<PlanSu
   }))
 }
 
-/** Computes every variable of `device` that was assigned. */
-export async function realizeMoved(device: Device): Promise<void> {
-  await Promise.all(device.moved.size === 0 ? [] : submitOn(device, []))
-}
-
+/** Nothing starts before everything is planned: what cannot be run throws here and leaves all as it was. */
 function submit(tensors: readonly TensorLike[]): Promise<void>[] {
-  const devices = new Set(tensors.map((t) => t.device))
-  return [...devices].flatMap((device) => submitOn(device, tensors.filter((t) => t.device === device)))
+  const devices = tensors.length === 0 ? [getDefaultDevice('realize')] : new Set(tensors.map((t) => t.device))
+  const planned = [...devices].flatMap((device) => prepare(device, tensors.filter((t) => t.device === device)))
+  return planned.map((begin) => begin())
 }
 
-function submitOn(device: Device, tensors: readonly TensorLike[]): Promise<void>[] {
+function prepare(device: Device, tensors: readonly TensorLike[]): (() => Promise<void>)[] {
   device.assertOpen('realize')
   const outputs = outputsOf(tensors)
-  const done = outputs.flatMap(({ leaf }) => (leaf?.kind === 'stored' && leaf.storage.producer !== undefined ? [leaf.storage] : []))
+  const producers = new Set(outputs.flatMap(({ leaf }) => (leaf === undefined ? [] : (producerOf(leaf) ?? []))))
   const open = outputs.filter(({ leaf }) => leaf === undefined)
-  const waits = done.map((storage) => device.enqueue(async () => settled(storage)))
-  return [...waits, ...partition(open, [...device.moved]).map((part) => start(device, part))]
+  const waits = [...producers].map((run) => () => device.enqueue(async () => settled(run)))
+  const planned = partition(open, [...device.moved]).map((part) => ({ part, plan: planFor(device, part) }))
+  return [...waits, ...planned.map(({ part, plan }) => () => start(device, part, plan))]
 }
 
-/** A tensor that an earlier run was to fill; by its turn in the queue that run has ended. */
-async function settled(storage: Storage): Promise<void> {
-  if (storage.producer?.error !== undefined) throw storage.producer.error
+/** The run that was to fill it, if it was an earlier one; by our turn in the queue that run has ended. */
+async function settled(producer: Run | undefined): Promise<void> {
+  if (producer?.error !== undefined) throw producer.error
 }
 
-function planFor(device: Device, { outputs, cells }: Part): { captured: Capture; plan: Plan; moves: Tensor[] } {
+function producerOf(leaf: Leaf): Run | undefined {
+  return leaf.kind === 'stored' ? leaf.storage.producer : leaf.kind === 'cell' ? leaf.cell.producer : undefined
+}
+
+interface Planned {
+  readonly captured: Capture
+  readonly plan: Plan
+  readonly moves: readonly Tensor[]
+}
+
+function planFor(device: Device, { outputs, cells }: Part): Planned {
   const moves = cells.flatMap((cell) => (cell.move === undefined ? [] : [cell.move]))
   const captured = capture([...outputs, ...moves], [...outputs.map(() => undefined), ...cells])
   for (const { tensor, leaf } of captured.leaves) assertFresh(tensor, leaf)
@@ -82,9 +94,7 @@ function planFor(device: Device, { outputs, cells }: Part): { captured: Capture;
   return { captured, plan, moves }
 }
 
-function start(device: Device, part: Part): Promise<void> {
-  const { outputs, cells } = part
-  const { captured, plan, moves } = planFor(device, part)
+function start(device: Device, { outputs, cells }: Part, { captured, plan, moves }: Planned): Promise<void> {
   const run = new Run(device, plan, captured.leaves)
   const kept: [Tensor, Leaf][] = outputs.map((t) => {
     const storage = new Storage(device, t, t.node.path === '' ? t.node.op.name : `${t.node.path}/${t.node.op.name}`)
@@ -168,7 +178,7 @@ async function readStored(t: Tensor, storage: Storage): Promise<TypedArray> {
   storage.pin()
   try {
     return await t.device.enqueue(async () => {
-      await settled(storage)
+      await settled(storage.producer)
       return storage.host?.slice() ?? t.device.backend.read(blockOf(storage), t)
     })
   } finally {

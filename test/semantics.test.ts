@@ -5,7 +5,6 @@ import {
   scalar, setDefaultDevice, silu, sub, sum, tensor, valueAndGrad, variable, withValues, zeros,
 } from '../engine/index.ts'
 import type { Device, TensorLike, Variable } from '../engine/index.ts'
-import { realizeMoved } from '../engine/realize.ts'
 import { closeAll, onEach, openAll } from './devices.ts'
 import { faulty } from './faults.ts'
 
@@ -157,7 +156,7 @@ describe('state', () => {
     y.assign(mul(x, 2))
     x.assign(add(x, 100))
     await realize(loss)
-    await realizeMoved(loss.device)
+    await realize()
     expect([await loss.item(), await list(x), await list(y)]).toEqual([5, [101], [2]])
   })
 

@@ -33,12 +33,20 @@ export const scatterAddOp: Primitive<readonly [x: Tensor, index: Tensor, src: Te
 
 const zerosOf = (x: Tensor): Tensor => expand(applyOn(x.device, literalOp, { value: 0, dtype: x.dtype }), x.shape)
 
-/** An index as i32. Throws DTypeError for floats and bools. */
-function asIndex(op: string, index: TensorLike): Tensor {
+/** Places as i32. Throws DTypeError for floats and bools. */
+function asPlaces(op: string, index: TensorLike): Tensor {
   if (index.dtype !== 'i32' && index.dtype !== 'u32' && index.dtype !== 'u8') {
     throw new DTypeError(`${op}: index is ${index.dtype}, but places are integers; cast it to i32`)
   }
   return cast(index, 'i32')
+}
+
+/** Places on an axis of `size`. Throws ShapeError where host data lies outside it. */
+function asIndex(op: string, index: TensorLike, size: number): Tensor {
+  const { leaf } = index.read()
+  const outside = leaf?.kind === 'data' ? leaf.data.find((i) => i < 0 || i >= size) : undefined
+  if (outside !== undefined) throw new ShapeError(`${op}: index ${outside} is outside an axis of size ${size}; use integers from 0 to ${size - 1}`)
+  return asPlaces(op, index)
 }
 
 const replaced = (shape: Shape, axis: number, size: number): number[] => shape.map((d, i) => (i === axis ? size : d))
@@ -57,14 +65,14 @@ function cutTo(op: string, x: Tensor, index: Shape, axis: number, what: string):
  */
 export function gather(x: TensorLike, index: TensorLike, axis: number): Tensor {
   const along = resolveAxis('gather', axis, x.shape)
-  const places = asIndex('gather', index)
+  const places = asIndex('gather', index, at(x.shape, along))
   return apply(gatherOp, [cutTo('gather', x.read(), places.shape, along, 'x'), places], { axis: along })
 }
 
 /** `gather` whose operands broadcast on the axes other than `axis`: NumPy's take_along_axis. */
 export function takeAlongAxis(x: TensorLike, index: TensorLike, axis: number): Tensor {
   const along = resolveAxis('takeAlongAxis', axis, x.shape)
-  const places = asIndex('takeAlongAxis', index)
+  const places = asIndex('takeAlongAxis', index, at(x.shape, along))
   if (places.shape.length !== x.shape.length) throw new ShapeError(`takeAlongAxis: index ${formatShape(places.shape)} and x ${formatShape(x.shape)} differ in rank; reshape the index to ${x.shape.length} axes`)
   const others = broadcastShapes('takeAlongAxis', replaced(x.shape, along, 1), replaced(places.shape, along, 1))
   const over = (t: TensorLike): Tensor => expand(t, replaced(others, along, at(t.shape, along)))
@@ -77,7 +85,7 @@ export function takeAlongAxis(x: TensorLike, index: TensorLike, axis: number): T
  */
 export function scatterAdd(x: TensorLike, index: TensorLike, src: TensorLike, axis: number): Tensor {
   const along = resolveAxis('scatterAdd', axis, x.shape)
-  const places = asIndex('scatterAdd', index)
+  const places = asIndex('scatterAdd', index, at(x.shape, along))
   const fits = places.shape.length === x.shape.length && places.shape.every((d, i) => d === src.shape[i] && (i === along || d === x.shape[i]))
   if (!fits || src.shape.length !== places.shape.length) {
     throw new ShapeError(`scatterAdd: index ${formatShape(places.shape)} and src ${formatShape(src.shape)} must have one shape, that of x ${formatShape(x.shape)} but for axis ${along}; expand or slice them`)
@@ -93,7 +101,7 @@ export function scatterAdd(x: TensorLike, index: TensorLike, src: TensorLike, ax
  */
 export function indexSelect(x: TensorLike, index: TensorLike | readonly number[], axis: number): Tensor {
   const along = resolveAxis('indexSelect', axis, x.shape)
-  const places = 'dtype' in index ? asIndex('indexSelect', index) : hostIndex(index, x, along)
+  const places = 'dtype' in index ? asIndex('indexSelect', index, at(x.shape, along)) : hostIndex(index, x, along)
   if (places.shape.length !== 1) throw new ShapeError(`indexSelect: index has shape ${formatShape(places.shape)}, but is a list; reshape it to [${places.size}], or use gather`)
   const list = reshape(places, replaced(x.shape.map(() => 1), along, places.size))
   return apply(gatherOp, [x, expand(list, replaced(x.shape, along, places.size))], { axis: along })
@@ -110,8 +118,8 @@ function hostIndex(index: readonly number[], x: TensorLike, axis: number): Tenso
 
 /** Rows of `weight` [V, …] that `index` (any shape) names: [...index.shape, …]. */
 export function embedding(weight: TensorLike, index: TensorLike): Tensor {
-  const places = asIndex('embedding', index)
   if (weight.shape.length === 0) throw new ShapeError('embedding: weight is a scalar, but is a table [entries, width]; pass one row an entry')
+  const places = asIndex('embedding', index, at(weight.shape, 0))
   return reshape(indexSelect(weight, reshape(places, [places.size]), 0), [...places.shape, ...weight.shape.slice(1)])
 }
 
@@ -122,7 +130,7 @@ export interface OneHotOptions {
 
 /** 1 where the class is, 0 elsewhere: [..., classes]. An index outside 0 … classes − 1 gives zeros. */
 export function oneHot(index: TensorLike, classes: number, { dtype = 'f32' }: OneHotOptions = {}): Tensor {
-  const places = asIndex('oneHot', index)
+  const places = asPlaces('oneHot', index)
   if (!Number.isInteger(classes) || classes < 0) throw new ShapeError(`oneHot: ${classes} is not a number of classes; use an integer of at least 0`)
   return cast(equal(reshape(places, [...places.shape, 1]), iota(places.device, classes)), dtype)
 }
