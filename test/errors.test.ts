@@ -36,6 +36,7 @@ const bad: readonly Bad[] = [
   ['the maximum of nothing', () => max(zeros([0, 3]), 0), 'ShapeError', 'max: axis 0 of [0,3] is empty, and nothing has no max; reduce axes that have elements'],
   ['more than there is', () => topK(zeros([3]), 4), 'ShapeError', 'topK: axis -1 of [3] has 3 values, not 4 to take; use an integer from 0 to 3'],
   ['an index outside the axis', () => indexSelect(zeros([3]), [3], 0), 'ShapeError', 'indexSelect: index 3 is outside axis 0 of [3]; use integers from -3 to 2'],
+  ['a place outside the axis', () => gather(zeros([2]), tensor([2], null, { dtype: 'i32' }), 0), 'ShapeError', 'gather: index 2 is outside an axis of size 2; use integers from 0 to 1'],
   ['losses that would broadcast', () => mseLoss(zeros([2, 1]), zeros([2])), 'ShapeError', 'mseLoss: prediction has shape [2,1] but target has [2]; reshape one of them, losses do not broadcast'],
 
   ['integers without a common type', () => add(tensor([1], null, { dtype: 'i32' }), tensor([1], null, { dtype: 'u32' })), 'DTypeError', 'add: i32 and u32 have no common type that holds both; cast one of them first'],
