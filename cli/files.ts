@@ -22,7 +22,7 @@ const causes: Readonly<Record<string, string>> = {
 }
 
 /** What the system said, as one line for people. */
-export function fileError(action: string, file: string, error: unknown): FileError {
+function fileError(action: string, file: string, error: unknown): FileError {
   const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
   const reason = causes[code] ?? (error instanceof Error ? error.message : String(error))
   return new FileError(`cannot ${action} ${file}: ${reason}${causes[code] === undefined ? '' : ` (${code})`}`, { cause: error })

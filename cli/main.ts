@@ -59,6 +59,7 @@ function report(error: unknown): void {
   for (let cause = error instanceof Error ? error.cause : undefined; verbose && cause instanceof Error; cause = cause.cause) process.stderr.write(`because: ${cause.stack ?? cause.message}\n`)
 }
 
+process.stdout.on('error', () => undefined) // Whoever read it has gone; that is no reason to fail.
 try {
   process.exitCode = await run(parseCommand(process.argv.slice(2)))
 } catch (error) {

@@ -25,7 +25,7 @@ export function formatTime(seconds: number): string {
   return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`
 }
 
-export function describe({ step, steps, loss, imagesPerSecond, left }: ProgressState): string {
+function describe({ step, steps, loss, imagesPerSecond, left }: ProgressState): string {
   return `step ${String(step).padStart(String(steps).length)}/${steps}  loss ${loss.toFixed(4)}  ${imagesPerSecond.toFixed(0)} images/s  ${formatTime(left)} left`
 }
 

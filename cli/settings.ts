@@ -1,6 +1,6 @@
 /** What a run is set to: its defaults, how its checkpoint remembers it, and the network and trainer it makes. */
 import type { Denoiser } from '../diffusion/denoiser.ts'
-import { denoiserOf } from '../diffusion/denoiser.ts'
+import { clipped, denoiserOf } from '../diffusion/denoiser.ts'
 import { diffusionLoss } from '../diffusion/loss.ts'
 import { NoiseSchedule } from '../diffusion/schedule.ts'
 import { Trainer } from '../diffusion/trainer.ts'
@@ -92,7 +92,7 @@ export function startRun(settings: Settings, images: Images, device: Device): Ru
 /** The denoiser of a model that was trained with those settings. */
 export function denoiserFor(model: UNet2D, { timesteps }: Settings): Denoiser {
   const network = (x: Tensor, t: TensorLike): Tensor => model.call(x, t)
-  return denoiserOf(network, NoiseSchedule.linear({ timesteps }))
+  return clipped(denoiserOf(network, NoiseSchedule.linear({ timesteps })))
 }
 
 /** The settings in a checkpoint's notes. Throws CheckpointError where there are none, or other ones than this program knows. */

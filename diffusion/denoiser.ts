@@ -2,7 +2,7 @@
  * A denoiser says what clean image is behind x = x₀ + σ·ε: E[x₀ | x]. It is all that a sampler knows of a network
  * (Karras et al., arXiv:2206.00364, eq. 2-3; k-diffusion's DiscreteEpsDDPMDenoiser and DiscreteVDDPMDenoiser).
  */
-import { expand, mul, scalar } from '../engine/index.ts'
+import { clamp, expand, mul, scalar } from '../engine/index.ts'
 import type { Tensor, TensorLike } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
 import { cleanOf } from './parameterization.ts'
@@ -26,4 +26,9 @@ export function denoiserOf(network: Network, schedule: NoiseSchedule, prediction
     const t = expand(scalar(schedule.timestepOf(sigma), { device: x.device }), [at(x.shape, 0)])
     return cleanOf(prediction, network(scaled, t), scaled, { a, s: sigma * a })
   }
+}
+
+/** The same denoiser with what it says kept within the range of the data, as in DDPM's reference code (`clip_denoised`). */
+export function clipped(denoise: Denoiser, low = -1, high = 1): Denoiser {
+  return (x, sigma) => clamp(denoise(x, sigma), low, high)
 }

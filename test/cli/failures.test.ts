@@ -1,0 +1,116 @@
+/** What can go wrong around a run ends it with one line that says what, why and what to do; the last good checkpoint stays. */
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import process from 'node:process'
+import { expect, test } from 'vitest'
+import { encodeSafetensors } from '../../nn/safetensors.ts'
+import { Scratch, checkpointOf, langevin, tiny } from './langevin.ts'
+
+const slow = { timeout: 120_000 }
+
+test('a folder that cannot be made', slow, async () => {
+  using scratch = new Scratch()
+  writeFileSync(scratch.path('file'), '')
+  const { code, stdout, stderr } = await langevin(`train --steps 1 ${tiny} --out ${scratch.path('file', 'runs')}`)
+  expect([code, stdout]).toEqual([1, ''])
+  expect(stderr).toBe(`langevin: cannot create ${scratch.path('file', 'runs')}: part of the path is a file, not a folder; choose another folder with --out (ENOTDIR)\n`)
+})
+
+test.skipIf(process.getuid?.() === 0)('a folder that cannot be written to', slow, async () => {
+  using scratch = new Scratch()
+  mkdirSync(scratch.path('runs'), { mode: 0o500 })
+  const { code, stderr } = await langevin(`train --steps 1 ${tiny} --out ${scratch.path('runs')}`)
+  expect([code, stderr]).toEqual([1, `langevin: cannot create ${scratch.path('runs', 'digits')}: permission is denied; change its permissions, or choose another folder with --out (EACCES)\n`])
+})
+
+test('nothing to resume', slow, async () => {
+  using scratch = new Scratch()
+  const { code, stderr } = await langevin(`train --resume ${scratch.folder}`)
+  expect([code, stderr]).toEqual([1, `langevin: ${scratch.folder} holds no run: there is no ${scratch.path('checkpoint.safetensors')}; pass the folder of a run that langevin train made\n`])
+})
+
+test.each([
+  ['foreign', encodeSafetensors(new Map(), { format: 'pt' }), 'is a safetensors file, but not of a training run (its format is pt); pass a checkpoint that langevin train wrote'],
+  ['not safetensors', new TextEncoder().encode('hello, world'), 'its header should have'],
+  ['empty', new Uint8Array(), 'it has 0 bytes, fewer than the 8 that a header takes; the file is damaged or not a safetensors file'],
+])('a checkpoint that is %s', slow, async (_, bytes, message) => {
+  using scratch = new Scratch()
+  writeFileSync(scratch.path('checkpoint.safetensors'), bytes)
+  const { code, stderr } = await langevin(`train --resume ${scratch.folder}`)
+  expect(code).toBe(1)
+  expect(stderr).toMatch(/^langevin: [^\n]+\n$/)
+  expect(stderr).toContain(scratch.path('checkpoint.safetensors'))
+  expect(stderr).toContain(message)
+})
+
+test('a checkpoint cut short, and options that contradict a whole one', slow, async () => {
+  using scratch = new Scratch()
+  const run = scratch.path('digits')
+  expect((await langevin(`train --steps 1 ${tiny} --out ${scratch.folder}`)).code).toBe(0)
+  const other = await langevin(`train --resume ${run} --batch 3`)
+  expect([other.code, other.stderr]).toEqual([2, 'langevin: the run began with --batch 2 and cannot go on with 3; leave the option out\n'])
+  writeFileSync(path.join(run, 'checkpoint.safetensors'), checkpointOf(run).bytes.subarray(0, -1000))
+  const { code, stderr } = await langevin(`train --resume ${run}`)
+  expect([code, stderr.split('\n').length]).toEqual([1, 2])
+  expect(stderr).toMatch(/tensor \S+ ends at byte \d+ but the file holds only \d+ bytes of tensors; the file is damaged/)
+})
+
+test('a loss that is no number', slow, async () => {
+  using scratch = new Scratch()
+  const { code, stderr } = await langevin(`train --steps 50 --rate 1e30 ${tiny} --out ${scratch.folder}`)
+  expect(code).toBe(1)
+  const file = scratch.path('digits', 'checkpoint.safetensors')
+  expect(stderr).toMatch(/^langevin: the loss is \S+ and the gradient's norm \S+ at step \d+\. Lower the learning rate, or clip the gradients\. The last good checkpoint is \S+, of step 0\n$/)
+  expect(stderr).toContain(file)
+  expect(checkpointOf(scratch.path('digits')).checkpoint.step).toBe(0)
+})
+
+const commands = { mount: 'mount', unmount: 'umount' } as const
+
+/** A file system of that size, if this process may make one. */
+function mountSmall(folder: string, size: string): boolean {
+  try {
+    mkdirSync(folder)
+    execFileSync(commands.mount, ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder], { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+}
+
+test('a full disk', slow, async (context) => {
+  using scratch = new Scratch()
+  const disk = scratch.path('disk')
+  if (!mountSmall(disk, '16m')) return context.skip('needs the right to mount a small file system')
+  try {
+    // One checkpoint fits; a second beside it, while it is replaced, does not.
+    const { code, stderr } = await langevin(`train --steps 50 --save-every 3 ${tiny} --out ${disk}`)
+    const run = path.join(disk, 'digits')
+    const file = path.join(run, 'checkpoint.safetensors')
+    expect([code, stderr]).toEqual([1, `langevin: cannot write ${file}: the disk is full; free some space (ENOSPC). The last good checkpoint is ${file}, of step 0; go on with: npm start -- --resume ${run}\n`])
+    expect(checkpointOf(run).checkpoint.step).toBe(0)
+    expect(readdirSync(run)).not.toContain('checkpoint.safetensors.tmp')
+  } finally {
+    execFileSync(commands.unmount, [disk])
+  }
+})
+
+test('a command line that makes no sense', slow, async () => {
+  const { code, stdout, stderr } = await langevin('train --steps none')
+  expect([code, stdout, stderr]).toEqual([2, '', 'langevin: --steps is none, but must be an integer from 1 to 1000000000\n'])
+})
+
+test('--verbose says all there is to know', slow, async () => {
+  const { code, stderr } = await langevin('train --resume /nowhere --verbose')
+  expect(code).toBe(1)
+  expect(stderr).toMatch(/^langevin: FileError: \/nowhere holds no run[^\n]*\n {4}at /)
+})
+
+test('info and --version', slow, async () => {
+  const { code, stdout } = await langevin('info --threads 1')
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^langevin +\d+\.\d+\.\d+\nnode +v/)
+  expect(stdout).toMatch(/\ndevice +CPU.*1 worker thread/)
+  expect((await langevin('--version')).stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
+})
