@@ -1,7 +1,7 @@
 /** Tensors from host values: leaves of the graph. The data is copied at the call. */
 import { getDefaultDevice } from './device/device.ts'
 import type { Device } from './device/device.ts'
-import { hostArray, isFloat } from './dtype.ts'
+import { hostArray, isFloat, narrowed } from './dtype.ts'
 import type { DType, TypedArray } from './dtype.ts'
 import { DTypeError, ShapeError } from './error.ts'
 import { Node, Tensor } from './graph.ts'
@@ -35,7 +35,7 @@ export function scalar(value: number, { dtype = 'f32', device = getDefaultDevice
   if (typeof value !== 'number') throw new DTypeError(`scalar: ${String(value)} is not a number`)
   checkFits('scalar', value, dtype)
   if (!device.supports(dtype)) throw new DTypeError(`scalar: device ${device.name} has no ${dtype}; use f32`)
-  return leafTensor(device, { kind: 'scalar', value }, [], dtype)
+  return leafTensor(device, { kind: 'scalar', value: narrowed(value, dtype) }, [], dtype)
 }
 
 /** An integer type takes integers within its range only: nothing is rounded or wrapped silently. */
@@ -86,7 +86,7 @@ export function toHostArray(op: string, data: ArrayLike<number>, dtype: DType): 
   if (isFloat(dtype) || data.constructor === array.constructor) {
     if (dtype === 'bool') for (let i = 0; i < data.length; i++) checkFits(op, data[i] ?? 0, dtype)
     array.set(data)
-    return array
+    return dtype === 'bf16' ? array.map((x) => narrowed(x, dtype)) : array
   }
   for (let i = 0; i < data.length; i++) {
     const value = data[i] ?? 0

@@ -46,6 +46,17 @@ export function hostArray(dtype: DType, length: number): TypedArray {
   }
 }
 
+const bits = new DataView(new ArrayBuffer(4))
+
+/** What a device holds of a number in `dtype`: of bf16 the upper half of the f32, ties to even. */
+export function narrowed(x: number, dtype: DType): number {
+  if (dtype !== 'bf16' || Number.isNaN(x)) return x
+  bits.setFloat32(0, x)
+  const b = bits.getUint32(0)
+  bits.setUint32(0, ((b + 0x7fff + ((b >>> 16) & 1)) & 0xffff0000) >>> 0)
+  return bits.getFloat32(0)
+}
+
 const rank = { bool: 0, u8: 1, i32: 2, u32: 2, bf16: 3, f16: 3, f32: 4, f64: 5 } as const satisfies Record<DType, number>
 
 /**

@@ -20,6 +20,7 @@ export function spawnCpuWorker(receive: (message: unknown) => void, fail: (error
   const worker = new Worker(new URL('./device/cpu/worker.ts', import.meta.url))
   worker.on('message', receive)
   worker.on('error', fail)
+  worker.on('exit', (code) => fail(new Error(`it exited with code ${code}`)))
   worker.unref()
   return {
     post: (message) => worker.postMessage(message),

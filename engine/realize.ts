@@ -34,6 +34,9 @@ function outputsOf(tensors: readonly TensorLike[]): Tensor[] {
   return [...new Map(read.map((t) => [`${t.node.id}.${t.output}`, t])).values()]
 }
 
+/** Whether there is something to do: compute it, or keep a variable's old value that is about to be overwritten. */
+const isOpen = ({ leaf }: Tensor): boolean => leaf === undefined || (leaf.kind === 'cell' && leaf.cell.move !== undefined)
+
 export interface PlanSummary {
   /** Bytes in use at the worst moment of a run, known before it. */
   readonly peakBytes: number
@@ -47,7 +50,7 @@ export async function explain(...tensors: readonly TensorLike[]): Promise<PlanSu
   const [first] = tensors
   if (first === undefined) return []
   const { device } = first
-  const plans = partition(outputsOf(tensors).filter((t) => t.leaf === undefined), [...device.moved]).map((part) => planFor(device, part).plan)
+  const plans = partition(outputsOf(tensors).filter(isOpen), [...device.moved]).map((part) => planFor(device, part, false).plan)
   return Promise.all(plans.map(async ({ executable }) => {
     const compiled = await executable
     return { peakBytes: compiled.peakBytes, launches: compiled.launches, text: compiled.describe() }
@@ -65,7 +68,7 @@ function prepare(device: Device, tensors: readonly TensorLike[]): (() => Promise
   device.assertOpen('realize')
   const outputs = outputsOf(tensors)
   const producers = new Set(outputs.flatMap(({ leaf }) => (leaf === undefined ? [] : (producerOf(leaf) ?? []))))
-  const open = outputs.filter(({ leaf }) => leaf === undefined)
+  const open = outputs.filter(isOpen)
   const waits = [...producers].map((run) => () => device.enqueue(async () => settled(run)))
   const planned = partition(open, [...device.moved]).map((part) => ({ part, plan: planFor(device, part) }))
   return [...waits, ...planned.map(({ part, plan }) => () => start(device, part, plan))]
@@ -86,11 +89,11 @@ interface Planned {
   readonly moves: readonly Tensor[]
 }
 
-function planFor(device: Device, { outputs, cells }: Part): Planned {
+function planFor(device: Device, { outputs, cells }: Part, counted = true): Planned {
   const moves = cells.flatMap((cell) => (cell.move === undefined ? [] : [cell.move]))
   const captured = capture([...outputs, ...moves], [...outputs.map(() => undefined), ...cells])
   for (const { tensor, leaf } of captured.leaves) assertFresh(tensor, leaf)
-  const plan = device.plans.find(encode(captured, device.plans.interner), async () => device.backend.compile(lower(captured, device)))
+  const plan = device.plans.find(encode(captured, device.plans.interner), async () => device.backend.compile(lower(captured, device)), counted)
   return { captured, plan, moves }
 }
 

@@ -71,15 +71,20 @@ export class Run {
       const executable = await this.plan.executable
       for (const storage of this.results) await this.device.hold(storage)
       const bindings = { leaves: this.leaves.map(bind), results: this.results.map(blockOf) }
-      await this.submit(async () => backend.run(executable, bindings))
-      this.device.countRun(executable.launches)
+      executable.prepare?.()
+      await this.submit(async () => {
+        await backend.run(executable, bindings)
+        this.device.countRun(executable.launches)
+        for (const storage of this.outputs.filter((output) => output.small)) await this.bringHome(storage)
+      })
     } catch (error) {
       this.fail(error)
     }
-    for (const storage of this.outputs.filter((output) => output.small)) {
-      storage.host = await backend.read(blockOf(storage), storage.spec)
-      this.device.release(storage)
-    }
+  }
+
+  private async bringHome(storage: Storage): Promise<void> {
+    storage.host = await this.device.backend.read(blockOf(storage), storage.spec)
+    this.device.release(storage)
   }
 
   private async submit(run: () => Promise<void>): Promise<void> {
@@ -93,7 +98,10 @@ export class Run {
 
   private fail(error: unknown): never {
     this.error = asError(error)
-    for (const { cell, undo } of this.cells) if (cell.poison !== this.error) undo()
+    for (const { cell, undo } of this.cells) {
+      if (cell.poison !== this.error) undo()
+      if (cell.version === 0) this.device.release(cell.storage) // Nothing was ever written there.
+    }
     for (const storage of this.outputs) this.device.release(storage)
     throw this.error
   }

@@ -71,6 +71,7 @@ export class Variable implements TensorLike {
   with<T>(value: TensorLike, fn: () => T): T {
     const outer = this.substitute
     if (!sameShape(value.shape, this.shape)) throw new ShapeError(`withValues: variable ${this.name} has shape ${formatShape(this.shape)} but its substitute has ${formatShape(value.shape)}`)
+    if (value.dtype !== this.dtype) throw new DTypeError(`withValues: variable ${this.name} is ${this.dtype} but its substitute is ${value.dtype}; cast the substitute`)
     this.substitute = value.read()
     try {
       return fn()
@@ -101,6 +102,7 @@ export class Variable implements TensorLike {
       this.current = before.current
       // A run before this one failed too, and could not go back while this one's value stood.
       if (this.producer?.error !== undefined) this.producer.undo(this)
+      if (this.version === 0) this.poison = run.error // It never had a value to go back to.
     }
   }
 }

@@ -60,6 +60,7 @@ const bad: readonly Bad[] = [
   ['an assigned shape', () => variable(zeros([2]), { name: 'w' }).assign(zeros([3])), 'ShapeError', 'assign: variable w has shape [2] but the value has [3]; reshape or expand the value'],
   ['an assigned type', () => variable(zeros([2]), { name: 'w' }).assign(cast(zeros([2]), 'i32')), 'DTypeError', 'assign: variable w is f32 but the value is i32; cast the value'],
   ['a substitute’s shape', () => withValues(new Map([[variable(zeros([2]), { name: 'w' }), zeros([3])]]), nothing), 'ShapeError', 'withValues: variable w has shape [2] but its substitute has [3]'],
+  ['a substitute’s type', () => withValues(new Map([[variable(zeros([2]), { name: 'w' }), cast(zeros([2]), 'i32')]]), nothing), 'DTypeError', 'withValues: variable w is f32 but its substitute is i32; cast the substitute'],
   ['lists of nothing', () => concat([]), 'ShapeError', 'concat: the list of tensors is empty; pass at least one'],
   ['pieces of different shapes', () => stack([zeros([2]), zeros([3])]), 'ShapeError', 'stack: tensor 0 has shape [2] but tensor 1 has [3]; make their shapes equal, or use concat'],
   ['a step of 0', () => slice(zeros([3]), [[0, 3, 0]]), 'ShapeError', 'slice: the range of axis 0 of [3] has step 0; use another step, negative to run backwards'],

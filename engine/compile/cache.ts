@@ -17,8 +17,14 @@ export class PlanCache {
   compiled = 0
   hits = 0
   private readonly buckets = new Map<number, Plan[]>()
+  private readonly retire: (plan: Plan) => void
   private count = 0
   private clock = 0
+
+  /** `retire` frees a plan that is no longer kept, once the runs that were queued with it are done. */
+  constructor(retire: (plan: Plan) => void) {
+    this.retire = retire
+  }
 
   get size(): number {
     return this.count
@@ -29,14 +35,15 @@ export class PlanCache {
     this.hits = 0
   }
 
-  find(key: readonly number[], compile: () => Promise<Executable>): Plan {
+  /** The plan of `key`, compiled if there is none. `counted`: as a hit, if there is. */
+  find(key: readonly number[], compile: () => Promise<Executable>, counted = true): Plan {
     const hash = hashOf(key)
     const bucket = this.buckets.get(hash) ?? []
     const known = bucket.find((plan) => sameKey(plan.key, key))
     this.clock++
     if (known !== undefined) {
       known.lastUse = this.clock
-      this.hits++
+      if (counted) this.hits++
       return known
     }
     const plan = { key: Float64Array.from(key), executable: compile(), lastUse: this.clock }
@@ -51,7 +58,7 @@ export class PlanCache {
   private evict(): void {
     const oldest = [...this.buckets.values()].flat().reduce((x, y) => (x.lastUse < y.lastUse ? x : y))
     this.drop(oldest)
-    oldest.executable.then((executable) => executable.dispose?.()).catch(() => undefined)
+    this.retire(oldest)
   }
 
   private drop(plan: Plan): void {

@@ -80,28 +80,40 @@ function intern<K>(map: Map<K, number>, key: K): number {
   return map.size - 1
 }
 
-function encodeValue(value: unknown, interner: Interner, out: number[]): void {
+const valueCodes = { number: 0, string: 1, true: 2, false: 3, null: 4, undefined: 5, array: 6, object: 7 } as const
+
+/** Every value starts with its kind, and lists and records with their length: no two values have one encoding. */
+export function encodeValue(value: unknown, interner: Interner, out: number[]): void {
   switch (typeof value) {
     case 'number':
-      out.push(value)
+      out.push(valueCodes.number, value)
       return
     case 'string':
-      out.push(interner.text(value))
+      out.push(valueCodes.string, interner.text(value))
       return
     case 'boolean':
-      out.push(value ? 1 : 0)
-      return
-    case 'object':
-      if (value === null) out.push(-1)
-      else if (Array.isArray(value)) {
-        out.push(value.length)
-        for (const v of value) encodeValue(v, interner, out)
-      } else for (const v of Object.values(value)) encodeValue(v, interner, out)
+      out.push(value ? valueCodes.true : valueCodes.false)
       return
     case 'undefined':
-      out.push(-2)
+      out.push(valueCodes.undefined)
       return
-    default: // Functions belong to gradients, which are taken before anything is compiled.
+    case 'object':
+      if (value === null) out.push(valueCodes.null)
+      else if (Array.isArray(value)) {
+        out.push(valueCodes.array, value.length)
+        for (const v of value) encodeValue(v, interner, out)
+      } else {
+        // Functions belong to gradients, which are taken before anything is compiled.
+        const entries = Object.entries(value).filter(([, v]) => typeof v !== 'function')
+        out.push(valueCodes.object, entries.length)
+        for (const [name, v] of entries) {
+          out.push(interner.text(name))
+          encodeValue(v, interner, out)
+        }
+      }
+      return
+    default:
+      throw new TypeError(`attributes: a ${typeof value} is not structure`)
   }
 }
 

@@ -38,9 +38,9 @@ export interface Fragment {
   readonly reduction: Reduction | undefined
 }
 
-/** The single load a fragment consists of, if it is nothing else. */
+/** The single load a fragment consists of, if it is nothing else. A load of another type, such as bf16 read as f32, is a cast. */
 export function bareLoad(f: Fragment): Load | undefined {
-  return f.expression.op === 'load' && f.reduction === undefined ? f.loads.find((l) => l.id === f.expression.value) : undefined
+  return f.expression.op === 'load' && f.reduction === undefined ? f.loads.find((l) => l.id === f.expression.value && l.dtype === f.dtype) : undefined
 }
 
 /** `root` with other loads; sharing is kept. */

@@ -109,13 +109,16 @@ const leafKind = (leaf: Leaf): LoweredLeaf['kind'] => (leaf.kind === 'scalar' ? 
 export function lower({ nodes, leaves, results, cells }: Capture, device: Device): LoweredGraph {
   const lowering = new Lowering(device)
   const environment: Environment = new Map()
-  const lowered = leaves.map(({ tensor, leaf }): LoweredLeaf => {
+  const lowered: LoweredLeaf[] = []
+  for (const { tensor, leaf } of leaves) {
     const value = lowering.value(tensor)
     const outputs = [...(environment.get(tensor.node) ?? [])]
-    outputs[tensor.output] = value
+    // Several tensors may read one variable; what overwrites it must see that they are one value.
+    const first = leaf.kind === 'cell' ? leaves.findIndex((other) => other.leaf.kind === 'cell' && other.leaf.cell === leaf.cell) : lowered.length
+    outputs[tensor.output] = lowered[first]?.value ?? value
     environment.set(tensor.node, outputs)
-    return { value, kind: leafKind(leaf) }
-  })
+    lowered.push({ value, kind: leafKind(leaf) })
+  }
   for (const node of nodes) lowering.lowerNode(node, environment)
   const ends = results.map((t, i): LoweredResult => {
     const cell = cells[i]

@@ -14,7 +14,7 @@ import type { Fragment, Load, Movement, Reduction } from './fragment.ts'
 import type { LoweredGraph, Step, Value } from './lower.ts'
 import { bytesOf, readsOf, writesOf } from './plan.ts'
 import type { Home, Launch, Plan, PlanBuffer } from './plan.ts'
-import { storedValues } from './uses.ts'
+import { roundsWhenStored, storedValues } from './uses.ts'
 import type { Role } from './uses.ts'
 import { bufferView, memoryOrder, repeatedBeside, sameView, sliceView } from './view.ts'
 import type { View } from './view.ts'
@@ -35,6 +35,8 @@ export type LayoutRule = (step: Step, inputs: readonly View[]) => Layouts
 /** Distinct buffers one generated kernel reads: WebGPU grants at least 8 storage buffers, and one is written. */
 const maxBuffers = 7
 const maxOperations = 200
+/** A value that is the same everywhere stays an expression, where a kernel is too large, up to this many. */
+const fewOperations = 4
 
 const reductions: ReadonlySet<string> = new Set<ReduceOp>(['sum', 'max', 'min', 'prod'])
 const movements: ReadonlySet<string> = new Set(['reshape', 'permute', 'expand', 'slice', 'pad', 'barrier'])
@@ -140,7 +142,8 @@ class Scheduler {
     const buffers = new Set(fitted.flatMap((f) => [...f.loads, ...(f.reduction?.loads ?? [])]).map((l) => l.buffer))
     const size = fitted.reduce((n, f) => n + operations(f.expression).length, 0)
     if (buffers.size <= maxBuffers && size <= maxOperations) return fitted
-    return fitted.map((f) => (bareLoad(f) === undefined && !isUniform(f) ? this.store(f, step) : f))
+    const small = (f: Fragment): boolean => isUniform(f) && f.loads.length <= 1 && operations(f.expression).length <= fewOperations
+    return fitted.map((f) => (bareLoad(f) === undefined && !small(f) ? this.store(f, step) : f))
   }
 
   private movement(step: Step): void {
@@ -248,7 +251,9 @@ class Scheduler {
   }
 
   private define(output: Value, f: Fragment, step: Step): void {
-    const cheap = bareLoad(f) !== undefined || isUniform(f) || (isCheap(f, 4) && readsOneValue(f) && f.dtype !== 'bf16' && f.dtype !== 'u8')
+    // A constant is rounded where it is written; every other value of a narrow type where it is stored.
+    const inlined = isUniform(f) || (isCheap(f, 4) && readsOneValue(f))
+    const cheap = bareLoad(f) !== undefined || f.expression.op === 'const' || (inlined && !roundsWhenStored(f.dtype))
     const needed = this.stored.has(output.id) && !(cheap && !this.results.has(output.id))
     const keep = needed && !(bareLoad(f) !== undefined && this.results.has(output.id))
     this.fragments.set(output.id, keep ? this.store(f, step, this.orderFor(output, [f])) : f)
@@ -278,8 +283,14 @@ class Scheduler {
   private finish(): void {
     const end: { f: Fragment; target: PlanBuffer }[] = []
     const overwritten = new Set(this.graph.results.flatMap((r) => r.overwrites ?? []))
-    this.graph.results.forEach(({ value, overwrites }, index) => {
+    // First of all, so that nothing is written over what they read.
+    const kept = this.graph.results.map(({ value }) => {
       const f = this.fragment(value)
+      const source = bareLoad(f)
+      return source !== undefined && overwritten.has(source.buffer) ? this.store(f, ending, rowMajor(f.shape), 'keep ') : f
+    })
+    this.graph.results.forEach(({ value, overwrites }, index) => {
+      const f = at(kept, index)
       const source = bareLoad(f)
       const buffer = source === undefined ? undefined : this.buffers[source.buffer]
       const whole = source !== undefined && isPacked(source.view, rowMajor(f.shape)) && source.view.offset === 0 && sizeOf(f.shape) === buffer?.elements
@@ -287,8 +298,7 @@ class Scheduler {
         buffer.home = { kind: 'result', index }
         return
       }
-      const crossing = buffer?.home.kind === 'leaf' && overwritten.has(buffer.home.index)
-      end.push({ f: crossing ? this.store(f, ending, rowMajor(f.shape), 'keep ') : f, target: this.buffer(value.spec, { kind: 'result', index }) })
+      end.push({ f, target: this.buffer(value.spec, { kind: 'result', index }) })
     })
     for (const { f, target } of end) this.emit(f, this.loadOf(target, bufferView(f.shape)), 'result', ending)
   }

@@ -2,6 +2,7 @@
  * Which values need memory of their own. A value is computed inside the kernel that reads it if all its readers end in
  * one kernel; kernels' operands and results are stored. Decided by dataflow alone, from the last step backwards.
  */
+import type { DType } from '../dtype.ts'
 import type { LoweredGraph, Step, Value } from './lower.ts'
 
 export type Role = 'elementwise' | 'movement' | 'reduce' | 'concat' | 'opaque'
@@ -23,7 +24,7 @@ export function storedValues({ steps, results }: LoweredGraph, roleOf: (step: St
     else known.add(sink)
   }
   steps.toReversed().forEach((step, back) => {
-    for (const v of step.outputs) if ((sinks.get(v.id)?.size ?? 0) > 1 || roundsWhenStored(v)) stored.add(v.id)
+    for (const v of step.outputs) if ((sinks.get(v.id)?.size ?? 0) > 1 || roundsWhenStored(v.spec.dtype)) stored.add(v.id)
     const [output] = step.outputs
     const role = roleOf(step)
     step.inputs.forEach((v, i) => {
@@ -36,4 +37,4 @@ export function storedValues({ steps, results }: LoweredGraph, roleOf: (step: St
 }
 
 /** Narrow types change the value when they are stored, so they always are. */
-const roundsWhenStored = (v: Value): boolean => v.spec.dtype === 'bf16' || v.spec.dtype === 'f16' || v.spec.dtype === 'u8'
+export const roundsWhenStored = (dtype: DType): boolean => dtype === 'bf16' || dtype === 'f16' || dtype === 'u8'

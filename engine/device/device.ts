@@ -24,7 +24,7 @@ interface Held {
 
 export class Device {
   readonly backend: Backend
-  readonly plans: PlanCache = new PlanCache()
+  readonly plans: PlanCache
   /** Variables that were assigned and not yet computed. */
   readonly moved: Set<Variable> = new Set()
   /** The module being run, such as `unet.down.1.attn`; new nodes carry it. */
@@ -36,11 +36,14 @@ export class Device {
   /** The net under tensors that were never disposed of: collected ones give their memory back. */
   private readonly collected = new FinalizationRegistry<Held>((held) => this.giveBack(held))
   private used = 0
-  private closed = false
+  private closing: Promise<void> | undefined
   private counts = { submits: 0, launches: 0, plansCompiled: 0, planHits: 0 }
 
   constructor(backend: Backend) {
     this.backend = backend
+    this.plans = new PlanCache((plan) => {
+      this.enqueue(async () => (await plan.executable).dispose?.()).catch(() => undefined) // One that did not compile has nothing to free.
+    })
   }
 
   get name(): DeviceKind {
@@ -76,7 +79,7 @@ export class Device {
 
   /** Throws DeviceError once the device is closed. */
   assertOpen(op: string): void {
-    if (this.closed) throw new DeviceError(`${op}: the ${this.name} device is closed; open another with await device()`)
+    if (this.closing !== undefined) throw new DeviceError(`${op}: the ${this.name} device is closed; open another with await device()`)
   }
 
   /** Runs `action` after everything queued before it, whether that failed or not. */
@@ -137,7 +140,7 @@ export class Device {
   private giveBack({ block, bytes, reference }: Held): void {
     this.used -= bytes
     this.holders.delete(reference)
-    if (!this.closed) this.backend.release(block)
+    if (this.closing === undefined) this.backend.release(block)
   }
 
   private async retryAfterCollection(bytes: number): Promise<Block | undefined> {
@@ -161,8 +164,11 @@ export class Device {
 
   /** Finishes what is queued, then frees everything. Using the device afterwards is an error. */
   async close(): Promise<void> {
-    if (this.closed) return
-    this.closed = true
+    this.closing ??= this.end()
+    await this.closing
+  }
+
+  private async end(): Promise<void> {
     await this.tail
     if (defaults.device === this) defaults.device = undefined
     await this.backend.close()

@@ -4,7 +4,7 @@ import type { BinaryOp, Expression, ScalarType, UnaryOp } from '../../kernels/ex
 import { checkFits, leafTensor } from '../create.ts'
 import { getDefaultDevice } from '../device/device.ts'
 import type { Device } from '../device/device.ts'
-import { isFloat, promote } from '../dtype.ts'
+import { isFloat, narrowed, promote } from '../dtype.ts'
 import type { DType } from '../dtype.ts'
 import { DTypeError } from '../error.ts'
 import type { Spec, Tensor, TensorLike } from '../graph.ts'
@@ -33,7 +33,7 @@ export const literalOp: Elementwise<readonly [], { value: number; dtype: DType }
   kind: 'elementwise',
   name: 'literal',
   shape: (_, { dtype }) => ({ shape: [], dtype }),
-  expression: (_, { value, dtype }) => constant(value, scalarType(dtype)),
+  expression: (_, { value, dtype }) => constant(narrowed(value, dtype), scalarType(dtype)),
 }
 
 export const isTensor = (x: Operand): x is TensorLike => typeof x !== 'number' && !(x instanceof Literal)
@@ -42,7 +42,7 @@ function lift(op: string, x: Operand, dtype: DType, device: Device): Tensor {
   if (x instanceof Literal) return applyOn(device, literalOp, { value: x.value, dtype })
   if (typeof x === 'number') {
     checkFits(op, x, dtype)
-    return leafTensor(device, { kind: 'scalar', value: x }, [], dtype)
+    return leafTensor(device, { kind: 'scalar', value: narrowed(x, dtype) }, [], dtype)
   }
   return cast(x, dtype)
 }

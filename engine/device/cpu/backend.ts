@@ -2,7 +2,7 @@
 import { encodeModule } from '../../../kernels/wasm/assembler.ts'
 import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/kernel.ts'
 import type { LoweredGraph } from '../../compile/lower.ts'
-import { planMemory } from '../../compile/memory.ts'
+import { align, planMemory } from '../../compile/memory.ts'
 import type { MemoryPlan } from '../../compile/memory.ts'
 import type { Plan } from '../../compile/plan.ts'
 import { schedule } from '../../compile/schedule.ts'
@@ -34,21 +34,26 @@ class CpuExecutable implements Executable {
   readonly memory: MemoryPlan
   readonly calls: readonly Call[]
   readonly pointers: readonly PointerBlock[]
-  readonly tables: readonly CpuBlock[]
   readonly peakBytes: number
   readonly launches: number
-  private readonly free: () => void
+  /** Bytes of scratch memory for each thread. */
+  readonly scratchBytes: number
+  private readonly owner: Owner
 
-  constructor(id: number, plan: Plan, memory: MemoryPlan, calls: readonly Call[], pointers: readonly PointerBlock[], tables: readonly CpuBlock[], free: () => void) {
+  constructor(id: number, plan: Plan, memory: MemoryPlan, calls: readonly Call[], pointers: readonly PointerBlock[], owner: Owner) {
     this.id = id
     this.plan = plan
     this.memory = memory
     this.calls = calls
     this.pointers = pointers
-    this.tables = tables
     this.peakBytes = memory.peakBytes
     this.launches = calls.filter(({ kernel }) => kernel.items > 0).length
-    this.free = free
+    this.scratchBytes = align(Math.max(0, ...calls.map(({ kernel }) => kernel.scratchBytes ?? 0)))
+    this.owner = owner
+  }
+
+  prepare(): void {
+    this.owner.reserve(this)
   }
 
   describe(): string {
@@ -56,8 +61,14 @@ class CpuExecutable implements Executable {
   }
 
   dispose(): void {
-    this.free()
+    this.owner.free(this)
   }
+}
+
+/** What an executable asks of its backend. */
+interface Owner {
+  reserve(executable: CpuExecutable): void
+  free(executable: CpuExecutable): void
 }
 
 export interface CpuBackendOptions {
@@ -73,6 +84,8 @@ export interface CpuBackendOptions {
 const serialBytes = 32_768
 const serialFlops = 65_536
 
+const nothing: CpuBlock = { address: 0, bytes: 0 }
+
 const dtypes: ReadonlySet<DType> = new Set<DType>(['f32', 'bf16', 'i32', 'u32', 'u8', 'bool'])
 
 export class CpuBackend implements Backend {
@@ -85,8 +98,8 @@ export class CpuBackend implements Backend {
   private readonly allocator: Allocator
   /** Kernels by key: their number in every thread. */
   private readonly kernels = new Map<string, number>()
-  private workspace: CpuBlock = { address: 0, bytes: 0 }
-  private scratch: CpuBlock = { address: 0, bytes: 0 }
+  /** Memory that all plans share, as much as the largest so far needs. Runs take turns. */
+  private readonly shared: Record<'workspace' | 'scratch', CpuBlock> = { workspace: nothing, scratch: nothing }
   private compiling: Promise<void> = Promise.resolve()
   private plans = 0
 
@@ -108,14 +121,20 @@ export class CpuBackend implements Backend {
     const calls = plan.launches.map((launch) => callsOf(launch, this.options.target))
     await this.compileKernels(calls.map((c) => c.kernel))
     const pointers: PointerBlock[] = []
-    const tables: CpuBlock[] = []
-    const launches = calls.filter(({ kernel }) => kernel.items > 0).map((call) => this.launchCode(call, pointers, tables))
+    const owned: CpuBlock[] = []
+    const release = (): void => owned.forEach((block) => this.allocator.release(block))
     const id = this.plans++
-    this.options.threads.addPlan(id, launches)
-    return new CpuExecutable(id, plan, memory, calls, pointers, tables, () => {
+    try {
+      this.options.threads.addPlan(id, calls.filter(({ kernel }) => kernel.items > 0).map((call) => this.launchCode(call, pointers, owned)))
+    } catch (error) {
+      release()
+      throw error
+    }
+    const free = (): void => {
       this.options.threads.dropPlan(id)
-      for (const block of [...tables, ...pointers.map((p) => p.block)]) this.allocator.release(block)
-    })
+      release()
+    }
+    return new CpuExecutable(id, plan, memory, calls, pointers, { reserve: (executable) => this.reserve(executable), free })
   }
 
   /** New kernels go into one module. One module at a time: kernels are numbered in the order threads get them. */
@@ -136,7 +155,7 @@ export class CpuBackend implements Backend {
   }
 
   /** A call's arguments as constants and buffer numbers; tables and pointer blocks get memory of their own. */
-  private launchCode({ kernel, buffers }: Call, pointers: PointerBlock[], tables: CpuBlock[]): LaunchCode {
+  private launchCode({ kernel, buffers }: Call, pointers: PointerBlock[], owned: CpuBlock[]): LaunchCode {
     const constants: number[] = []
     const sources: number[] = []
     const push = (constant: number, source: number): void => {
@@ -147,15 +166,14 @@ export class CpuBackend implements Backend {
       if (typeof arg === 'number') push(arg, constantSource)
       else if (arg === 'scratch') push(0, scratchSource)
       else if ('pointers' in arg) {
-        const block = this.own(arg.pointers.length * 4)
+        const block = this.own(arg.pointers.length * 4, owned)
         pointers.push({ block, buffers: arg.pointers.map((p) => at(buffers, p)) })
         push(block.address, constantSource)
       } else push(arg.byteOffset, at(buffers, arg.buffer))
     }
     if (kernel.table !== undefined) {
-      const block = this.own(kernel.table.byteLength)
+      const block = this.own(kernel.table.byteLength, owned)
       new Int32Array(this.options.memory.buffer, block.address, kernel.table.length).set(kernel.table)
-      tables.push(block)
       push(block.address, constantSource)
     }
     const serial = kernel.items === 1 || (kernel.bytes < serialBytes && kernel.flops < serialFlops)
@@ -167,8 +185,10 @@ export class CpuBackend implements Backend {
     return this.kernels.size
   }
 
-  private own(bytes: number): CpuBlock {
-    return this.allocator.allocate(bytes) ?? this.outOfMemory('the plan', bytes)
+  private own(bytes: number, owned: CpuBlock[]): CpuBlock {
+    const block = this.allocator.allocate(bytes) ?? this.outOfMemory('the tables of a plan', bytes)
+    owned.push(block)
+    return block
   }
 
   allocate(bytes: number): Block | undefined {
@@ -189,15 +209,13 @@ export class CpuBackend implements Backend {
 
   async run(executable: Executable, { leaves, results }: Bindings): Promise<void> {
     if (!(executable instanceof CpuExecutable)) throw new DeviceError('cpu: this plan was compiled for another device')
-    const { plan, memory, calls, pointers } = executable
+    const { plan, memory, pointers, scratchBytes } = executable
     const { threads } = this.options
-    this.workspace = this.atLeast(this.workspace, memory.workspaceBytes, 'intermediate values')
-    const stride = Math.max(0, ...calls.map(({ kernel }) => kernel.scratchBytes ?? 0))
-    const perThread = Math.ceil(stride / 256) * 256
-    this.scratch = this.atLeast(this.scratch, perThread * threads.count, 'scratch memory')
+    this.reserve(executable)
+    const { workspace, scratch } = this.shared
     const addresses = Uint32Array.from(plan.buffers, ({ id, home, dtype }) => {
       if (home.kind === 'result') return asCpu(at(results, home.index)).address
-      const address = this.workspace.address + (memory.offsets.get(id) ?? 0)
+      const address = workspace.address + (memory.offsets.get(id) ?? 0)
       if (home.kind === 'workspace') return address
       const leaf = at(leaves, home.index)
       if (typeof leaf !== 'number' && !ArrayBuffer.isView(leaf)) return asCpu(leaf).address
@@ -205,14 +223,21 @@ export class CpuBackend implements Backend {
       return address
     })
     for (const { block, buffers } of pointers) new Uint32Array(this.options.memory.buffer, block.address, buffers.length).set(buffers.map((b) => at(addresses, b)))
-    await threads.run(executable.id, addresses, Array.from({ length: threads.count }, (_, t) => this.scratch.address + t * perThread))
+    await threads.run(executable.id, addresses, Array.from({ length: threads.count }, (_, t) => scratch.address + t * scratchBytes))
   }
 
-  /** A block of at least `bytes`: the present one, or a larger one in its place. Nothing runs while this changes. */
-  private atLeast(block: CpuBlock, bytes: number, what: string): CpuBlock {
-    if (block.bytes >= bytes) return block
+  /** Makes the memory that runs share large enough. Nothing runs while this changes. */
+  private reserve({ memory, scratchBytes }: CpuExecutable): void {
+    this.enlarge('workspace', memory.workspaceBytes, 'intermediate values')
+    this.enlarge('scratch', scratchBytes * this.options.threads.count, 'scratch memory')
+  }
+
+  private enlarge(name: 'workspace' | 'scratch', bytes: number, what: string): void {
+    const block = this.shared[name]
+    if (block.bytes >= bytes) return
     if (block.bytes > 0) this.allocator.release(block)
-    return this.allocator.allocate(bytes) ?? this.outOfMemory(what, bytes)
+    this.shared[name] = nothing // Also if there is no larger one: the old one may be handed to others.
+    this.shared[name] = this.allocator.allocate(bytes) ?? this.outOfMemory(what, bytes)
   }
 
   private outOfMemory(what: string, bytes: number): never {

@@ -59,6 +59,7 @@ export class Executor {
 
   /** Walks a plan. Returns why this thread failed, if it did; it keeps meeting the others all the same. */
   run(id: number, addresses: Uint32Array, scratch: number): Error | undefined {
+    if (!this.plans.has(id)) return new Error(`plan ${id} is not here`)
     let failure: Error | undefined
     let serial = true
     for (const launch of this.launches(id)) {
@@ -70,7 +71,9 @@ export class Executor {
   }
 
   launches(id: number): readonly LaunchCode[] {
-    return this.plans.get(id) ?? []
+    const plan = this.plans.get(id)
+    if (plan === undefined) throw new Error(`plan ${id} is not here`)
+    return plan
   }
 
   /** This thread's share of one launch: a contiguous part of its items. */
@@ -78,7 +81,8 @@ export class Executor {
     const begin = serial ? 0 : Math.floor((items * this.thread) / this.threads)
     const end = serial ? (this.thread === 0 ? items : 0) : Math.floor((items * (this.thread + 1)) / this.threads)
     const call = this.kernels[kernel]
-    if (begin === end || call === undefined) return undefined
+    if (begin === end) return undefined
+    if (call === undefined) return new Error(`kernel ${kernel} is not here`)
     const args = constants.map((c, i) => {
       const source = sources[i] ?? constantSource
       return source >= 0 ? c + (addresses[source] ?? 0) : source === scratchSource ? c + scratch : c

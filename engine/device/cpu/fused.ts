@@ -100,7 +100,10 @@ const attentionGrad: KernelRule = {
 const adamw: KernelRule = {
   layouts(step) {
     const { count } = step.attributes as AdamWAttributes
-    return { ...packed(step), inPlace: (output, input) => input > 0 && (input - 1) % count === output % count }
+    // An output may take the memory of the input it updates: outputs p, m, v (ema) are inputs p, m, v (ema) with g after p.
+    const own = (output: number): number => 1 + output + (output < count ? 0 : count)
+    const gradient = (output: number): number => 1 + count + (output % count)
+    return { ...packed(step), inPlace: (output, input) => input === own(output) || input === gradient(output) }
   },
   kernel: ({ inputs, step }) => {
     const { count, ema } = step.attributes as AdamWAttributes

@@ -4,10 +4,13 @@
  */
 import type { WasmTarget } from '../../../kernels/wasm/kernel.ts'
 import type { LayoutRule } from '../../compile/schedule.ts'
+import { readsOf, writesOf } from '../../compile/plan.ts'
 import type { Launch } from '../../compile/plan.ts'
 import type { Step } from '../../compile/lower.ts'
+import { DeviceError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
 import type { Fused } from '../../op.ts'
+import { formatShape, sizeOf } from '../../shape.ts'
 import { mapCall, reduceCall } from './generated.ts'
 import type { Call } from './generated.ts'
 import { fusedRules } from './fused.ts'
@@ -31,8 +34,18 @@ export function kernelAccepts(op: Fused, inputs: readonly Spec[], attributes: ob
 
 export const kernelLayouts: LayoutRule = (step, inputs) => ruleFor(step).layouts(step, inputs)
 
-/** The kernel of a launch, and the buffers it is called with. */
+/** Kernels count elements in 32 bits with a sign. What is fused needs no memory, so no limit of memory says it first. */
+const mostElements = 2 ** 31 - 1
+
+function checkSize(launch: Launch): void {
+  const shapes = [...readsOf(launch), ...writesOf(launch)].map(({ view }) => view.shape)
+  const large = [...shapes, ...(launch.kind === 'reduce' ? [launch.reduction.shape] : [])].find((shape) => sizeOf(shape) > mostElements)
+  if (large !== undefined) throw new DeviceError(`cpu: ${launch.label} takes ${sizeOf(large)} elements ${formatShape(large)} at once, but at most ${mostElements} can be; use a smaller batch, or split it`)
+}
+
+/** The kernel of a launch, and the buffers it is called with. Throws DeviceError for sizes that kernels cannot count. */
 export function callsOf(launch: Launch, target: WasmTarget): Call {
+  checkSize(launch)
   switch (launch.kind) {
     case 'map':
       return mapCall(launch)

@@ -31,6 +31,7 @@ export class WorkerThreads implements Threads {
   private readonly workers: readonly WorkerHandle[]
   private readonly waiting = new Map<number, Waiting>()
   private broken: Error | undefined
+  private closed = false
   private runs = 0
 
   constructor(memory: WebAssembly.Memory, count: number) {
@@ -56,7 +57,7 @@ export class WorkerThreads implements Threads {
   }
 
   async run(id: number, addresses: Uint32Array, scratch: readonly number[]): Promise<void> {
-    if (this.broken !== undefined) throw this.broken
+    this.assertWhole()
     const run = this.runs++
     for (const worker of this.workers) worker.ref()
     const error = await new Promise<string | undefined>((done) => {
@@ -64,7 +65,12 @@ export class WorkerThreads implements Threads {
       this.workers.forEach((worker, t) => worker.post({ kind: 'run', run, id, addresses, scratch: scratch[t] ?? 0 } satisfies Command))
     })
     for (const worker of this.workers) worker.unref()
+    this.assertWhole()
     if (error !== undefined) throw new DeviceError(`cpu: a kernel failed: ${error}`)
+  }
+
+  private assertWhole(): void {
+    if (this.broken !== undefined) throw this.broken
   }
 
   private receive({ run, error }: Report): void {
@@ -78,12 +84,14 @@ export class WorkerThreads implements Threads {
   }
 
   private breakDown(error: Error): void {
-    this.broken = new DeviceError(`cpu: a worker thread ended unexpectedly (${error.message}); close the device and open it again`)
-    for (const { done } of this.waiting.values()) done(this.broken.message)
+    if (this.closed) return
+    this.broken ??= new DeviceError(`cpu: a worker thread ended unexpectedly (${error.message}); close the device and open it again`)
+    for (const { done } of this.waiting.values()) done(undefined)
     this.waiting.clear()
   }
 
   async close(): Promise<void> {
+    this.closed = true
     await Promise.all(this.workers.map(async (worker) => worker.close()))
   }
 }

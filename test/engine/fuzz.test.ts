@@ -1,0 +1,60 @@
+/**
+ * Random programs on the CPU against the reference device. What is promised: one device and one graph give one set of
+ * bits, whatever the number of threads and whether memory is shared; values realised early are those realised late, but
+ * for the rounding of reductions, whose order follows the layout of what they read.
+ * `SEED=…` tries other programs, `MINUTES=…` tries them for so long.
+ */
+import * as fc from 'fast-check'
+import { afterAll, expect, test } from 'vitest'
+import { device as open } from '../../engine/index.ts'
+import type { Device, TypedArray } from '../../engine/index.ts'
+import { programs, run } from './programs.ts'
+import type { Program } from './programs.ts'
+
+const minutes = Number(process.env['MINUTES'] ?? 0)
+const seed = Number(process.env['SEED'] ?? 20260102)
+
+const reference = await open('reference', { makeDefault: false })
+const [one, two, unshared] = await Promise.all([{ threads: 1 }, { threads: 2 }, { sharedMemory: false }].map(async (options) => open('cpu', { ...options, makeDefault: false })))
+const devices = [reference, one, two, unshared]
+afterAll(async () => Promise.all(devices.map(async (d) => d?.close())))
+
+const on = async (device: Device | undefined, program: Program, eager = false): Promise<TypedArray[]> => {
+  if (device === undefined) throw new Error('every device opens')
+  return run(program, device, eager)
+}
+
+/** Roundings of a few dozen ops, some in bf16 on the way. */
+const relative = 0.1
+
+/** The first difference in words: none in exact programs, in others by magnitude. */
+function difference(got: readonly TypedArray[], expected: readonly TypedArray[], exact: boolean): string | undefined {
+  for (const [i, wanted] of expected.entries()) {
+    const value = got[i]
+    if (value === undefined || value.length !== wanted.length) return `output ${i} has ${value?.length} elements, not ${wanted.length}`
+    let top = 1
+    for (const w of wanted) if (Number.isFinite(w)) top = Math.max(top, Math.abs(w))
+    for (let k = 0; k < wanted.length; k++) {
+      const [g, w] = [value[k] ?? NaN, wanted[k] ?? NaN]
+      const same = Object.is(g, w) || (exact ? top > 2 ** 22 || Object.is(g, Math.fround(w)) : Math.abs(g - w) <= relative * top)
+      if (!same) return `output ${i}, element ${k} of ${wanted.length} is ${g}, not ${w}`
+    }
+  }
+  return undefined
+}
+
+async function agree(program: Program): Promise<void> {
+  const expected = await on(reference, program)
+  const single = await on(one, program)
+  expect(difference(single, expected, program.exact), 'against the reference').toBeUndefined()
+  expect(difference(await on(two, program), single, true), 'two threads against one').toBeUndefined()
+  expect(difference(await on(unshared, program), single, true), 'the calling thread against a worker').toBeUndefined()
+  // Else what a step reads of a variable is another tensor once it is realised.
+  if (program.ready) expect(difference(await on(one, program, true), program.exact ? single : expected, program.exact), 'realised early').toBeUndefined()
+}
+
+const limits = minutes > 0 ? { numRuns: 1_000_000, interruptAfterTimeLimit: minutes * 60_000 } : { numRuns: 60, interruptAfterTimeLimit: 30_000 }
+
+test('random programs give the reference’s values, and the same bits on any number of threads', { timeout: (minutes + 2) * 60_000 }, async () => {
+  await fc.assert(fc.asyncProperty(programs, agree), { seed, ...limits })
+})
