@@ -84,6 +84,11 @@ function normalise(type: ScalarType, rounding: Unary | undefined): Unary | undef
 
 type Step = (slots: Float64Array, loads: (operand: number) => number, index: (axis: number) => number, accumulator: number) => number
 
+/** The function of a node with one or two arguments. */
+const unaryOf = (e: Expression, from: ScalarType): Unary => (e.op === 'cast' ? (x) => castScalar(x, from, e.type) : find(unaries[from], e, from))
+const binaryOf = (e: Expression, from: ScalarType): Binary => find(binaries[from], e, from)
+const pick = (condition: number, x: number, y: number): number => (condition !== 0 ? x : y)
+
 function compileNode(e: Expression, slots: readonly number[], rounding: Unary | undefined): Step {
   const [a = 0, b = 0, c = 0] = slots
   const from = e.args[0]?.type ?? e.type
@@ -97,9 +102,8 @@ function compileNode(e: Expression, slots: readonly number[], rounding: Unary | 
     case 'load': return finish((_, loads) => loads(e.value))
     case 'index': return finish((_, __, index) => index(e.value))
     case 'accumulator': return finish((_, __, ___, accumulator) => accumulator)
-    case 'select': return (values) => (at(values, a) !== 0 ? at(values, b) : at(values, c))
-    case 'cast': return finish((values) => castScalar(at(values, a), from, e.type))
-    default: return finish(e.args.length === 1 ? unaryStep(find(unaries[from], e, from), a) : binaryStep(find(binaries[from], e, from), a, b))
+    case 'select': return (values) => pick(at(values, a), at(values, b), at(values, c))
+    default: return finish(e.args.length === 1 ? unaryStep(unaryOf(e, from), a) : binaryStep(binaryOf(e, from), a, b))
   }
 }
 
@@ -127,3 +131,36 @@ export function compileExpression(root: Expression, { rounding }: EvaluateOption
     return at(values, last)
   }
 }
+
+type Column = Float64Array<ArrayBuffer>
+
+/** `root` at each of `length` positions, node by node over whole arrays; `operands` has what it loads, and no node is rounded. */
+export function evaluateArrays(root: Expression, operands: readonly Column[], length: number): Column {
+  const known = new Map<Expression, Column>()
+  const visit = (e: Expression): Column => {
+    const values = known.get(e) ?? evaluateNode(e, e.args.map(visit), operands, length)
+    known.set(e, values)
+    return values
+  }
+  return visit(root)
+}
+
+function evaluateNode(e: Expression, args: readonly Column[], operands: readonly Column[], length: number): Column {
+  const [a = empty, b = empty, c = empty] = args
+  const from = e.args[0]?.type ?? e.type
+  const out = new Float64Array(length)
+  if (e.op === 'load') out.set(operands[e.value] ?? empty)
+  else if (e.op === 'const') out.fill(e.value)
+  else if (e.op === 'select') for (let i = 0; i < length; i++) out[i] = pick(at(a, i), at(b, i), at(c, i))
+  else if (args.length === 1) {
+    const f = unaryOf(e, from)
+    for (let i = 0; i < length; i++) out[i] = f(at(a, i))
+  } else {
+    const f = binaryOf(e, from) // An index or accumulator has none: only generated kernels know them.
+    for (let i = 0; i < length; i++) out[i] = f(at(a, i), at(b, i))
+  }
+  const fit = normalise(e.type, undefined)
+  return fit === undefined ? out : out.map((x) => fit(x))
+}
+
+const empty: Column = new Float64Array()

@@ -11,17 +11,16 @@ import type { Spec } from '../../graph.ts'
 import type { Elementwise } from '../../op.ts'
 import { scalarType } from '../../ops/elementwise.ts'
 import type { PrimitiveName } from '../../ops/primitives.ts'
-import { compileExpression } from '../../../kernels/evaluate.ts'
+import { evaluateArrays } from '../../../kernels/evaluate.ts'
 import { load } from '../../../kernels/expression.ts'
 import { at, formatShape, sizeOf } from '../../shape.ts'
 import type { Backend, Bindings, Block, Executable } from '../backend.ts'
 import { contractKernels } from './contract.ts'
 import { indexingKernels } from './indexing.ts'
-import { element } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 import { movementKernels } from './movement.ts'
 import { reduceKernels } from './reduce.ts'
-import { fill, fromHost, zeros } from './values.ts'
+import { fill, fromHost, rounded, zeros } from './values.ts'
 import type { Held, Values } from './values.ts'
 
 const table: Readonly<Record<PrimitiveName, Kernel>> = { ...movementKernels, ...reduceKernels, ...contractKernels, ...indexingKernels }
@@ -123,18 +122,8 @@ function compute({ op, attributes, outputs }: Step, inputs: readonly Held[]): Va
 
 function elementwise(op: Elementwise, inputs: readonly Held[], attributes: object, output: Spec): Values {
   const expression = op.expression(inputs.map(({ spec }, i) => load(i, scalarType(spec.dtype))), attributes, output)
-  const evaluate = compileExpression(expression)
-  let position = 0
-  const loads = (operand: number): number => element(at(inputs, operand).values, position)
-  return fill(output, (i) => {
-    position = i
-    return evaluate(loads, noIndex, 0)
-  })
-}
-
-// Positions are a tensor, iota; only generated kernels have them as an index.
-const noIndex = (): never => {
-  throw new RangeError("an elementwise op's expression knows no index")
+  const operands = inputs.map(({ values }) => (values instanceof Float64Array ? values : Float64Array.from(values)))
+  return rounded(evaluateArrays(expression, operands, sizeOf(output.shape)), output)
 }
 
 export interface ReferenceOptions {

@@ -14,6 +14,24 @@ export function pair(inputs: readonly Held[]): readonly [Held, Held] {
   return [at(inputs, 0), at(inputs, 1)]
 }
 
+/** The values of an operand of floats. */
+export function floats({ spec, values }: Held): Float64Array {
+  if (!(values instanceof Float64Array)) throw new TypeError(`an operand is ${spec.dtype}, not a float`)
+  return values
+}
+
+// As `element`, each for one kind of array, which is what makes an inner loop fast.
+export function real(values: Float64Array, i: number): number {
+  const value = values[i]
+  if (value === undefined) throw new RangeError(`element ${i} of ${values.length}`)
+  return value
+}
+export function index(values: Int32Array, i: number): number {
+  const value = values[i]
+  if (value === undefined) throw new RangeError(`index ${i} of ${values.length}`)
+  return value
+}
+
 /** Element `i`, which must exist. */
 export function element(values: Values, i: number): number {
   const value = values[i]
@@ -32,6 +50,20 @@ export function* positions(shape: Shape): Generator<readonly number[]> {
       if (next < at(shape, axis)) break
     }
   }
+}
+
+/** offset + Σ strides·position for every position of `shape` in row-major order, axis by axis. */
+export function indices(shape: Shape, strides: readonly number[], offset = 0): Int32Array {
+  let list = Int32Array.of(offset)
+  shape.forEach((size, axis) => {
+    const stride = at(strides, axis)
+    const longer = new Int32Array(list.length * size)
+    list.forEach((start, i) => {
+      for (let p = 0; p < size; p++) longer[i * size + p] = start + p * stride
+    })
+    list = longer
+  })
+  return list
 }
 
 /** The row-major index of a position in `shape`. */

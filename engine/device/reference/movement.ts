@@ -1,33 +1,39 @@
-/** Movement on the reference device: each output position names the input position it reads. */
-import { at, sizeOf } from '../../shape.ts'
+/** Movement on the reference device: the index an element is read from, or written to, is affine in its position. */
+import { at, contiguousStrides, sizeOf } from '../../shape.ts'
 import type { Shape } from '../../shape.ts'
 import type { PadAttributes, SliceAttributes } from '../../ops/movement.ts'
-import { element, indexIn, positions } from './kernel.ts'
+import { element, indexIn, indices, positions } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 import { fill, zeros } from './values.ts'
 import type { Held, Values } from './values.ts'
 
-/** Reads `x` at `source(position)` for each position of `shape`. */
-function read({ spec, values }: Held, shape: Shape, source: (position: readonly number[]) => readonly number[]): Values {
-  const from = indexIn(spec.shape)
+/** For each position of `shape`: the element of `x` at offset + Σ strides·position. */
+function read({ spec, values }: Held, shape: Shape, strides: readonly number[], offset = 0): Values {
   const out = zeros(spec.dtype, sizeOf(shape))
-  let i = 0
-  for (const position of positions(shape)) out[i++] = element(values, from(source(position)))
+  indices(shape, strides, offset).forEach((from, i) => (out[i] = element(values, from)))
   return out
 }
 
 const copy: Kernel = (inputs) => at(inputs, 0).values.slice()
 
-const permute: Kernel<{ axes: readonly number[] }> = (inputs, { axes }, { shape }) =>
-  read(at(inputs, 0), shape, (position) => axes.map((_, axis) => at(position, axes.indexOf(axis))))
+const permute: Kernel<{ axes: readonly number[] }> = (inputs, { axes }, { shape }) => {
+  const x = at(inputs, 0)
+  const strides = contiguousStrides(x.spec.shape)
+  return read(x, shape, axes.map((axis) => at(strides, axis)))
+}
 
 const expand: Kernel<{ shape: Shape }> = (inputs, { shape }) => {
   const x = at(inputs, 0)
-  return read(x, shape, (position) => position.map((p, axis) => (at(x.spec.shape, axis) === 1 ? 0 : p)))
+  const strides = contiguousStrides(x.spec.shape)
+  return read(x, shape, shape.map((_, axis) => (at(x.spec.shape, axis) === 1 ? 0 : at(strides, axis))))
 }
 
-const slice: Kernel<SliceAttributes> = (inputs, { start, size, step }) =>
-  read(at(inputs, 0), size, (position) => position.map((p, axis) => at(start, axis) + p * at(step, axis)))
+const slice: Kernel<SliceAttributes> = (inputs, { start, size, step }) => {
+  const x = at(inputs, 0)
+  const strides = contiguousStrides(x.spec.shape)
+  const offset = strides.reduce((sum, stride, axis) => sum + stride * at(start, axis), 0)
+  return read(x, size, strides.map((stride, axis) => stride * at(step, axis)), offset)
+}
 
 const pad: Kernel<PadAttributes> = (inputs, { low, interior }, { shape, dtype }) => {
   const { spec, values } = at(inputs, 0)
@@ -44,11 +50,10 @@ const pad: Kernel<PadAttributes> = (inputs, { low, interior }, { shape, dtype })
 
 const concat: Kernel<{ axis: number }> = (inputs, { axis }, { shape, dtype }) => {
   const out = zeros(dtype, sizeOf(shape))
-  const to = indexIn(shape)
+  const strides = contiguousStrides(shape)
   let from = 0
   for (const { spec, values } of inputs) {
-    let i = 0
-    for (const position of positions(spec.shape)) out[to(position.map((p, a) => (a === axis ? p + from : p)))] = element(values, i++)
+    indices(spec.shape, strides, from * at(strides, axis)).forEach((to, i) => (out[to] = element(values, i)))
     from += at(spec.shape, axis)
   }
   return out

@@ -1,22 +1,18 @@
 /** Reductions on the reference device: one loop over the elements, in row-major order. */
 import { isFloat } from '../../dtype.ts'
-import { at, sizeOf } from '../../shape.ts'
-import { element, indexIn, positions } from './kernel.ts'
+import { at, contiguousStrides, sizeOf } from '../../shape.ts'
+import { element, indices, real } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
-import { fill } from './values.ts'
+import { rounded } from './values.ts'
 
 /** Folds the elements that share an output position; the reduced axes have size 1 in the output. */
 function fold(start: number, join: (sum: number, x: number) => number): Kernel<{ axes: readonly number[] }> {
   return (inputs, { axes }, output) => {
     const { spec, values } = at(inputs, 0)
-    const to = indexIn(output.shape)
+    const strides = contiguousStrides(output.shape).map((stride, axis) => (axes.includes(axis) ? 0 : stride))
     const sums = new Float64Array(sizeOf(output.shape)).fill(start)
-    let i = 0
-    for (const position of positions(spec.shape)) {
-      const target = to(position.map((p, axis) => (axes.includes(axis) ? 0 : p)))
-      sums[target] = join(at(sums, target), element(values, i++))
-    }
-    return fill(output, (j) => at(sums, j))
+    indices(spec.shape, strides).forEach((to, i) => (sums[to] = join(real(sums, to), element(values, i))))
+    return rounded(sums, output)
   }
 }
 

@@ -42,6 +42,16 @@ export function fill({ shape, dtype }: Spec, value: (i: number) => number): Valu
   return values
 }
 
+/** `values` as what the dtype can hold: themselves where that is float64. */
+export function rounded(values: Float64Array<ArrayBuffer>, { dtype }: Spec): Values {
+  const round = roundingOf(dtype)
+  if (round !== unrounded) return values.map(round)
+  const held = zeros(dtype, values.length)
+  if (held instanceof Float64Array) return values
+  held.set(values)
+  return held
+}
+
 /** Copies what a host gives. */
 export function fromHost(data: TypedArray, spec: Spec): Values {
   return fill(spec, (i) => data[i] ?? 0)
