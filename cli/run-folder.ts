@@ -54,6 +54,12 @@ export class RunFolder {
   }
 }
 
+/** What to type to go on with a run: in the sources by way of npm, else by the installed command. */
+export function resumeCommand(folder: string): string {
+  const program = import.meta.url.endsWith('.ts') ? 'npm start --' : 'langevin train'
+  return `${program} --resume ${/^[\w./-]+$/.test(folder) ? folder : JSON.stringify(folder)}`
+}
+
 function parseLine(text: string): LogLine[] {
   try {
     const { step, loss, norm, seconds } = JSON.parse(text) as Record<string, unknown>

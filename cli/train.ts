@@ -15,7 +15,7 @@ import { Progress, formatTime } from './progress.ts'
 import type { Output } from './progress.ts'
 import { renderReport } from './report.ts'
 import type { Report } from './report.ts'
-import { RunFolder, createRun } from './run-folder.ts'
+import { RunFolder, createRun, resumeCommand } from './run-folder.ts'
 import type { LogLine } from './run-folder.ts'
 import { defaults, denoiserFor, generatorFor, readSettings, startRun } from './settings.ts'
 import type { Run, Settings } from './settings.ts'
@@ -99,7 +99,7 @@ class Session {
     if (interrupt.code === undefined) await this.#finish(sampling, interrupt)
     if (interrupt.code === undefined) return 0
     const after = trainer.step < steps ? `stopped after step ${trainer.step} of ${steps}` : 'stopped while drawing pictures'
-    this.#progress.line(`${after}; everything is saved. Go on with: npm start -- --resume ${this.#folder.folder}`)
+    this.#progress.line(`${after}; everything is saved. Go on with: ${resumeCommand(this.#folder.folder)}`)
     return interrupt.code
   }
 
@@ -140,7 +140,7 @@ class Session {
   /** Adds what is left of the run to an error that ends it. */
   #explain(error: unknown): unknown {
     if (!(error instanceof FileError || error instanceof DivergedError)) return error
-    const good = this.#saved < 0 ? 'Nothing was saved' : `The last good checkpoint is ${this.#folder.path('checkpoint')}, of step ${this.#saved}${error instanceof FileError ? `; go on with: npm start -- --resume ${this.#folder.folder}` : ''}`
+    const good = this.#saved < 0 ? 'Nothing was saved' : `The last good checkpoint is ${this.#folder.path('checkpoint')}, of step ${this.#saved}${error instanceof FileError ? `; go on with: ${resumeCommand(this.#folder.folder)}` : ''}`
     const message = `${error.message.replace(/\.$/, '')}. ${good}`
     return error instanceof FileError ? new FileError(message, { cause: error }) : new DivergedError(message, { cause: error })
   }
