@@ -28,7 +28,7 @@ describe.each(devices)('on the $kind device', async ({ kind, dtype, tolerance })
   describe.each(groups)('%s', (group) => {
     test.each(readOracles(group).map((c) => [`${c.id} ${c.op.slice(0, 40)}`, c] as const))('%s', async (_, oracle) => {
       expect(await problems(oracle, opened, dtype, tolerance)).toEqual([])
-    }, 180_000)
+    })
   })
 })
 

@@ -2,9 +2,20 @@
 import type { InputGradWindow, WeightGradWindow, Window } from '../../ops/conv.ts'
 import { at, contiguousStrides, sizeOf } from '../../shape.ts'
 import type { Shape } from '../../shape.ts'
-import { floats, index, pair, positions, real } from './kernel.ts'
+import { floats, pair, positions } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 import { rounded } from './values.ts'
+
+// Inner loops call what is in this file and sees one kind of array each: compilers inline that.
+function real(values: Float64Array, i: number): number {
+  return values[i] ?? outside(i, values)
+}
+function index(values: Int32Array, i: number): number {
+  return values[i] ?? outside(i, values)
+}
+function outside(i: number, { length }: ArrayLike<number>): never {
+  throw new RangeError(`element ${i} of ${length}`)
+}
 
 /** Y[b,m,n] = Σₖ A[b,m,k] · B[b,k,n]. */
 const matmul: Kernel = (inputs, _, output) => {

@@ -2,6 +2,7 @@
 import type { Spec } from '../../graph.ts'
 import { at, contiguousStrides, sizeOf } from '../../shape.ts'
 import type { Shape } from '../../shape.ts'
+import { zeros } from './values.ts'
 import type { Held, Values } from './values.ts'
 
 /** The values of a primitive's output, in row-major order. Method syntax lets each row name its own attributes. */
@@ -18,18 +19,6 @@ export function pair(inputs: readonly Held[]): readonly [Held, Held] {
 export function floats({ spec, values }: Held): Float64Array {
   if (!(values instanceof Float64Array)) throw new TypeError(`an operand is ${spec.dtype}, not a float`)
   return values
-}
-
-// As `element`, each for one kind of array, which is what makes an inner loop fast.
-export function real(values: Float64Array, i: number): number {
-  const value = values[i]
-  if (value === undefined) throw new RangeError(`element ${i} of ${values.length}`)
-  return value
-}
-export function index(values: Int32Array, i: number): number {
-  const value = values[i]
-  if (value === undefined) throw new RangeError(`index ${i} of ${values.length}`)
-  return value
 }
 
 /** Element `i`, which must exist. */
@@ -64,6 +53,13 @@ export function indices(shape: Shape, strides: readonly number[], offset = 0): I
     list = longer
   })
   return list
+}
+
+/** The elements at those indices. */
+export function take({ spec, values }: Held, from: Int32Array): Values {
+  const out = zeros(spec.dtype, from.length)
+  for (let i = 0; i < out.length; i++) out[i] = element(values, from[i] ?? -1)
+  return out
 }
 
 /** The row-major index of a position in `shape`. */

@@ -2,37 +2,29 @@
 import { at, contiguousStrides, sizeOf } from '../../shape.ts'
 import type { Shape } from '../../shape.ts'
 import type { PadAttributes, SliceAttributes } from '../../ops/movement.ts'
-import { element, indexIn, indices, positions } from './kernel.ts'
+import { element, indexIn, indices, positions, take } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 import { fill, zeros } from './values.ts'
-import type { Held, Values } from './values.ts'
-
-/** For each position of `shape`: the element of `x` at offset + Σ strides·position. */
-function read({ spec, values }: Held, shape: Shape, strides: readonly number[], offset = 0): Values {
-  const out = zeros(spec.dtype, sizeOf(shape))
-  indices(shape, strides, offset).forEach((from, i) => (out[i] = element(values, from)))
-  return out
-}
 
 const copy: Kernel = (inputs) => at(inputs, 0).values.slice()
 
 const permute: Kernel<{ axes: readonly number[] }> = (inputs, { axes }, { shape }) => {
   const x = at(inputs, 0)
   const strides = contiguousStrides(x.spec.shape)
-  return read(x, shape, axes.map((axis) => at(strides, axis)))
+  return take(x, indices(shape, axes.map((axis) => at(strides, axis))))
 }
 
 const expand: Kernel<{ shape: Shape }> = (inputs, { shape }) => {
   const x = at(inputs, 0)
   const strides = contiguousStrides(x.spec.shape)
-  return read(x, shape, shape.map((_, axis) => (at(x.spec.shape, axis) === 1 ? 0 : at(strides, axis))))
+  return take(x, indices(shape, shape.map((_, axis) => (at(x.spec.shape, axis) === 1 ? 0 : at(strides, axis)))))
 }
 
 const slice: Kernel<SliceAttributes> = (inputs, { start, size, step }) => {
   const x = at(inputs, 0)
   const strides = contiguousStrides(x.spec.shape)
   const offset = strides.reduce((sum, stride, axis) => sum + stride * at(start, axis), 0)
-  return read(x, size, strides.map((stride, axis) => stride * at(step, axis)), offset)
+  return take(x, indices(size, strides.map((stride, axis) => stride * at(step, axis)), offset))
 }
 
 const pad: Kernel<PadAttributes> = (inputs, { low, interior }, { shape, dtype }) => {

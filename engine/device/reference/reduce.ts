@@ -1,7 +1,7 @@
 /** Reductions on the reference device: one loop over the elements, in row-major order. */
 import { isFloat } from '../../dtype.ts'
 import { at, contiguousStrides, sizeOf } from '../../shape.ts'
-import { element, indices, real } from './kernel.ts'
+import { indices } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 import { rounded } from './values.ts'
 
@@ -11,7 +11,7 @@ function fold(start: number, join: (sum: number, x: number) => number): Kernel<{
     const { spec, values } = at(inputs, 0)
     const strides = contiguousStrides(output.shape).map((stride, axis) => (axes.includes(axis) ? 0 : stride))
     const sums = new Float64Array(sizeOf(output.shape)).fill(start)
-    indices(spec.shape, strides).forEach((to, i) => (sums[to] = join(real(sums, to), element(values, i))))
+    indices(spec.shape, strides).forEach((to, i) => (sums[to] = join(sums[to] ?? start, values[i] ?? start)))
     return rounded(sums, output)
   }
 }
