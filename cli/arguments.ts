@@ -17,7 +17,7 @@ export const help: string = `langevin: trains diffusion models.
     --name NAME       the run's name (default digits, or digits-2 and so on if there is one)
     --out DIR         where runs are kept (default runs)
     --resume DIR      goes on with the run in DIR; bit for bit as if it had never stopped
-    --save-every N    steps between checkpoints (default 500)
+    --save-every N    steps between checkpoints (default 250)
     --sampling N      sampling steps of the pictures at the end (default 100)
 
   langevin sample --run DIR   draws new pictures from a trained run
@@ -151,7 +151,7 @@ function trainArguments(values: Values): TrainArguments {
     name,
     out,
     resume,
-    saveEvery: integer(values, 'save-every', 1, 1e9) ?? 500,
+    saveEvery: integer(values, 'save-every', 1, 1e9) ?? 250,
     sampling: integer(values, 'sampling', 1, 1000) ?? 100,
   }
 }

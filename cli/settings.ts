@@ -32,11 +32,11 @@ export interface Settings {
 
 export const defaults: Omit<Settings, 'digest'> = {
   dataset: 'digits',
-  steps: 3000,
+  steps: 1000,
   batch: 64,
   seed: 0,
   rate: 2e-3,
-  warmup: 100,
+  warmup: 50,
   weightDecay: 0.01,
   clip: 1,
   emaDecay: 0.998,

@@ -6,7 +6,7 @@ const parse = (line: string): unknown => parseCommand(line.split(' ').filter((wo
 
 describe('parses', () => {
   const none = { device: undefined, threads: undefined }
-  const train = { ...none, steps: undefined, batch: undefined, rate: undefined, seed: undefined, name: undefined, out: 'runs', resume: undefined, saveEvery: 500, sampling: 100 }
+  const train = { ...none, steps: undefined, batch: undefined, rate: undefined, seed: undefined, name: undefined, out: 'runs', resume: undefined, saveEvery: 250, sampling: 100 }
 
   test.each([
     ['', { name: 'help' }],
