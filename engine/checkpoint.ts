@@ -10,6 +10,7 @@ import { Node, Tensor } from './graph.ts'
 import type { TensorLike } from './graph.ts'
 import { apply, applyMany } from './op.ts'
 import type { Cotangents, Fused, Primitive } from './op.ts'
+import { formatShape } from './shape.ts'
 
 export const stopGradientOp: Fused<readonly [Tensor]> = {
   kind: 'fused',
@@ -70,6 +71,8 @@ export function checkpoint<T extends Tensor | readonly Tensor[]>(fn: (...inputs:
   const rule: Rule = (dys, outside) => {
     const after = dys.find((dy) => dy !== undefined)
     if (after === undefined) return []
+    const gone = inner.find((node) => node.realized)
+    if (gone !== undefined) throw new GradientError(`checkpoint: a tensor inside the function (${gone.op.name} ${formatShape(gone.outputs[0]?.shape ?? [])}) was realised before the gradient was taken and has let go of its graph; take the gradient first, then realise both`)
     const fresh = outside.map((x) => apply(barrierOp, [x, after]))
     const again = replay(inner, boundary, fresh)
     return pullback(ys.map(again), dys, fresh)

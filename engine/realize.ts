@@ -50,6 +50,7 @@ export async function explain(...tensors: readonly TensorLike[]): Promise<PlanSu
   const [first] = tensors
   if (first === undefined) return []
   const { device } = first
+  device.assertOpen('explain')
   const plans = partition(outputsOf(tensors).filter(isOpen), [...device.moved]).map((part) => planFor(device, part, false).plan)
   return Promise.all(plans.map(async ({ executable }) => {
     const compiled = await executable

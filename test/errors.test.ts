@@ -137,6 +137,19 @@ describe('what was realised', () => {
     expect(() => grad(loss, hidden)).toThrow('grad: the loss was realised before its gradient was taken and has let go of its graph; take the gradient first, then realise both (valueAndGrad gives both)')
   })
 
+  onEach(devices, 'has let go of its graph, inside a checkpoint too', async (device) => {
+    setDefaultDevice(device)
+    const x = tensor([1, 2])
+    const inner: Tensor[] = []
+    const y = checkpoint((t) => {
+      const square = mul(t, t)
+      inner.push(square)
+      return sum(mul(square, t))
+    }, x)
+    await realize(...inner)
+    expect(() => grad(y, x)).toThrow('checkpoint: a tensor inside the function (mul [2]) was realised before the gradient was taken and has let go of its graph; take the gradient first, then realise both')
+  })
+
   onEach(devices, 'has as many elements as it has', async (device) => {
     setDefaultDevice(device)
     await expect(zeros([2, 3]).item()).rejects.toThrow('item: a tensor of shape [2,3] has 6 elements, not one; use data()')

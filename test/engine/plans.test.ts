@@ -1,7 +1,7 @@
 /** Plans that once gave wrong numbers, each in its smallest form; on every device, though the CPU's compiler is meant. */
 import { afterAll, describe, expect, test } from 'vitest'
 import { Interner, encodeValue } from '../../engine/compile/capture.ts'
-import { adamWStep, add, cast, matmul, mul, permute, realize, reshape, scalar, setDefaultDevice, sum, tensor, variable } from '../../engine/index.ts'
+import { adamWStep, add, cast, cumsum, div, exp, gelu, grad, indexSelect, matmul, mul, permute, pow, realize, reshape, scalar, setDefaultDevice, sigmoid, sin, slice, square, sum, tanh, tensor, variable } from '../../engine/index.ts'
 import type { Device, TensorLike } from '../../engine/index.ts'
 import { literal } from '../../engine/ops/elementwise.ts'
 import { closeAll, onEach, openAll } from '../devices.ts'
@@ -102,6 +102,15 @@ describe('types that are narrower in memory', () => {
     expect(await list(matmul(x, x))).toEqual([7, 10, 15, 22])
   })
 
+  each('the gradient of places in bf16, and a running sum of bf16', async () => {
+    const x = tensor([1, 2, 3], null, { dtype: 'bf16' })
+    const taken = indexSelect(x, tensor([2, 2, 0], null, { dtype: 'i32' }), 0)
+    const g = grad(sum(cast(mul(taken, taken), 'f32')), x)
+    expect([g.dtype, await list(g)]).toEqual(['bf16', [2, 0, 12]])
+    expect(await list(cumsum(cast(x, 'f32'), 0))).toEqual([1, 3, 6])
+    expect(await list(cast(cumsum(x, 0), 'f32'))).toEqual([1, 3, 6])
+  })
+
   each('u8 wraps on the way, and widens into a result', async () => {
     const x = tensor([1, 300, 3], null, { dtype: 'u32' })
     expect(await list(cast(cast(x, 'u8'), 'u32'))).toEqual([1, 44, 3])
@@ -113,6 +122,21 @@ each('a long chain of numbers', async () => {
   let total = scalar(1)
   for (let i = 0; i < 2000; i++) total = add(total, 1)
   expect(await total.item()).toBe(2001)
+})
+
+each('elementwise values are the same bits realised early and late', async () => {
+  const x = tensor(Float32Array.from({ length: 7 * 1003 }, (_, i) => Math.sin(i) * 5), [7, 1003])
+  const build = () => {
+    const a = exp(mul(x, 0.3))
+    const row = sigmoid(slice(x, [[0, 1]]))
+    const b = gelu(add(mul(a, row), sin(x)))
+    const c = div(tanh(b), add(pow(square(permute(b, [1, 0])), 0.7), 1).permute([1, 0]))
+    return [a, row, b, c]
+  }
+  const [late] = build().slice(-1)
+  const early = build()
+  for (const t of early) await realize(t)
+  expect(await early.at(-1)?.data()).toEqual(await late?.data())
 })
 
 test('attributes have one encoding each', () => {

@@ -143,6 +143,8 @@ const fresh = ({ leaf }: Tensor): boolean => leaf?.kind === 'stored' || (leaf?.k
 interface State {
   readonly cells: readonly Variable[]
   kept: readonly Tensor[]
+  /** What was fresh, in the order in which it was asked; what is realised early stays fresh for longer. */
+  readonly fresh: boolean[]
 }
 
 /** Builds a step and hands it to the queue. Gives its outputs, then the variables. */
@@ -163,26 +165,35 @@ function take(step: Step, state: State, { exact, shape }: Program, eager: boolea
   const early = eager ? [...made, ...outputs].map(async (t) => realize(t)) : []
   for (const [cell, value] of moves) if (cell !== undefined && value !== undefined) cell.assign(value)
   const done = Promise.all([...early, realize(...outputs, ...cells)])
-  state.kept = [...outputs, ...moves.flatMap(([, value]) => value ?? []), ...kept].filter(fresh).slice(0, 4)
+  const candidates = [...outputs, ...moves.flatMap(([, value]) => value ?? []), ...kept]
+  if (!eager) state.fresh.push(...candidates.map(fresh))
+  const decided = eager ? state.fresh.splice(0, candidates.length) : state.fresh.slice(-candidates.length)
+  state.kept = candidates.filter((_, i) => decided[i]).slice(0, 4)
   return { done, results: [...outputs, ...cells].map(readData) }
 }
 
-/** Runs a program; `eager` realises every value by itself before the rest of its step. Gives what the steps give. */
-export async function run(program: Program, device: Device, eager = false): Promise<TypedArray[]> {
+export interface Outcome {
+  readonly results: readonly TypedArray[]
+  readonly fresh: readonly boolean[]
+}
+
+/** Runs a program and gives what its steps give; like `early` with every value realised by itself before the rest of its step. */
+export async function run(program: Program, device: Device, early?: Outcome): Promise<Outcome> {
   const { exact, shape, seed, ready, steps } = program
   const state = withDefaultDevice(device, (): State => ({
     cells: [0, 1, 2, 3].map((i) => variable(exact ? data(shape, seed + i, exact) : add(mul(data(shape, seed + i, exact), 0.25), 0.75), { name: `v${i}` })),
     kept: [data(shape, seed + 9, exact)],
+    fresh: [...(early?.fresh ?? [])],
   }))
   const taken: Promise<TypedArray[]>[] = []
   if (ready) await realize(...state.cells)
   for (const step of steps) {
-    const { done, results } = withDefaultDevice(device, () => take(step, state, program, eager))
+    const { done, results } = withDefaultDevice(device, () => take(step, state, program, early !== undefined))
     const all = Promise.all([done, ...results]).then(([, ...values]) => values)
     taken.push(all)
     if (step.wait) await all
   }
-  return (await Promise.all(taken)).flat()
+  return { results: (await Promise.all(taken)).flat(), fresh: state.fresh }
 }
 
 function adamwMoves({ rotate, ema, apply, gradient }: NonNullable<Step['adamw']>, cells: readonly Variable[], exact: boolean): (readonly [Variable | undefined, Tensor | undefined])[] {

@@ -47,7 +47,7 @@ const scatterAdd: KernelRule = {
   kernel({ inputs: [x, index, src], outputs: [y], step }) {
     const { axis } = step.attributes as { axis: number }
     const [from, where, added, to] = [known(x), known(index), known(src), known(y)]
-    return scatterAddKernel({ shape: where.shape, axis, extent: at(from.shape, axis), x: all(from), index: all(where), src: all(added), y: all(to), dtype: numberType(outputOf(step).dtype) })
+    return scatterAddKernel({ shape: where.shape, axis, extent: at(from.shape, axis), x: all(from), index: all(where), src: all(added), y: all(to), dtype: numberType(widened(outputOf(step).dtype)) })
   },
 }
 
@@ -58,7 +58,7 @@ const cumsum: KernelRule = {
     const { axis, reverse } = step.attributes as { axis: number; reverse: boolean }
     const order = axisLast(known(x).shape, axis)
     const [from, to] = [permuteView(known(x), order), permuteView(known(y), order)]
-    return scanKernel({ shape: from.shape, x: all(from), y: all(to), reverse, dtype: numberType(outputOf(step).dtype) })
+    return scanKernel({ shape: from.shape, x: all(from), y: all(to), reverse, dtype: numberType(widened(outputOf(step).dtype)) })
   },
 }
 
