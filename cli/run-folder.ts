@@ -1,5 +1,5 @@
 /** The folder of a run: which one, what is in it, and its log. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { decodeTraining } from '../diffusion/checkpoint.ts'
 import type { TrainingCheckpoint } from '../diffusion/checkpoint.ts'
@@ -72,7 +72,7 @@ function parseLine(text: string): LogLine[] {
 /** A new run's folder in `out`. A name that was not asked for gets a number where it is taken. Throws FileError. */
 export function createRun(out: string, name: string | undefined, otherwise: string): RunFolder {
   makeFolder(out)
-  const free = (candidate: string): boolean => !existsSync(path.join(out, candidate))
+  const free = (candidate: string): boolean => isFree(path.join(out, candidate))
   if (name !== undefined && !free(name)) {
     const folder = path.join(out, name)
     throw new FileError(`${folder} exists; go on with it by --resume ${folder}, or choose another --name`)
@@ -82,4 +82,9 @@ export function createRun(out: string, name: string | undefined, otherwise: stri
   const run = new RunFolder(path.join(out, chosen))
   makeFolder(run.folder)
   return run
+}
+
+/** A run that failed before it saved anything leaves an empty folder, which is as good as none. */
+function isFree(folder: string): boolean {
+  return !existsSync(folder) || (statSync(folder).isDirectory() && readdirSync(folder).length === 0)
 }

@@ -24,6 +24,13 @@ test.skipIf(process.getuid?.() === 0)('a folder that cannot be written to', slow
   expect([code, stderr]).toEqual([1, `langevin: cannot create ${scratch.path('runs', 'digits')}: permission is denied; change its permissions, or choose another folder with --out (EACCES)\n`])
 })
 
+test('a folder that a failed run left empty is used', slow, async () => {
+  using scratch = new Scratch()
+  mkdirSync(scratch.path('digits'))
+  const { code } = await langevin(`train --steps 1 ${tiny} --out ${scratch.folder} --name digits`)
+  expect([code, readdirSync(scratch.path('digits')).length]).toEqual([0, 5])
+})
+
 test('nothing to resume', slow, async () => {
   using scratch = new Scratch()
   const { code, stderr } = await langevin(`train --resume ${scratch.folder}`)
