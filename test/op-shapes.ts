@@ -1,9 +1,11 @@
 /** Calls of ops whose operands' shapes hang together: products, convolutions, norms, attention, the optimiser's step. */
 import * as fc from 'fast-check'
+import type { NestedArray } from '../engine/create.ts'
 import type { InputGradWindow, WeightGradWindow, Window } from '../engine/ops/conv.ts'
 import { sizeOf } from '../engine/shape.ts'
 import type { Shape } from '../engine/shape.ts'
 import { sample } from '../testing/index.ts'
+import type { Input } from '../testing/index.ts'
 import { operands } from './op-calls.ts'
 import type { Calls } from './op-calls.ts'
 
@@ -105,29 +107,48 @@ interface AttentionForm {
   readonly d: number
   readonly dv: number
   readonly causal: boolean
-  readonly masked: boolean
+  /** Masked rows: some queries see no key at all. There lse is infinite, which differences cannot follow. */
+  readonly mask: 'none' | 'scores' | 'rows'
 }
 
 function attentionForms(extent: Extent): fc.Arbitrary<AttentionForm> {
   const sizes = extent === 'small' ? [1, 2, 3] : [1, 2, 4, 31, 33, 65]
   const size = fc.constantFrom(...sizes)
   const width = fc.constantFrom(...(extent === 'small' ? [1, 2, 3] : [1, 8, 16, 33]))
-  return fc.record({ lead: fc.constantFrom<Shape>([], [2], [1, 2]), t: size, s: size, d: width, dv: width, causal: fc.boolean(), masked: fc.boolean() })
+  return fc.record({ lead: fc.constantFrom<Shape>([], [2], [1, 2]), t: size, s: size, d: width, dv: width, causal: fc.boolean(), mask: fc.constantFrom(...(extent === 'small' ? ['none', 'scores'] as const : ['none', 'scores', 'rows'] as const)) })
+}
+
+/** Whether row i of a mask, and so of lse, is the one in three that is masked everywhere. */
+const hidden = (row: number): boolean => row % 3 === 1
+
+/** Values of `shape` by position, counted from the last axis. */
+function nested(shape: Shape, value: (position: readonly number[]) => number, position: readonly number[] = []): NestedArray {
+  const [size, ...rest] = shape
+  return size === undefined ? value(position) : Array.from({ length: size }, (_, i) => nested(rest, value, [i, ...position]))
+}
+
+function maskOf({ mask, lead, t, s }: AttentionForm): fc.Arbitrary<Input>[] {
+  if (mask === 'none') return []
+  const shape = [...lead, t, s]
+  return [mask === 'scores' ? sample(shape) : fc.constant(nested(shape, ([column = 0, row = 0]) => (hidden(row) || (column > 0 && (row + column) % 5 === 0) ? -Infinity : Math.sin(row + 2 * column))))]
 }
 
 export function attentionCalls(extent: Extent): Calls<{ causal: boolean }> {
-  return attentionForms(extent).chain(({ lead, t, s, d, dv, causal, masked }) =>
-    operands(sample([...lead, t, d]), sample([...lead, s, d]), sample([...lead, s, dv]), sample([], { range: [0.2, 1] }), ...(masked ? [sample([...lead, t, s])] : [])).map((list) => ({ operands: list, attributes: { causal } })),
-  )
+  return attentionForms(extent).chain((form) => {
+    const { lead, t, s, d, dv, causal } = form
+    return operands(sample([...lead, t, d]), sample([...lead, s, d]), sample([...lead, s, dv]), sample([], { range: [0.2, 1] }), ...maskOf(form)).map((list) => ({ operands: list, attributes: { causal } }))
+  })
 }
 
 export function attentionGradCalls(extent: Extent): Calls<{ causal: boolean }> {
-  return attentionForms(extent).chain(({ lead, t, s, d, dv, causal, masked }) =>
-    operands(
-      sample([...lead, t, d]), sample([...lead, s, d]), sample([...lead, s, dv]), sample([], { range: [0.2, 1] }), ...(masked ? [sample([...lead, t, s])] : []),
-      sample([...lead, t, dv]), sample([...lead, t], { range: [1, 3] }), sample([...lead, t, dv]),
-    ).map((list) => ({ operands: list, attributes: { causal } })),
-  )
+  return attentionForms(extent).chain((form) => {
+    const { lead, t, s, d, dv, causal, mask } = form
+    const lse = mask === 'rows' ? fc.constant(nested([...lead, t], ([row = 0]) => (hidden(row) ? Infinity : 2))) : sample([...lead, t], { range: [1, 3] })
+    return operands(
+      sample([...lead, t, d]), sample([...lead, s, d]), sample([...lead, s, dv]), sample([], { range: [0.2, 1] }), ...maskOf(form),
+      sample([...lead, t, dv]), lse, sample([...lead, t, dv]),
+    ).map((list) => ({ operands: list, attributes: { causal } }))
+  })
 }
 
 /** lr, β₁, β₂, ε, weight decay, both corrections, the gradients' scale, the average's decay, and whether the step counts. */

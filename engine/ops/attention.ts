@@ -27,7 +27,10 @@ export interface AttentionAttributes {
 /** The mask is added to the scores and has their shape [..., T, S]. */
 type Inputs = readonly [q: Tensor, k: Tensor, v: Tensor, scale: Tensor, ...mask: Tensor[]]
 
-/** q [..., T, D], k [..., S, D], v [..., S, Dv], scale [], mask → o [..., T, Dv] and lse [..., T], the log of each row's sum. */
+/**
+ * q [..., T, D], k [..., S, D], v [..., S, Dv], scale [], mask → o [..., T, Dv] and lse [..., T], the log of each row's sum.
+ * A row whose scores are all −∞ gives o = 0 and lse = +∞, by which exp(score − lse) is 0 in its gradient too.
+ */
 export const attentionOp: Fused<Inputs, AttentionAttributes> = {
   kind: 'fused',
   name: 'attention',
@@ -47,10 +50,13 @@ export const attentionOp: Fused<Inputs, AttentionAttributes> = {
   decompose([q, k, v, scale, mask], { causal }) {
     const s = maskedScores(q, k, scale, mask, causal)
     const row = [s.rank - 1]
-    const top = stopGradient(maxKeep(s, row))
+    const largest = stopGradient(maxKeep(s, row))
+    const masked = lessEqual(largest, literal(-Infinity))
+    const top = where(masked, literal(0), largest) // −∞ − (−∞) would be NaN.
     const e = exp(sub(s, top))
-    const z = sumKeep(e, row)
-    return [div(apply(matmulOp, [e, v]), z), reshape(add(top, log(z)), q.shape.slice(0, -1))]
+    const z = where(masked, literal(1), sumKeep(e, row))
+    const lse = where(masked, literal(Infinity), add(top, log(z)))
+    return [div(apply(matmulOp, [e, v]), z), reshape(lse, q.shape.slice(0, -1))]
   },
   vjpMany([dO, dlse], inputs, [o, lse], { causal }) {
     if (o === undefined || lse === undefined) throw new RangeError('attention has two outputs')
@@ -134,7 +140,7 @@ export interface AttentionOptions {
 
 /**
  * softmax(q·kᵀ·scale + mask)·v. q [..., T, D], k [..., S, D], v [..., S, Dv] → [..., T, Dv]; leading axes broadcast.
- * A query that may attend to no key gives NaN. Throws ShapeError where sizes differ, DTypeError for integers.
+ * A query that may attend to no key gives zeros, and gradients of zero. Throws ShapeError where sizes differ, DTypeError for integers.
  */
 export function scaledDotProductAttention(q: TensorLike, k: TensorLike, v: TensorLike, { mask, causal = false, scale }: AttentionOptions = {}): Tensor {
   const op = 'scaledDotProductAttention'

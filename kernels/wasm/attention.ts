@@ -6,9 +6,9 @@
  * happens in place, and the division by its sum comes last, on the output. A causal block computes
  * only the keys its last row may see. Each row's arithmetic depends on its block alone, and blocks
  * start at multiples of 32, so the split of rows over items changes no bit.
- * A row that is masked everywhere is NaN.
+ * A row that is masked everywhere is 0, and its log-sum-exp +∞, which makes its gradient 0 as well.
  */
-import { type Code, f32, f32x4, get, i32, type Local, loopRange, loopWhile, minimum, set, v128 } from './assembler.ts'
+import { type Code, f32, f32x4, get, i32, type Local, loopRange, loopWhile, minimum, select, set, v128 } from './assembler.ts'
 import type { Strided } from '../descriptor.ts'
 import { Arguments, begin, end, Nest } from './arguments.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
@@ -161,7 +161,8 @@ export function attentionKernel(options: AttentionOptions, target: WasmTarget): 
         set(largest, f32x4.pmax(get(largest), get(secondLargest))),
         loopWhile(get(left), [f32.store(get(at), f32.const(-Infinity)), set(at, i32.add(get(at), i32.const(4))), set(left, i32.sub(get(left), i32.const(1)))]),
         set(top, f32.max(laneMaximum(largest), f32x4.extract(get(tailLargest), 0))),
-        set(topLanes, f32x4.splat(get(top))),
+        // Nothing may be subtracted from itself where all scores are −∞.
+        set(topLanes, f32x4.splat(select(f32.const(0), get(top), f32.eq(get(top), f32.const(-Infinity))))),
         set(sum0, v128.splatF32(0)), set(sum1, v128.splatF32(0)),
         set(at, fromRow(scores, scoreRowBytes)),
         loopRange(left, i32.const(0), get(limit), 8, [
@@ -176,14 +177,15 @@ export function attentionKernel(options: AttentionOptions, target: WasmTarget): 
         f32.store(i32.add(get(tops), i32.shl(get(row), i32.const(2))), get(top)),
       ]
       /** The sums of a block become their inverses, and the log-sum-exps are written. */
-      const [total, peak] = [lanes.temporary(), lanes.temporary()]
+      const [total, peak, masked] = [lanes.temporary(), lanes.temporary(), lanes.temporary()]
       const statistics = [
         loopRange(row, i32.const(0), get(rest), 4, [
           set(at, i32.add(get(sums), i32.shl(get(row), i32.const(2)))), set(into, i32.add(get(tops), i32.shl(get(row), i32.const(2)))),
-          set(total, v128.load(get(at))),
-          set(peak, f32x4.add(v128.load(get(into)), lanes.log(get(total)))),
+          set(total, v128.load(get(at))), set(peak, v128.load(get(into))),
+          set(masked, f32x4.eq(get(total), lanes.f32(0))),
+          set(peak, v128.select(v128.splatF32(Infinity), f32x4.add(get(peak), lanes.log(get(total))), get(masked))),
           v128.store(get(into), get(peak)),
-          v128.store(get(at), f32x4.div(lanes.f32(1), get(total))),
+          v128.store(get(at), v128.andnot(f32x4.div(lanes.f32(1), get(total)), get(masked))),
           lanes.clear,
         ]),
         set(into, i32.add(get(lse), i32.shl(i32.add(i32.mul(get(head), get(n.queries)), get(first)), i32.const(2)))),

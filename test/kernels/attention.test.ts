@@ -11,10 +11,14 @@ const sizes = fc.record({
 })
 const scale = 0.7
 
+/** Some keys are masked, with few keys all of some row's. */
+const maskOf = (size: number, seed: number): Float32Array<ArrayBuffer> => floats(size, seed + 3).map((x) => (x > 0.5 ? -Infinity : x))
+
 /** Probabilities of query row t of batch position b. */
 function probabilities(score: (s: number) => number, keys: number): { p: number[]; lse: number } {
   const scores = Array.from({ length: keys }, (_, s) => score(s))
   const top = Math.max(...scores)
+  if (top === -Infinity) return { p: scores.map(() => 0), lse: Infinity }
   const sum = scores.reduce((a, x) => a + Math.exp(x - top), 0)
   return { p: scores.map((x) => Math.exp(x - top) / sum), lse: top + Math.log(sum) }
 }
@@ -27,7 +31,7 @@ describe('attentionKernel', () => {
       const [q, k, v, out] = [layout(shapes.q, o.q), layout(shapes.k, o.k), layout(shapes.v, o.v), layout(shapes.out, o.out)]
       const mask = o.mask === undefined ? undefined : layout(shapes.mask, o.mask)
       const [qs, ks, vs] = [floats(q.size, seed), floats(k.size, seed + 1), floats(v.size, seed + 2)]
-      const ms = mask === undefined ? undefined : floats(mask.size, seed + 3).map((x) => (x > 1.5 ? -Infinity : x))
+      const ms = mask === undefined ? undefined : maskOf(mask.size, seed)
       const [output, lse] = [new Float32Array(out.size), new Float32Array(batch.reduce((a, b) => a * b, queries))]
       const kernel = attentionKernel({ batch, queries, keys, dim, valueDim, causal, q, k, v, out, ...(mask === undefined ? {} : { mask }) }, target)
       launch(kernel, [qs, ks, vs, ...(ms === undefined ? [] : [ms]), Float32Array.of(scale), output, lse], seed)
@@ -63,7 +67,7 @@ describe('attentionGradKernel', () => {
       const [dout, dq, dk, dv] = [layout([...batch, queries, valueDim], other), layout([...batch, queries, dim], other), layout([...batch, keys, dim], o.q), layout([...batch, keys, valueDim], o.out)]
       const mask = o.mask === undefined ? undefined : layout([...batch, queries, keys], o.mask)
       const [qs, ks, vs, douts] = [floats(q.size, seed), floats(k.size, seed + 1), floats(v.size, seed + 2), floats(dout.size, seed + 4)]
-      const ms = mask === undefined ? undefined : floats(mask.size, seed + 3)
+      const ms = mask === undefined ? undefined : maskOf(mask.size, seed)
       const [os, lse] = [new Float32Array(out.size), new Float32Array(batch.reduce((a, b) => a * b, queries))]
       const [dqs, dks, dvs] = [new Float32Array(dq.size), new Float32Array(dk.size), new Float32Array(dv.size)]
       const [expectedK, expectedV] = [new Float64Array(dk.size), new Float64Array(dv.size)]
@@ -104,22 +108,27 @@ describe('attentionGradKernel', () => {
   }, 20000)
 })
 
-describe('NaN', () => {
+describe('rows', () => {
   const [queries, keys, dim] = [5, 7, 3]
   const q = { strides: [queries * dim, dim, 1], offset: 0 }
   const k = { strides: [keys * dim, dim, 1], offset: 0 }
   const sizes = { batch: [3], queries, keys, dim, valueDim: dim, causal: false, q, k, v: k, out: q }
 
-  it('comes of a row that is masked everywhere, and of no other', () => {
+  it('that are masked everywhere are 0, have a log-sum-exp of +∞ and a gradient of 0', () => {
     const mask = { strides: [0, keys, 1], offset: 0 }
     const masks = new Float32Array(queries * keys).fill(-Infinity, keys, 2 * keys)
-    const [output, lse] = [new Float32Array(3 * queries * dim), new Float32Array(3 * queries)]
-    launch(attentionKernel({ ...sizes, mask }, target), [floats(output.length, 1), floats(3 * keys * dim, 2), floats(3 * keys * dim, 3), masks, Float32Array.of(scale), output, lse])
-    lse.forEach((x, i) => expect(Number.isNaN(x)).toBe(i % queries === 1))
-    output.forEach((x, i) => expect(Number.isNaN(x)).toBe(Math.floor(i / dim) % queries === 1))
+    const [qs, ks, vs, douts] = [floats(3 * queries * dim, 1), floats(3 * keys * dim, 2), floats(3 * keys * dim, 3), floats(3 * queries * dim, 4)]
+    const [output, lse] = [new Float32Array(qs.length), new Float32Array(3 * queries)]
+    launch(attentionKernel({ ...sizes, mask }, target), [qs, ks, vs, masks, Float32Array.of(scale), output, lse])
+    lse.forEach((x, i) => expect(i % queries === 1 ? x === Infinity : Number.isFinite(x)).toBe(true))
+    output.forEach((x, i) => expect(x === 0).toBe(Math.floor(i / dim) % queries === 1))
+    const gradients = [qs, ks, vs].map((x) => new Float32Array(x.length))
+    launch(attentionGradKernel({ ...sizes, mask, dout: q, dq: q, dk: k, dv: k }, target), [qs, ks, vs, masks, Float32Array.of(scale), output, lse, douts, ...gradients])
+    gradients[0]?.forEach((x, i) => expect(x === 0).toBe(Math.floor(i / dim) % queries === 1))
+    for (const values of gradients) expect(values.every(Number.isFinite)).toBe(true)
   })
 
-  it('stays in its head', () => {
+  it('with NaN leave other heads alone', () => {
     const queryCount = queries * dim
     const poisoned = floats(3 * queryCount, 1).fill(Number.NaN, queryCount, 2 * queryCount)
     const [ks, vs] = [floats(3 * keys * dim, 2), floats(3 * keys * dim, 3)]

@@ -51,6 +51,21 @@ onEach(opened, 'activations and their gradients are finite, and hand on NaN', as
   }
 })
 
+onEach(opened, 'a query that may attend to nothing gives zeros and has no influence, to the second derivative', async (device) => {
+  const [q, k, v] = ([[3, 4], [5, 4], [5, 2]] as const).map(([rows, size], i) => ops.tensor(Float32Array.from({ length: rows * size }, (_, j) => Math.sin(7 * i + j)), [rows, size], { device })) as [Tensor, Tensor, Tensor]
+  const mask = ops.tensor([[true], [false], [true]], null, { device })
+  const seen = (x: Tensor): Tensor => ops.concat([ops.slice(x, [[0, 1]]), ops.slice(x, [[2, 3]])], 0)
+  const loss = (y: Tensor): Tensor => ops.sum(ops.mul(y, y))
+  const [dq, dk, dv] = ops.grad(loss(ops.scaledDotProductAttention(q, k, v, { mask })), [q, k, v])
+  const [eq, ek, ev] = ops.grad(loss(ops.scaledDotProductAttention(seen(q), k, v)), [q, k, v])
+  expect(await ops.scaledDotProductAttention(q, k, v, { mask }).array()).toHaveProperty('1', [0, 0])
+  const second = ops.grad(ops.add(loss(dq), loss(dk)), [q, k, v])
+  const expected = ops.grad(ops.add(loss(eq), loss(ek)), [q, k, v])
+  for (const [x, y] of [[dq, eq], [dk, ek], [dv, ev], ...second.map((x, i) => [x, expected[i] ?? x] as const)] as const) {
+    expect(await ops.max(ops.abs(ops.sub(x, y))).item()).toBeLessThan(2e-6)
+  }
+})
+
 values('infinities', (t) => [
   [ops.logsumexp(t([[-Infinity, -Infinity], [1, Infinity]]), 1), [-Infinity, Infinity]],
   [ops.isNaN(t([NaN, 1, Infinity])), [true, false, false]],
