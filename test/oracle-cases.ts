@@ -86,7 +86,7 @@ function mix(n: number): number {
   return (x ^ (x >>> 16)) >>> 0
 }
 
-export const hash = (stream: number, i: number): number => mix(mix(stream) + Math.imul(i, 0x9e3779b9))
+const hash = (stream: number, i: number): number => mix(mix(stream) + Math.imul(i, 0x9e3779b9))
 export const uniform = (stream: number, i: number): number => (hash(stream, i) + 0.5) / 2 ** 32
 
 /** The values of an input, before its permutation. */

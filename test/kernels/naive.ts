@@ -8,7 +8,7 @@ const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.b
 const floatOf = new Float32Array(1)
 const bitsOf = new Uint32Array(floatOf.buffer)
 
-export function bf16Bits(x: number): number {
+function bf16Bits(x: number): number {
   floatOf[0] = x
   const bits = bitsOf[0] ?? 0
   return Number.isNaN(x) ? 0x7fc0 : ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff
@@ -67,7 +67,7 @@ export function naiveMap(d: MapDescriptor, buffers: readonly Uint8Array[]): void
 const wrap: Readonly<Record<ScalarType, (x: number) => number>> = { f32: (x) => x, i32: (x) => x | 0, u32: (x) => x >>> 0, bool: (x) => x }
 const folds: Readonly<Record<ReduceOp, (x: number, y: number) => number>> = { sum: (x, y) => x + y, prod: (x, y) => x * y, max: Math.max, min: Math.min }
 
-export function identity(op: ReduceOp, type: ScalarType): number {
+function identity(op: ReduceOp, type: ScalarType): number {
   if (op === 'sum') return 0
   if (op === 'prod') return 1
   const [low, high] = type === 'f32' ? [-Infinity, Infinity] : type === 'i32' ? [-2147483648, 2147483647] : [0, type === 'bool' ? 1 : 4294967295]
