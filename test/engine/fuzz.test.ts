@@ -53,7 +53,7 @@ async function agree(program: Program): Promise<void> {
   if (program.ready) expect(difference(await on(one, program, single), program.exact ? single : expected, program.exact), 'realised early').toBeUndefined()
 }
 
-const limits = minutes > 0 ? { numRuns: 1_000_000, interruptAfterTimeLimit: minutes * 60_000 } : { numRuns: 60, interruptAfterTimeLimit: 30_000 }
+const limits = minutes > 0 ? { numRuns: 1_000_000, interruptAfterTimeLimit: minutes * 60_000 } : { numRuns: 150, interruptAfterTimeLimit: 30_000 }
 
 test('random programs give the reference’s values, and the same bits on any number of threads', { timeout: (minutes + 2) * 60_000 }, async () => {
   await fc.assert(fc.asyncProperty(programs, agree), { seed, ...limits })

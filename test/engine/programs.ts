@@ -38,6 +38,8 @@ interface Step {
 
 export interface Program {
   readonly exact: boolean
+  /** Of an exact program: whether some of its numbers are infinite or none at all. */
+  readonly special: boolean
   readonly shape: readonly number[]
   readonly seed: number
   /** Whether the variables have their first values before the first step. */
@@ -58,6 +60,12 @@ const tame = (x: Tensor, exact: boolean): Tensor => (exact ? (x.dtype === 'u8' |
 const fitted = (y: Tensor, x: Tensor, exact: boolean): Tensor => (y.shape.join() === x.shape.join() ? number(y) : expand(tame(sum(number(y)), exact), x.shape))
 const data = (shape: readonly number[], seed: number, exact: boolean, dtype: DType = 'f32'): Tensor =>
   tensor(Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => (exact ? Math.floor(7 * uniform(seed, i)) - 3 : 2 * uniform(seed, i) - 1)), shape, { dtype })
+const specials = [Infinity, -Infinity, NaN, -0]
+const initial = (i: number, { shape, seed, exact, special }: Program): Tensor => {
+  const plain = data(shape, seed + i, exact)
+  if (!exact) return add(mul(plain, 0.25), 0.75)
+  return special ? where(data(shape, seed + i + 20, true).greater(2), tensor(specials[(seed + i) % 4] ?? 0), plain) : plain
+}
 const places = (shape: readonly number[], below: number, seed: number): Tensor =>
   tensor(Int32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.floor(below * uniform(seed, i))), shape)
 const image = (x: Tensor): Tensor => (x.rank === 4 ? x : reshape(x, [1, ...x.shape.slice(0, x.rank - 2 > 0 ? 1 : 0), ...(x.rank > 2 ? [] : [1]), x.shape.slice(1, -1).reduce((a, b) => a * b, x.rank > 2 ? 1 : (x.shape[0] ?? 1)), x.shape.at(-1) ?? 1]))
@@ -104,7 +112,7 @@ const jumps: readonly Op[] = [
   (x) => cast(maximum(number(x), 0), 'u8'),
   (x, y, n, exact) => where(less(number(x), fitted(y, x, exact)), number(x), (n % 5) - 2 + (x.dtype === 'u8' ? 2 : 0)),
   (x, y, _, exact) => equal(number(x), fitted(y, x, exact)),
-  atLeast(1, (x, _, n) => (x.shape[axisOf(x, n)] === 0 ? x : (n % 2 === 0 ? max : min)(number(x), axisOf(x, n)))),
+  atLeast(1, (x, _, n) => (x.shape[axisOf(x, n)] === 0 ? x : stopGradient((n % 2 === 0 ? max : min)(number(x), axisOf(x, n))))), // Ties share the gradient, in thirds too.
 ]
 const smoothOps: readonly Op[] = [
   (x) => silu(wide(x)),
@@ -181,7 +189,7 @@ export interface Outcome {
 export async function run(program: Program, device: Device, early?: Outcome): Promise<Outcome> {
   const { exact, shape, seed, ready, steps } = program
   const state = withDefaultDevice(device, (): State => ({
-    cells: [0, 1, 2, 3].map((i) => variable(exact ? data(shape, seed + i, exact) : add(mul(data(shape, seed + i, exact), 0.25), 0.75), { name: `v${i}` })),
+    cells: [0, 1, 2, 3].map((i) => variable(initial(i, program), { name: `v${i}` })),
     kept: [data(shape, seed + 9, exact)],
     fresh: [...(early?.fresh ?? [])],
   }))
@@ -220,4 +228,4 @@ const step: fc.Arbitrary<Step> = fc.record({
 /** Shapes on both sides of where threads share work, and of the width of vectors. */
 const shape = fc.constantFrom([3], [2, 3], [4, 2, 3], [1, 5], [2, 0, 3], [7, 33], [2, 3, 4, 5], [6, 37, 53], [130, 97])
 
-export const programs: fc.Arbitrary<Program> = fc.record({ exact: fc.boolean(), shape, seed: fc.nat(1000), ready: fc.boolean(), steps: fc.array(step, { minLength: 1, maxLength: 3 }) })
+export const programs: fc.Arbitrary<Program> = fc.record({ exact: fc.boolean(), special: fc.boolean(), shape, seed: fc.nat(1000), ready: fc.boolean(), steps: fc.array(step, { minLength: 1, maxLength: 3 }) })
