@@ -7,6 +7,7 @@ import { Generator, device as openDevice, tensor } from '../../engine/index.ts'
 import type { Device } from '../../engine/index.ts'
 import { stateDict } from '../../nn/module.ts'
 import { expectSameCourse, expectSameEnd, follow, readOracle } from './trajectory.ts'
+import type { Recorded } from './trajectory.ts'
 
 const oracle = readOracle<UNet2DConfig>('t2_unet_digits_adamw')
 
@@ -21,8 +22,9 @@ test('names, shapes and their order are those of diffusers', () => {
   expect(Object.entries(stateDict(model)).map(([name, { shape }]) => [name, shape])).toEqual(oracle.params)
 })
 
-test(`${oracle.config.steps} steps`, { timeout: 300_000 }, async () => {
-  const model = new UNet2D(oracle.config.unet, { device, generator: new Generator(0) })
+/** The first `steps` steps on a device, from weights by formula. */
+async function train(on: Device, steps: number): Promise<Recorded> {
+  const model = new UNet2D(oracle.config.unet, { device: on, generator: new Generator(0) })
   const parameters = stateDict(model)
   Object.entries(parameters).forEach(([name, parameter], ordinal) => {
     const { shape } = parameter
@@ -30,10 +32,21 @@ test(`${oracle.config.steps} steps`, { timeout: 300_000 }, async () => {
     const wave = (i: number): number => Math.sin(0.1 + 0.37 * i + 1.3 * ordinal)
     const scale = Math.sqrt(size / (shape[0] ?? 1))
     const weight = shape.length >= 2 ? (i: number) => wave(i) / scale : name.endsWith('.weight') ? (i: number) => 1 + 0.1 * wave(i) : (i: number) => 0.05 * wave(i)
-    parameter.assign(tensor(Float32Array.from({ length: size }, (_, i) => weight(i)), shape, { device }))
+    parameter.assign(tensor(Float32Array.from({ length: size }, (_, i) => weight(i)), shape, { device: on }))
   })
   const { values } = loadDigits()
-  const recorded = await follow(oracle, { network: (x, t) => model.call(x, t), parameters, device, data: { shape: [1, 8, 8], values: values.slice(0, 1024 * 64) } })
+  return follow(oracle, { network: (x, t) => model.call(x, t), parameters, device: on, data: { shape: [1, 8, 8], values: values.slice(0, 1024 * 64) }, steps })
+}
+
+test(`${oracle.config.steps} steps`, { timeout: 300_000 }, async () => {
+  const recorded = await train(device, oracle.config.steps)
   expectSameCourse(recorded, oracle.f64)
   await expectSameEnd(recorded.optimizer, oracle.f64)
+})
+
+test('a step on the reference device, whose weights alone are float32', { timeout: 120_000 }, async () => {
+  await using reference = await openDevice('reference', { makeDefault: false })
+  const { loss: [loss = 0], norm: [norm = 0] } = await train(reference, 1)
+  expect(Math.abs(loss / (oracle.f64.loss[0] ?? 0) - 1)).toBeLessThan(1e-7)
+  expect(Math.abs(norm / (oracle.f64.grad_norm[0] ?? 0) - 1)).toBeLessThan(1e-7)
 })
