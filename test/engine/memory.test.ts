@@ -1,5 +1,5 @@
 /** Memory: what a plan needs is known before it runs, and what training holds does not grow. */
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { planLimit } from '../../engine/compile/cache.ts'
 import type { Device } from '../../engine/device/device.ts'
 import { device as openDevice } from '../../engine/device/open.ts'
@@ -15,11 +15,12 @@ import { tensor } from '../../engine/create.ts'
 import { variable } from '../../engine/variable.ts'
 import type { Variable } from '../../engine/variable.ts'
 
+// Each test has a device of its own, so that nothing another one left is collected meanwhile.
 let cpu: Device
-beforeAll(async () => {
+beforeEach(async () => {
   cpu = await openDevice('cpu')
 })
-afterAll(async () => cpu.close())
+afterEach(async () => cpu.close())
 
 const sumAll = (x: Tensor): Tensor => reshape(sumKeep(x, x.shape.map((_, i) => i)), [])
 const matrix = (size: number): Variable => variable(tensor(Float32Array.from({ length: size * size }, (_, i) => Math.sin(i) / size), [size, size]))
