@@ -107,7 +107,7 @@ const exactOps: readonly Op[] = [
   (x, _, n, exact) => checkpoint((t) => tame(mul(mul(t, t), (n % 3) - 1), exact), wide(x)),
 ]
 const jumps: readonly Op[] = [
-  (x) => cast(x, 'i32'),
+  (x) => cast(tame(x, true), 'i32'), // 2³¹ − 1, which infinity becomes, is no f32 to go back to.
   (x) => cast(x, 'bool'),
   (x) => cast(maximum(number(x), 0), 'u8'),
   (x, y, n, exact) => where(less(number(x), fitted(y, x, exact)), number(x), (n % 5) - 2 + (x.dtype === 'u8' ? 2 : 0)),
