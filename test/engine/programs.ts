@@ -78,7 +78,6 @@ const exactOps: readonly Op[] = [
   (x, _, n) => mul(number(x), (n % 5) - (x.dtype === 'u8' ? 0 : 2)),
   (x, _, n) => add(number(x), literal((n % 3) - (x.dtype === 'u8' ? 0 : 1))),
   (x, _, n) => (x.dtype === 'u8' ? x : neg(add(number(x), literal(n === 0 ? -0 : 0)))),
-  (x, y, _, exact) => maximum(number(x), fitted(y, x, exact)),
   atLeast(1, (x, _, n) => permute(x, [...x.shape.keys()].map((i) => (i + n) % x.rank))),
   atLeast(2, (x) => transpose(x)),
   atLeast(1, (x, _, n) => flip(x, axisOf(x, n))),
@@ -106,7 +105,9 @@ const exactOps: readonly Op[] = [
   (x) => stopGradient(x),
   (x, _, n, exact) => checkpoint((t) => tame(mul(mul(t, t), (n % 3) - 1), exact), wide(x)),
 ]
+/** Ops, or gradients, that jump where two numbers are equal. */
 const jumps: readonly Op[] = [
+  (x, y, _, exact) => maximum(number(x), fitted(y, x, exact)),
   (x) => cast(tame(x, true), 'i32'), // 2³¹ − 1, which infinity becomes, is no f32 to go back to.
   (x) => cast(x, 'bool'),
   (x) => cast(maximum(number(x), 0), 'u8'),
