@@ -128,7 +128,7 @@ const full = (like: Tensor, value: number): Tensor => expand(applyOn(like.device
 
 function absent(loss: Tensor, target: Tensor, label: string, unreached: 'error' | 'zeros'): Tensor {
   if (unreached === 'zeros') return full(target, 0)
-  const through = [...reach([loss]).leaves.keys()].some((node) => node.realized)
+  const through = reach([loss]).leaves.some(({ tensor }) => tensor.node.realized)
   const why = through ? 'the path to it passes through a tensor that was realised and has let go of its graph; take the gradient before realising it' : 'it does not take part in the loss; leave it out, or pass { unreached: "zeros" }'
   throw new GradientError(`grad: the loss does not reach ${label} ${formatShape(target.shape)}: ${why}`)
 }

@@ -40,6 +40,9 @@ export class Node {
   leaves: (Leaf | undefined)[] | undefined
   /** True once the node's graph was let go of, so that no gradient can pass. */
   realized = false
+  /** Marks of graph walks, which are many and short: the walk that last met the node, and a number it noted. */
+  walk = -1
+  note = 0
 
   constructor(device: Device, op: AnyOp, inputs: readonly Tensor[], attributes: Attributes, outputs: readonly Spec[], leaf?: Leaf) {
     this.id = device.nextNodeId()

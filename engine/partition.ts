@@ -2,7 +2,7 @@
  * What runs together: the outputs of a realisation with every assigned variable that shares work with them, overwrites
  * what they read, or reads what they overwrite. The other assigned variables run by themselves. One walk over the graph.
  */
-import type { Node, Tensor } from './graph.ts'
+import type { Tensor } from './graph.ts'
 import type { Variable } from './variable.ts'
 
 export interface Part {
@@ -14,7 +14,7 @@ export interface Part {
 export function partition(outputs: readonly Tensor[], moved: readonly Variable[]): Part[] {
   const numbers = new Map(moved.map((cell, i) => [cell, i + 1]))
   const groups = new Groups(moved.length + 1)
-  const owners = new Map<Node, number>()
+  const walk = (outputs[0] ?? moved[0])?.device.nextWalk() ?? 0
   const visit = (roots: readonly Tensor[], group: number): void => {
     const stack = [...roots]
     for (let t = stack.pop(); t !== undefined; t = stack.pop()) {
@@ -24,10 +24,10 @@ export function partition(outputs: readonly Tensor[], moved: readonly Variable[]
         if (overwritten !== undefined) groups.join(group, overwritten)
         continue
       }
-      const owner = owners.get(node)
-      if (owner !== undefined) groups.join(group, owner)
+      if (node.walk === walk) groups.join(group, node.note)
       else {
-        owners.set(node, group)
+        node.walk = walk
+        node.note = group
         stack.push(...node.inputs)
       }
     }

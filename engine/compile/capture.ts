@@ -21,35 +21,49 @@ export interface Capture {
   readonly cells: readonly (Variable | undefined)[]
 }
 
-/** Nodes that `roots` are made of, and for each leaf node its tensors by output. */
-export function reach(roots: readonly Tensor[]): { nodes: Set<Node>; leaves: Map<Node, Map<number, CapturedLeaf>> } {
-  const nodes = new Set<Node>()
-  const leaves = new Map<Node, Map<number, CapturedLeaf>>()
+/** Nodes that `roots` are made of, and their leaves, each once and in no order. */
+export function reach(roots: readonly Tensor[]): { nodes: Node[]; leaves: CapturedLeaf[] } {
+  const walk = roots[0]?.device.nextWalk() ?? 0
+  const nodes: Node[] = []
+  const leaves: CapturedLeaf[] = []
+  const outputs = new Map<Node, Set<number>>()
   const stack = [...roots]
   for (let tensor = stack.pop(); tensor !== undefined; tensor = stack.pop()) {
-    const { node, output, leaf } = tensor
+    const { node, leaf } = tensor
     if (leaf !== undefined) {
-      const outputs = leaves.get(node)
-      if (outputs === undefined) leaves.set(node, new Map([[output, { tensor, leaf }]]))
-      else outputs.set(output, { tensor, leaf })
-    } else if (!nodes.has(node)) {
-      nodes.add(node)
+      if (isFirst(tensor, walk, outputs)) leaves.push({ tensor, leaf })
+    } else if (node.walk !== walk) {
+      node.walk = walk
+      nodes.push(node)
       stack.push(...node.inputs)
     }
   }
   return { nodes, leaves }
 }
 
+/** Whether the walk meets the leaf for the first time. Of a node with several outputs some may be leaves while others are computed. */
+function isFirst({ node, output }: Tensor, walk: number, outputs: Map<Node, Set<number>>): boolean {
+  if (node.outputs.length === 1) {
+    const first = node.walk !== walk
+    node.walk = walk
+    return first
+  }
+  const met = outputs.get(node)
+  if (met === undefined) outputs.set(node, new Set([output]))
+  else if (met.has(output)) return false
+  else met.add(output)
+  return true
+}
+
 export function capture(results: readonly Tensor[], cells: readonly (Variable | undefined)[]): Capture {
-  const reached = reach(results)
-  const leaves = [...reached.leaves.values()].flatMap((outputs) => [...outputs.values()])
+  const { nodes, leaves } = reach(results)
   leaves.sort((x, y) => x.tensor.node.id - y.tensor.node.id || x.tensor.output - y.tensor.output)
-  return { nodes: inCreationOrder(reached.nodes), leaves, results, cells }
+  return { nodes: inCreationOrder(nodes), leaves, results, cells }
 }
 
 /** Creation order is a topological order. */
-export function inCreationOrder(nodes: Iterable<Node>): Node[] {
-  return [...nodes].sort((x, y) => x.id - y.id)
+export function inCreationOrder(nodes: Node[]): Node[] {
+  return nodes.sort((x, y) => x.id - y.id)
 }
 
 const leafCodes = { scalar: 0, data: 1, cell: 2, stored: 3, placeholder: 4 } as const satisfies Record<Leaf['kind'], number>
@@ -120,18 +134,17 @@ export function encodeValue(value: unknown, interner: Interner, out: number[]): 
 /** Everything about a capture that is structure, as numbers. Scalars' values, data and versions are not. */
 export function encode({ nodes, leaves, results, cells }: Capture, interner: Interner): number[] {
   const out: number[] = [leaves.length, nodes.length, results.length]
-  const position = new Map<Node, number>()
   const cellNumbers = new Map<Variable, number>()
   leaves.forEach(({ tensor, leaf }, i) => {
-    position.set(tensor.node, i) // Outputs of one node follow each other, so the last position and the output tell which.
+    tensor.node.note = i // Outputs of one node follow each other, so the last position and the output tell which.
     out.push(isHostLeaf(leaf) ? leafCodes.data : leafCodes[leaf.kind], interner.text(tensor.dtype), tensor.output, tensor.shape.length, ...tensor.shape)
     if (leaf.kind === 'cell') out.push(intern(cellNumbers, leaf.cell))
   })
   const reference = (t: Tensor): void => {
-    out.push(position.get(t.node) ?? -1, t.output)
+    out.push(t.node.note, t.output)
   }
   nodes.forEach((node, i) => {
-    position.set(node, leaves.length + i)
+    node.note = leaves.length + i
     out.push(interner.op(node.op), node.inputs.length)
     node.inputs.forEach(reference)
     encodeValue(node.attributes, interner, out)

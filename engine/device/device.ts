@@ -30,6 +30,7 @@ export class Device {
   /** The module being run, such as `unet.down.1.attn`; new nodes carry it. */
   path = ''
   private nodes = 0
+  private walks = 0
   private tail: Promise<unknown> = Promise.resolve()
   private readonly holders = new Set<WeakRef<Storage>>()
   private readonly references = new WeakMap<Storage, WeakRef<Storage>>()
@@ -67,6 +68,11 @@ export class Device {
 
   get counters(): Counters {
     return { ...this.counts, plansCompiled: this.plans.compiled, planHits: this.plans.hits }
+  }
+
+  /** A number for a walk over this device's graph, by which it knows the nodes it has met. */
+  nextWalk(): number {
+    return this.walks++
   }
 
   nextNodeId(): number {
