@@ -117,10 +117,11 @@ export function encodeValue(value: unknown, interner: Interner, out: number[]): 
         out.push(valueCodes.array, value.length)
         for (const v of value) encodeValue(v, interner, out)
       } else {
-        // Functions belong to gradients, which are taken before anything is compiled.
-        const entries = Object.entries(value).filter(([, v]) => typeof v !== 'function')
-        out.push(valueCodes.object, entries.length)
-        for (const [name, v] of entries) {
+        const start = out.push(valueCodes.object, 0) - 1
+        for (const name in value) {
+          const v: unknown = Reflect.get(value, name)
+          if (typeof v === 'function') continue // Functions belong to gradients, which are taken before anything is compiled.
+          out[start] = (out[start] ?? 0) + 1
           out.push(interner.text(name))
           encodeValue(v, interner, out)
         }
