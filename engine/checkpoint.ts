@@ -15,6 +15,7 @@ import { formatShape } from './shape.ts'
 export const stopGradientOp: Fused<readonly [Tensor]> = {
   kind: 'fused',
   name: 'stopGradient',
+  blocksGradient: true,
   shape: ([x]) => x,
   decompose: ([x]) => x,
   vjp: () => [undefined],

@@ -111,6 +111,7 @@ export function valueAndGrad<const W extends Wrt>(loss: TensorLike, wrt: W, { un
   targets.forEach((t, i) => {
     if (!isFloat(t.dtype)) throw new DTypeError(`grad: ${label(i)} is ${t.dtype}, and integers have no gradient; cast it to f32 before the ops that read it`)
   })
+  assertWhole(value, targets, list)
   const gradients = pullback([value], [full(value, 1)], targets)
   const found = targets.map((t, i) => gradients[i] ?? absent(value, t, label(i), unreached))
   const [first] = found
@@ -121,6 +122,14 @@ export function valueAndGrad<const W extends Wrt>(loss: TensorLike, wrt: W, { un
 
 function isTensorLike(x: Wrt): x is TensorLike {
   return x instanceof Tensor || x instanceof Variable
+}
+
+/** Throws where a path from the loss to a variable was cut because a tensor on it was realised: the gradient would lack a part. */
+function assertWhole(loss: Tensor, targets: readonly Tensor[], wrt: readonly TensorLike[]): void {
+  const marks = wrt.reduce((all, t) => (t instanceof Variable ? all | t.mark : all), 0)
+  const cut = reach([loss], (node) => (node.variables & marks) !== 0).leaves.find(({ tensor, leaf }) => leaf.kind === 'stored' && (tensor.node.variables & marks) !== 0 && !targets.some((t) => t.node === tensor.node))
+  if (cut === undefined) return
+  throw new GradientError(`grad: the loss reads ${cut.tensor.node.op.name} ${formatShape(cut.tensor.shape)}, which was computed from variables and then realised: the gradient through it is lost. Take the gradient before realising it; if none is meant to flow, pass it through stopGradient`)
 }
 
 /** A literal in the shape and type of `like`. */

@@ -2,6 +2,7 @@
  * The graph: a `Tensor` is an immutable handle on one output of a `Node`. Every call makes a node with its own
  * identity, which autograd uses; two equal constants are two tensors. Nothing here computes.
  */
+import { isFloat } from './dtype.ts'
 import type { DType, TypedArray } from './dtype.ts'
 import type { Device } from './device/device.ts'
 import type { AnyOp } from './op.ts'
@@ -40,6 +41,8 @@ export class Node {
   leaves: (Leaf | undefined)[] | undefined
   /** True once the node's graph was let go of, so that no gradient can pass. */
   realized = false
+  /** Marks of the variables its floats were computed from; it outlives the graph, so that lost paths can be told. */
+  readonly variables: number
   /** Marks of graph walks, which are many and short: the walk that last met the node, and a number it noted. */
   walk = -1
   note = 0
@@ -53,6 +56,7 @@ export class Node {
     this.outputs = outputs
     this.path = device.path
     this.leaves = leaf === undefined ? undefined : [leaf]
+    this.variables = leaf?.kind === 'cell' ? leaf.cell.mark : op.blocksGradient === true ? 0 : inputs.reduce((marks, t) => marks | (isFloat(t.dtype) ? t.node.variables : 0), 0)
   }
 }
 

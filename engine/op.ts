@@ -15,6 +15,8 @@ export type Cotangents = readonly (Tensor | undefined)[]
 
 interface OpBase<I extends Inputs, A extends Attributes> {
   readonly name: string
+  /** Whether no gradient ever flows to the inputs. */
+  readonly blocksGradient?: true
   /** The shape rule: checks the inputs and returns what comes out; throws errors that name the op. */
   shape(inputs: I, attributes: A): Spec | readonly Spec[]
 }

@@ -20,6 +20,8 @@ export class Variable implements TensorLike {
   readonly dtype: DType
   readonly device: Device
   readonly storage: Storage
+  /** One bit, which the nodes computed from the variable carry. Bits are shared once a device has more than 31 variables. */
+  readonly mark: number
   /** Whether optimisers move it; a frozen variable can still be read and loaded. */
   trainable = true
   /** Names the value the cell holds once everything queued has run. */
@@ -38,6 +40,7 @@ export class Variable implements TensorLike {
     this.shape = initial.shape
     this.dtype = initial.dtype
     this.device = initial.device
+    this.mark = 1 << this.device.nextVariable() % 31
     this.storage = new Storage(this.device, initial, `variable ${name || '(unnamed)'}`)
     this.assign(initial)
   }

@@ -4,7 +4,7 @@ import { ReferenceBackend } from '../engine/device/reference/backend.ts'
 import { Device } from '../engine/device/device.ts'
 import {
   Tensor, add, bitwiseAnd, cast, checkpoint, concat, conv2d, customGradient, device as openDevice, expand, gather, grad, groupNorm, indexSelect, linear,
-  matmul, max, mseLoss, mul, oneHot, permute, realize, reshape, scalar, scaledDotProductAttention, setDefaultDevice, slice, softmax, squeeze, stack, sum, tensor,
+  matmul, max, mseLoss, mul, oneHot, permute, realize, reshape, scalar, scaledDotProductAttention, setDefaultDevice, slice, softmax, squeeze, stopGradient, stack, sum, tensor,
   topK, variable, where, withValues, zeros,
 } from '../engine/index.ts'
 import { closeAll, onEach, openAll } from './devices.ts'
@@ -135,6 +135,19 @@ describe('what was realised', () => {
     expect(Array.from(await grad(loss, hidden).data())).toEqual([6, 12])
     await realize(loss)
     expect(() => grad(loss, hidden)).toThrow('grad: the loss was realised before its gradient was taken and has let go of its graph; take the gradient first, then realise both (valueAndGrad gives both)')
+  })
+
+  onEach(devices, 'has let go of its graph on one of several paths', async (device) => {
+    setDefaultDevice(device)
+    const w = variable([1, 2], { name: 'w' })
+    await realize(w)
+    const hidden = mul(w, 3)
+    await realize(hidden)
+    expect(() => grad(sum(mul(hidden, w)), w)).toThrow('grad: the loss reads mul [2], which was computed from variables and then realised: the gradient through it is lost. Take the gradient before realising it; if none is meant to flow, pass it through stopGradient')
+    expect(Array.from(await grad(sum(mul(stopGradient(hidden), w)), w).data())).toEqual([3, 6])
+    const data = mul(zeros([2]).add(2), 3)
+    await realize(data)
+    expect(Array.from(await grad(sum(mul(data, w)), w).data())).toEqual([6, 6])
   })
 
   onEach(devices, 'has let go of its graph, inside a checkpoint too', async (device) => {

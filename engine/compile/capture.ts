@@ -21,8 +21,8 @@ export interface Capture {
   readonly cells: readonly (Variable | undefined)[]
 }
 
-/** Nodes that `roots` are made of, and their leaves, each once and in no order. */
-export function reach(roots: readonly Tensor[]): { nodes: Node[]; leaves: CapturedLeaf[] } {
+/** Nodes that `roots` are made of, and their leaves, each once and in no order. `enter` keeps the walk out of a node's inputs. */
+export function reach(roots: readonly Tensor[], enter: (node: Node) => boolean = () => true): { nodes: Node[]; leaves: CapturedLeaf[] } {
   const walk = roots[0]?.device.nextWalk() ?? 0
   const nodes: Node[] = []
   const leaves: CapturedLeaf[] = []
@@ -35,7 +35,7 @@ export function reach(roots: readonly Tensor[]): { nodes: Node[]; leaves: Captur
     } else if (node.walk !== walk) {
       node.walk = walk
       nodes.push(node)
-      stack.push(...node.inputs)
+      if (enter(node)) stack.push(...node.inputs)
     }
   }
   return { nodes, leaves }

@@ -31,6 +31,7 @@ export class Device {
   path = ''
   private nodes = 0
   private walks = 0
+  private variables = 0
   private tail: Promise<unknown> = Promise.resolve()
   private readonly holders = new Set<WeakRef<Storage>>()
   private readonly references = new WeakMap<Storage, WeakRef<Storage>>()
@@ -73,6 +74,10 @@ export class Device {
   /** A number for a walk over this device's graph, by which it knows the nodes it has met. */
   nextWalk(): number {
     return this.walks++
+  }
+
+  nextVariable(): number {
+    return this.variables++
   }
 
   nextNodeId(): number {
