@@ -32,7 +32,7 @@ export interface Settings {
 
 export const defaults: Omit<Settings, 'digest'> = {
   dataset: 'digits',
-  steps: 1000,
+  steps: 800,
   batch: 64,
   seed: 0,
   rate: 2e-3,
