@@ -1,6 +1,6 @@
 /**
  * A training step of the small UNet of the training oracles (701,345 parameters, 8x8 images, batch 32): the time
- * JavaScript takes to build, differentiate, match the plan and launch (processor time), and the time of the whole step.
+ * JavaScript takes to build, differentiate, match the plan and launch, and the time of the whole step.
  * Run: node bench/step.bench.ts [cpu|reference] [threads]
  */
 import { device as openDevice } from '../engine/device/open.ts'
@@ -28,22 +28,15 @@ const optimizer = new AdamW(parameters, { rate: 3e-4, clip: 1, emaDecay: 0.99 })
 const batch = 32
 const noise = Float32Array.from({ length: batch * 64 }, (_, i) => Math.sin(i))
 
-/** Milliseconds of processor time this thread has used: what a busy machine does not distort. */
-function cpuTime(): number {
-  const { user, system } = process.threadCpuUsage()
-  return (user + system) / 1000
-}
-
 async function step(k: number): Promise<{ host: number; whole: number }> {
   const start = performance.now()
-  const cpu = cpuTime()
   const x = tensor(noise, [batch, 1, 8, 8])
   const t = tensor(Float32Array.from({ length: batch }, (_, i) => (389 * i + 557 * k) % 1000))
   const error = sub(model.call(x, t), x)
   const { value, grads } = valueAndGrad(mean(mul(error, error)), parameters)
   const norm = optimizer.update(grads)
   const done = realize(value, norm)
-  const host = cpuTime() - cpu
+  const host = performance.now() - start
   await done
   return { host, whole: performance.now() - start }
 }

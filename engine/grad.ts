@@ -3,6 +3,7 @@
  * Gradients are tensors made of ops, so gradients of gradients need nothing more.
  */
 import { reach, inCreationOrder } from './compile/capture.ts'
+import type { Reached } from './compile/capture.ts'
 import { isFloat } from './dtype.ts'
 import { DTypeError, GradientError } from './error.ts'
 import { Tensor } from './graph.ts'
@@ -24,9 +25,9 @@ export const aliasOp: Fused<readonly [Tensor]> = {
 }
 
 /** Vector-Jacobian products: the cotangents of `wrt` given those of `ys`; absent where none flows. */
-export function pullback(ys: readonly Tensor[], dys: Cotangents, wrt: readonly Tensor[]): (Tensor | undefined)[] {
+export function pullback(ys: readonly Tensor[], dys: Cotangents, wrt: readonly Tensor[], reached: Reached = reach(ys)): (Tensor | undefined)[] {
   const wanted = new Set(wrt.map((t) => t.node))
-  const nodes = inCreationOrder(reach(ys).nodes)
+  const nodes = inCreationOrder(reached.nodes)
   const useful = leadingTo(nodes, wanted)
   const cotangents = new Map<Node, (Tensor | undefined)[]>()
   const accumulate = ({ node, output, dtype }: Tensor, d: Tensor | undefined): void => {
@@ -111,8 +112,9 @@ export function valueAndGrad<const W extends Wrt>(loss: TensorLike, wrt: W, { un
   targets.forEach((t, i) => {
     if (!isFloat(t.dtype)) throw new DTypeError(`grad: ${label(i)} is ${t.dtype}, and integers have no gradient; cast it to f32 before the ops that read it`)
   })
-  assertWhole(value, targets, list)
-  const gradients = pullback([value], [full(value, 1)], targets)
+  const reached = reach([value])
+  if (reached.leaves.some(({ tensor, leaf }) => leaf.kind === 'stored' && tensor.node.variables !== 0)) assertWhole(value, targets, list)
+  const gradients = pullback([value], [full(value, 1)], targets, reached)
   const found = targets.map((t, i) => gradients[i] ?? absent(value, t, label(i), unreached))
   const [first] = found
   if (isTensorLike(wrt)) return { value, grads: first as Gradients<W> }

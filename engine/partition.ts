@@ -28,7 +28,7 @@ export function partition(outputs: readonly Tensor[], moved: readonly Variable[]
       else {
         node.walk = walk
         node.note = group
-        stack.push(...node.inputs)
+        for (const input of node.inputs) stack.push(input)
       }
     }
   }

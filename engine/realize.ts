@@ -94,7 +94,7 @@ function planFor(device: Device, { outputs, cells }: Part, counted = true): Plan
   const moves = cells.flatMap((cell) => (cell.move === undefined ? [] : [cell.move]))
   const captured = capture([...outputs, ...moves], [...outputs.map(() => undefined), ...cells])
   for (const { tensor, leaf } of captured.leaves) assertFresh(tensor, leaf)
-  const plan = device.plans.find(encode(captured, device.plans.interner), async () => device.backend.compile(lower(captured, device)), counted)
+  const plan = device.plans.find(encode(captured, device.plans.interner, device.plans.key), async () => device.backend.compile(lower(captured, device)), counted)
   return { captured, plan, moves }
 }
 

@@ -1,6 +1,6 @@
 /** A bounded cache of compiled plans, keyed by the exact encoding of their graphs; the hash only finds the bucket. */
 import type { Executable } from '../device/backend.ts'
-import { Interner } from './capture.ts'
+import { Interner, Key } from './capture.ts'
 
 export interface Plan {
   readonly key: Float64Array
@@ -13,6 +13,8 @@ export const planLimit: number = 64
 
 export class PlanCache {
   readonly interner: Interner = new Interner()
+  /** Where the next key is written. */
+  readonly key: Key = new Key()
   /** Since the last reset: plans compiled, and captures that found theirs. */
   compiled = 0
   hits = 0
@@ -36,7 +38,7 @@ export class PlanCache {
   }
 
   /** The plan of `key`, compiled if there is none. `counted`: as a hit, if there is. */
-  find(key: readonly number[], compile: () => Promise<Executable>, counted = true): Plan {
+  find(key: Key, compile: () => Promise<Executable>, counted = true): Plan {
     const hash = hashOf(key)
     const bucket = this.buckets.get(hash) ?? []
     const known = bucket.find((plan) => sameKey(plan.key, key))
@@ -46,7 +48,7 @@ export class PlanCache {
       if (counted) this.hits++
       return known
     }
-    const plan = { key: Float64Array.from(key), executable: compile(), lastUse: this.clock }
+    const plan = { key: key.values.slice(0, key.length), executable: compile(), lastUse: this.clock }
     plan.executable.catch(() => this.drop(plan)) // A plan that failed to compile is not kept; its runs report the error.
     this.buckets.set(hash, [...bucket, plan])
     this.count++
@@ -71,15 +73,15 @@ export class PlanCache {
   }
 }
 
-/** FNV-1a over the numbers' 32-bit halves. */
-function hashOf(key: readonly number[]): number {
+/** FNV-1a over the numbers' integer parts. */
+function hashOf({ values, length }: Key): number {
   let hash = 0x811c9dc5
-  for (const value of key) hash = Math.imul(hash ^ (value | 0), 0x01000193)
+  for (let i = 0; i < length; i++) hash = Math.imul(hash ^ ((values[i] ?? 0) | 0), 0x01000193)
   return hash
 }
 
-function sameKey(x: Float64Array, y: readonly number[]): boolean {
-  if (x.length !== y.length) return false
-  for (let i = 0; i < y.length; i++) if (!Object.is(x[i], y[i])) return false
+function sameKey(x: Float64Array, { values, length }: Key): boolean {
+  if (x.length !== length) return false
+  for (let i = 0; i < length; i++) if (!Object.is(x[i], values[i])) return false
   return true
 }

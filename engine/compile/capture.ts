@@ -21,8 +21,13 @@ export interface Capture {
   readonly cells: readonly (Variable | undefined)[]
 }
 
+export interface Reached {
+  readonly nodes: Node[]
+  readonly leaves: CapturedLeaf[]
+}
+
 /** Nodes that `roots` are made of, and their leaves, each once and in no order. `enter` keeps the walk out of a node's inputs. */
-export function reach(roots: readonly Tensor[], enter: (node: Node) => boolean = () => true): { nodes: Node[]; leaves: CapturedLeaf[] } {
+export function reach(roots: readonly Tensor[], enter: (node: Node) => boolean = () => true): Reached {
   const walk = roots[0]?.device.nextWalk() ?? 0
   const nodes: Node[] = []
   const leaves: CapturedLeaf[] = []
@@ -35,7 +40,7 @@ export function reach(roots: readonly Tensor[], enter: (node: Node) => boolean =
     } else if (node.walk !== walk) {
       node.walk = walk
       nodes.push(node)
-      if (enter(node)) stack.push(...node.inputs)
+      if (enter(node)) for (const t of node.inputs) stack.push(t)
     }
   }
   return { nodes, leaves }
@@ -94,16 +99,42 @@ function intern<K>(map: Map<K, number>, key: K): number {
   return map.size - 1
 }
 
+/** Ends a record; names are numbered from 0. */
+const end = -1
+
 const valueCodes = { number: 0, string: 1, true: 2, false: 3, null: 4, undefined: 5, array: 6, object: 7 } as const
 
-/** Every value starts with its kind, and lists and records with their length: no two values have one encoding. */
-export function encodeValue(value: unknown, interner: Interner, out: number[]): void {
+/** What an encoding is written to. */
+interface Sink {
+  push(value: number): unknown
+}
+
+/** A plan's key under construction, in memory that is used again for the next: keys are long, and made at every step. */
+export class Key implements Sink {
+  /** The first `length` numbers count. */
+  values: Float64Array<ArrayBuffer> = new Float64Array(8192)
+  length = 0
+
+  push(value: number): void {
+    if (this.length === this.values.length) {
+      const larger = new Float64Array(2 * this.length)
+      larger.set(this.values)
+      this.values = larger
+    }
+    this.values[this.length++] = value
+  }
+}
+
+/** Every value starts with its kind, lists with their length, and records have an end: no two values have one encoding. */
+export function encodeValue(value: unknown, interner: Interner, out: Sink): void {
   switch (typeof value) {
     case 'number':
-      out.push(valueCodes.number, value)
+      out.push(valueCodes.number)
+      out.push(value)
       return
     case 'string':
-      out.push(valueCodes.string, interner.text(value))
+      out.push(valueCodes.string)
+      out.push(interner.text(value))
       return
     case 'boolean':
       out.push(value ? valueCodes.true : valueCodes.false)
@@ -114,17 +145,18 @@ export function encodeValue(value: unknown, interner: Interner, out: number[]): 
     case 'object':
       if (value === null) out.push(valueCodes.null)
       else if (Array.isArray(value)) {
-        out.push(valueCodes.array, value.length)
+        out.push(valueCodes.array)
+        out.push(value.length)
         for (const v of value) encodeValue(v, interner, out)
       } else {
-        const start = out.push(valueCodes.object, 0) - 1
+        out.push(valueCodes.object)
         for (const name in value) {
           const v: unknown = Reflect.get(value, name)
           if (typeof v === 'function') continue // Functions belong to gradients, which are taken before anything is compiled.
-          out[start] = (out[start] ?? 0) + 1
           out.push(interner.text(name))
           encodeValue(v, interner, out)
         }
+        out.push(end)
       }
       return
     default:
@@ -133,27 +165,36 @@ export function encodeValue(value: unknown, interner: Interner, out: number[]): 
 }
 
 /** Everything about a capture that is structure, as numbers. Scalars' values, data and versions are not. */
-export function encode({ nodes, leaves, results, cells }: Capture, interner: Interner): number[] {
-  const out: number[] = [leaves.length, nodes.length, results.length]
+export function encode({ nodes, leaves, results, cells }: Capture, interner: Interner, out: Key): Key {
+  out.length = 0
+  for (const list of [leaves, nodes, results]) out.push(list.length)
   const cellNumbers = new Map<Variable, number>()
-  leaves.forEach(({ tensor, leaf }, i) => {
-    tensor.node.note = i // Outputs of one node follow each other, so the last position and the output tell which.
-    out.push(isHostLeaf(leaf) ? leafCodes.data : leafCodes[leaf.kind], interner.text(tensor.dtype), tensor.output, tensor.shape.length, ...tensor.shape)
+  let position = 0
+  for (const { tensor, leaf } of leaves) {
+    tensor.node.note = position++ // Outputs of one node follow each other, so the last position and the output tell which.
+    out.push(isHostLeaf(leaf) ? leafCodes.data : leafCodes[leaf.kind])
+    out.push(interner.text(tensor.dtype))
+    out.push(tensor.output)
+    out.push(tensor.shape.length)
+    for (const d of tensor.shape) out.push(d)
     if (leaf.kind === 'cell') out.push(intern(cellNumbers, leaf.cell))
-  })
-  const reference = (t: Tensor): void => {
-    out.push(t.node.note, t.output)
   }
-  nodes.forEach((node, i) => {
-    node.note = leaves.length + i
-    out.push(interner.op(node.op), node.inputs.length)
-    node.inputs.forEach(reference)
+  for (const node of nodes) {
+    node.note = position++
+    out.push(interner.op(node.op))
+    out.push(node.inputs.length)
+    for (const t of node.inputs) reference(t, out)
     encodeValue(node.attributes, interner, out)
-  })
+  }
   results.forEach((t, i) => {
-    reference(t)
+    reference(t, out)
     const cell = cells[i]
     out.push(cell === undefined ? -1 : (cellNumbers.get(cell) ?? -2))
   })
   return out
+}
+
+function reference({ node, output }: Tensor, out: Key): void {
+  out.push(node.note)
+  out.push(output)
 }
