@@ -6,6 +6,7 @@ import { isFloat } from './dtype.ts'
 import type { DType, TypedArray } from './dtype.ts'
 import type { Device } from './device/device.ts'
 import type { AnyOp } from './op.ts'
+import { sizeOf } from './shape.ts'
 import type { Shape } from './shape.ts'
 import type { Storage } from './storage.ts'
 import type { Variable } from './variable.ts'
@@ -95,7 +96,7 @@ export class Tensor implements TensorLike {
 
   /** Number of elements. */
   get size(): number {
-    return this.shape.reduce((n, d) => n * d, 1)
+    return sizeOf(this.shape)
   }
 
   read(): Tensor {

@@ -27,6 +27,11 @@ export function contiguousStrides(shape: Shape): number[] {
   return strides
 }
 
+/** The axes whose size is not 1. */
+export function longAxes(shape: Shape): number[] {
+  return shape.flatMap((d, i) => (d === 1 ? [] : [i]))
+}
+
 /** `list[i]`, which must exist. */
 export function at<T>(list: ArrayLike<T>, i: number): T {
   const value = list[i]

@@ -6,7 +6,7 @@ import { formatShape } from '../shape.ts'
 import type { BufferId, Load, Reduction } from './fragment.ts'
 import type { LoweredGraph, Step } from './lower.ts'
 
-/** Where a buffer's memory comes from: a leaf or a result of the run, a number of the scalar block, or the workspace. */
+/** Where a buffer's memory comes from: a leaf or a result of the run, or the workspace. */
 export type Home =
   | { readonly kind: 'leaf'; readonly index: number }
   | { readonly kind: 'result'; readonly index: number }

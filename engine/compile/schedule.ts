@@ -7,7 +7,7 @@ import type { Expression, ReduceOp } from '../../kernels/index.ts'
 import type { Spec } from '../graph.ts'
 import { scalarType } from '../ops/elementwise.ts'
 import type { PadAttributes, SliceAttributes } from '../ops/movement.ts'
-import { at, sizeOf } from '../shape.ts'
+import { at, longAxes, sizeOf } from '../shape.ts'
 import type { Shape } from '../shape.ts'
 import { bareLoad, isCheap, isUniform, mergeLoads, moveFragment, moveView, operations, readsOneValue } from './fragment.ts'
 import type { Fragment, Load, Movement, Reduction } from './fragment.ts'
@@ -16,7 +16,7 @@ import { bytesOf, readsOf, writesOf } from './plan.ts'
 import type { Home, Launch, Plan, PlanBuffer } from './plan.ts'
 import { roundsWhenStored, storedValues } from './uses.ts'
 import type { Role } from './uses.ts'
-import { bufferView, memoryOrder, repeatedBeside, sameView, sliceView } from './view.ts'
+import { bufferView, isPacked, memoryOrder, repeatedBeside, sameView, sliceView } from './view.ts'
 import type { View } from './view.ts'
 
 /** What a device's hand-written kernel wants of its operands' memory. */
@@ -339,8 +339,6 @@ function largestView(loads: readonly Load[], rank: number): View | undefined {
   return views.reduce<View | undefined>((best, v) => (best === undefined || moving(v) > moving(best) ? v : best), undefined)
 }
 
-const longAxes = (shape: Shape): number[] => shape.flatMap((d, i) => (d === 1 ? [] : [i]))
-
 /** The axes that a fold keeps, in the order in which its largest operand has them. */
 function foldedOrder(shape: Shape, { shape: whole, axes, loads }: Reduction): readonly number[] {
   const largest = largestView(loads, whole.length)
@@ -348,12 +346,6 @@ function foldedOrder(shape: Shape, { shape: whole, axes, loads }: Reduction): re
   if (largest === undefined || kept.length !== own.length) return rowMajor(shape)
   const order = memoryOrder(largest).filter((a) => kept.includes(a)).map((a) => at(own, kept.indexOf(a)))
   return [...rowMajor(shape).filter((a) => !own.includes(a)), ...order]
-}
-
-/** Whether the view fills memory without gaps in the given order of axes. */
-function isPacked(view: View, order: readonly number[]): boolean {
-  const { strides } = bufferView(view.shape, order)
-  return view.mask === undefined && view.strides.every((s, i) => at(view.shape, i) === 1 || s === at(strides, i))
 }
 
 function unreachable(step: Step): never {

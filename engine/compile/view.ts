@@ -147,10 +147,10 @@ function splitInParts(view: View, axes: readonly number[], shape: Shape, wanted:
   return w < 0
 }
 
-/** Every element of the view lies in memory exactly once, row-major and without gaps. */
-export function isContiguous(view: View): boolean {
-  const packed = contiguousStrides(view.shape)
-  return view.mask === undefined && view.offset === 0 && view.strides.every((s, i) => at(view.shape, i) === 1 || s === at(packed, i))
+/** Whether the view fills memory without gaps or a mask, its axes from slowest to fastest in `order`; it may start anywhere. */
+export function isPacked(view: View, order: readonly number[]): boolean {
+  const { strides } = bufferView(view.shape, order)
+  return view.mask === undefined && view.strides.every((s, i) => at(view.shape, i) === 1 || s === at(strides, i))
 }
 
 export function sameView(x: View, y: View): boolean {

@@ -11,18 +11,19 @@ import type { Strided } from '../../../kernels/descriptor.ts'
 import type { AttentionAttributes } from '../../ops/attention.ts'
 import type { AdamWAttributes } from '../../ops/optimizer.ts'
 import type { GroupNormAttributes } from '../../ops/groupNorm.ts'
+import { isPacked } from '../../compile/view.ts'
 import type { View } from '../../compile/view.ts'
 import { rowMajor } from '../../compile/schedule.ts'
 import { at, sizeOf } from '../../shape.ts'
 import { conv } from './convolution.ts'
-import { all, alongAxis, channelsLast, grouped, isRowMajor, known, lies, orderKeepingLast, packed, rowSizes, rows, rowsAlongAxis } from './layouts.ts'
+import { all, alongAxis, channelsLast, grouped, isRowMajor, known, orderKeepingLast, packed, rowSizes, rows, rowsAlongAxis } from './layouts.ts'
 import type { KernelRule, Operands } from './rule.ts'
 
 /** [N, C, …] as sample, channel and position; the positions lie evenly in either layout. */
 const plane = (view: View): Strided => grouped(view, [0], [1], view.shape.slice(2).map((_, i) => i + 2))
 
 /** Channels last, unless x already lies row-major. */
-const planeOrder = (x: View): readonly number[] => (isRowMajor(x) && !lies(x, channelsLast(x.shape)) ? rowMajor(x.shape) : channelsLast(x.shape))
+const planeOrder = (x: View): readonly number[] => (isRowMajor(x) && !isPacked(x, channelsLast(x.shape)) ? rowMajor(x.shape) : channelsLast(x.shape))
 
 const planeSizes = (x: View, groups: number): { batch: number; channels: number; groups: number; spatial: number } => ({ batch: at(x.shape, 0), channels: at(x.shape, 1), groups, spatial: sizeOf(x.shape.slice(2)) })
 

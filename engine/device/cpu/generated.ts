@@ -11,7 +11,7 @@ import { memoryOrder } from '../../compile/view.ts'
 import type { Range } from '../../compile/view.ts'
 import type { DType } from '../../dtype.ts'
 import { DTypeError } from '../../error.ts'
-import { at } from '../../shape.ts'
+import { at, longAxes } from '../../shape.ts'
 
 /** A kernel and the plan's buffers it is called with: inputs, then outputs. */
 export interface Call {
@@ -58,8 +58,6 @@ export function mapCall({ expression, loads, output }: MapLaunch): Call {
   }
   return { kernel: mapKernel(descriptor), buffers: [...used.map((l) => l.buffer), output.buffer] }
 }
-
-const longAxes = (shape: readonly number[]): number[] => shape.flatMap((d, i) => (d === 1 ? [] : [i]))
 
 export function reduceCall({ reduction, expression, loads, output }: ReduceLaunch): Call {
   const { shape, axes, op } = reduction

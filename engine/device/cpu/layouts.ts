@@ -1,10 +1,10 @@
 /** How the CPU's hand-written kernels want their operands to lie in memory. */
-import { memoryOrder } from '../../compile/view.ts'
+import { isPacked, memoryOrder } from '../../compile/view.ts'
 import type { View } from '../../compile/view.ts'
 import type { Layouts } from '../../compile/schedule.ts'
 import { rowMajor } from '../../compile/schedule.ts'
 import type { Step, Value } from '../../compile/lower.ts'
-import { at, contiguousStrides, sizeOf } from '../../shape.ts'
+import { at, sizeOf } from '../../shape.ts'
 import type { Shape } from '../../shape.ts'
 import type { Strided } from '../../../kernels/descriptor.ts'
 
@@ -13,13 +13,7 @@ type Order = readonly number[]
 /** [N, C, …S] with channels fastest. */
 export const channelsLast = (shape: Shape): number[] => [0, ...shape.slice(2).map((_, i) => i + 2), 1]
 
-export const isRowMajor = (view: View): boolean => lies(view, rowMajor(view.shape))
-
-/** Packed in the given order, without a mask. */
-export function lies(view: View, order: Order): boolean {
-  const packed = contiguousStrides(order.map((a) => at(view.shape, a)))
-  return view.mask === undefined && order.every((a, i) => at(view.shape, a) === 1 || at(view.strides, a) === at(packed, i))
-}
+export const isRowMajor = (view: View): boolean => isPacked(view, rowMajor(view.shape))
 
 /** As it is where the fastest axis is a given one, else copied into `order`. */
 export function fastest(view: View, axis: number, order: Order): Order | 'any' {
