@@ -9,7 +9,7 @@ import { DTypeError, GradientError } from './error.ts'
 import { Tensor } from './graph.ts'
 import type { Node, TensorLike } from './graph.ts'
 import { apply, applyOn } from './op.ts'
-import type { Cotangents, Fused } from './op.ts'
+import type { Cotangents, Fused, InputCotangents } from './op.ts'
 import { add, literalOp } from './ops/elementwise.ts'
 import { expand } from './ops/movement.ts'
 import { formatShape } from './shape.ts'
@@ -42,7 +42,11 @@ export function pullback(ys: readonly Tensor[], dys: Cotangents, wrt: readonly T
     const outputs = useful.has(node) ? cotangents.get(node) : undefined
     if (outputs === undefined) continue
     const inputs = node.device.withPath(node.path, () => vjpOf(node, outputs))
-    node.inputs.forEach((t, i) => (useful.has(t.node) || wanted.has(t.node)) && accumulate(t, inputs[i]))
+    node.inputs.forEach((t, i) => {
+      if (!useful.has(t.node) && !wanted.has(t.node)) return
+      const d = inputs[i]
+      accumulate(t, typeof d === 'function' ? node.device.withPath(node.path, d) : d)
+    })
   }
   return wrt.map((t) => cotangents.get(t.node)?.[t.output])
 }
@@ -54,7 +58,7 @@ function leadingTo(nodes: readonly Node[], wanted: ReadonlySet<Node>): Set<Node>
   return useful
 }
 
-function vjpOf(node: Node, dys: Cotangents): Cotangents {
+function vjpOf(node: Node, dys: Cotangents): InputCotangents {
   const { op, inputs, attributes } = node
   const ys = node.outputs.map((_, i) => new Tensor(node, i))
   const [dy] = dys

@@ -10,8 +10,10 @@ import { Node, Tensor } from './graph.ts'
 import type { Attributes, Spec, TensorLike } from './graph.ts'
 
 type Inputs = readonly Tensor[]
-/** One cotangent per input; absent where no gradient flows. */
+/** One cotangent per output, or per input; absent where no gradient flows. */
 export type Cotangents = readonly (Tensor | undefined)[]
+/** One per input; a function makes one that is only computed where a gradient is asked for. */
+export type InputCotangents = readonly (Tensor | (() => Tensor | undefined) | undefined)[]
 
 interface OpBase<I extends Inputs, A extends Attributes> {
   readonly name: string
@@ -25,14 +27,14 @@ interface OpBase<I extends Inputs, A extends Attributes> {
 export interface Elementwise<I extends Inputs = Inputs, A extends Attributes = object> extends OpBase<I, A> {
   readonly kind: 'elementwise'
   expression(args: readonly Expression[], attributes: A, output: Spec): Expression
-  vjp?(dy: Tensor, inputs: I, y: Tensor, attributes: A): Cotangents
+  vjp?(dy: Tensor, inputs: I, y: Tensor, attributes: A): InputCotangents
 }
 
 /** An op every device has a kernel for. `P` is its name, so that a device's table can be checked for completeness. */
 export interface Primitive<I extends Inputs = Inputs, A extends Attributes = object, P extends string = string> extends OpBase<I, A> {
   readonly kind: 'primitive'
   readonly name: P
-  vjp?(dy: Tensor, inputs: I, y: Tensor, attributes: A): Cotangents
+  vjp?(dy: Tensor, inputs: I, y: Tensor, attributes: A): InputCotangents
 }
 
 export interface Fused<I extends Inputs = Inputs, A extends Attributes = object> extends OpBase<I, A> {
@@ -40,9 +42,9 @@ export interface Fused<I extends Inputs = Inputs, A extends Attributes = object>
   /** The same values from other ops: the definition. */
   decompose(inputs: I, attributes: A): Tensor | readonly Tensor[]
   /** With one output, as for a primitive. Without either gradient rule, the decomposition is differentiated. */
-  vjp?(dy: Tensor, inputs: I, y: Tensor, attributes: A): Cotangents
+  vjp?(dy: Tensor, inputs: I, y: Tensor, attributes: A): InputCotangents
   /** With several outputs: cotangents that do not exist are absent. */
-  vjpMany?(dys: Cotangents, inputs: I, ys: readonly Tensor[], attributes: A): Cotangents
+  vjpMany?(dys: Cotangents, inputs: I, ys: readonly Tensor[], attributes: A): InputCotangents
 }
 
 /** A value the graph does not compute: data, a scalar, a variable's value, a realised tensor. */

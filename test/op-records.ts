@@ -9,6 +9,7 @@ import * as elementwise from '../engine/ops/elementwise.ts'
 import * as groupNorm from '../engine/ops/groupNorm.ts'
 import * as indexing from '../engine/ops/indexing.ts'
 import * as iota from '../engine/ops/iota.ts'
+import * as linear from '../engine/ops/linear.ts'
 import * as logic from '../engine/ops/logic.ts'
 import * as math from '../engine/ops/math.ts'
 import * as matmul from '../engine/ops/matmul.ts'
@@ -24,7 +25,7 @@ import * as sort from '../engine/ops/sort.ts'
 type RecordsOf<M> = { readonly [K in keyof M as M[K] extends AnyOp ? K : never]: M[K] }
 
 type Records = RecordsOf<typeof checkpoint> & RecordsOf<typeof grad> & RecordsOf<typeof arithmetic> & RecordsOf<typeof attention> &
-  RecordsOf<typeof conv> & RecordsOf<typeof elementwise> & RecordsOf<typeof groupNorm> & RecordsOf<typeof indexing> & RecordsOf<typeof iota> &
+  RecordsOf<typeof conv> & RecordsOf<typeof elementwise> & RecordsOf<typeof groupNorm> & RecordsOf<typeof indexing> & RecordsOf<typeof iota> & RecordsOf<typeof linear> &
   RecordsOf<typeof logic> & RecordsOf<typeof math> & RecordsOf<typeof matmul> & RecordsOf<typeof movement> & RecordsOf<typeof optimizer> &
   RecordsOf<typeof random> & RecordsOf<typeof reduce> & RecordsOf<typeof scan> & RecordsOf<typeof softmax> & RecordsOf<typeof sort>
 
@@ -34,6 +35,6 @@ export type OpName = keyof Records
 export type AttributesOf<N extends OpName> = Records[N] extends { shape(inputs: infer _, attributes: infer A extends object): unknown } ? A : never
 
 export const records: Records = {
-  ...checkpoint, ...grad, ...arithmetic, ...attention, ...conv, ...elementwise, ...groupNorm, ...indexing, ...iota,
+  ...checkpoint, ...grad, ...arithmetic, ...attention, ...conv, ...elementwise, ...groupNorm, ...indexing, ...iota, ...linear,
   ...logic, ...math, ...matmul, ...movement, ...optimizer, ...random, ...reduce, ...scan, ...softmax, ...sort,
 }

@@ -18,6 +18,16 @@ export function matmulCalls(sizes: readonly number[]): Calls {
   )
 }
 
+/** x [..., in], weight [out, in] and a bias or none; `gradient`: dy [..., out] in front and no bias. */
+export function linearCalls(sizes: readonly number[], gradient = false): Calls {
+  const size = fc.constantFrom(...sizes)
+  return fc.tuple(fc.constantFrom<Shape>([], [1], [5], [2, 3]), size, size, fc.boolean()).chain(([lead, features, out, biased]) => {
+    const [x, weight] = [sample([...lead, features]), sample([out, features])]
+    const list = gradient ? [sample([...lead, out]), x, weight] : biased ? [x, weight, sample([out])] : [x, weight]
+    return operands(...list).map((all) => ({ operands: all, attributes: {} }))
+  })
+}
+
 interface Form {
   readonly x: Shape
   readonly w: Shape

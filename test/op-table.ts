@@ -5,7 +5,7 @@ import { sample, shapes } from '../testing/index.ts'
 import type { ShapeOptions } from '../testing/index.ts'
 import { alike, alongAxis, call, floats, integers, numbers, operands, reduction, small } from './op-calls.ts'
 import type { Calls, Row } from './op-calls.ts'
-import { attentionCalls, attentionGradCalls, convBiasCalls, convCalls, convInputGradCalls, convWeightGradCalls, groupNormCalls, groupNormGradCalls, matmulCalls, stepNumbers, updateCalls } from './op-shapes.ts'
+import { attentionCalls, attentionGradCalls, convBiasCalls, convCalls, convInputGradCalls, convWeightGradCalls, groupNormCalls, groupNormGradCalls, linearCalls, matmulCalls, stepNumbers, updateCalls } from './op-shapes.ts'
 import type { AttributesOf, OpName } from './op-records.ts'
 
 const comparison: Row = { ...numbers(2, [-1, 1], null), calls: fc.oneof(numbers(2, [-1, 1]).calls, integers(2, { i32: [-2, 2], u32: [0, 2], u8: [0, 2], bool: [0, 1] })) }
@@ -163,6 +163,8 @@ export const table: Table = {
   scatterAddOp: { calls: places({}, true), smooth: places({ ...small, sizes: [1, 2, 3, 5] }, true) },
   // Contraction.
   matmulOp: { calls: matmulCalls([0, 1, 2, 5, 31, 33]), smooth: matmulCalls([1, 2, 3]) },
+  linearOp: { calls: linearCalls([0, 1, 2, 5, 31, 33]), smooth: linearCalls([1, 2, 3]) },
+  linearGradOp: { calls: linearCalls([0, 1, 2, 5, 31, 33], true), smooth: linearCalls([1, 2, 3], true) },
   convOp: { calls: convCalls('large'), smooth: convCalls('small') },
   convInputGradOp: { calls: convInputGradCalls('large'), smooth: convInputGradCalls('small') },
   convWeightGradOp: { calls: convWeightGradCalls('large'), smooth: convWeightGradCalls('small') },

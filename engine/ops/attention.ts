@@ -62,12 +62,12 @@ export const attentionOp: Fused<Inputs, AttentionAttributes> = {
     if (o === undefined || lse === undefined) throw new RangeError('attention has two outputs')
     const [q, k, v, scale, mask] = inputs
     const [dq, dk, dv] = dO === undefined ? [] : applyMany(attentionGradOp, [...inputs, o, lse, dO], { causal })
-    // Only who differentiates the scale, the mask or lse reads what follows; the rest is never computed.
-    const p = weights(q, k, scale, mask, lse, causal)
-    const viaLse = dlse && mul(p, column(dlse))
-    const viaO = dO && scoreGradient(p, v, o, dO)
-    const ds = plus(viaO, viaLse)
-    const dscale = ds && reshape(sumKeep(mul(ds, apply(matmulOp, [q, transposeLast(k)])), ds.shape.map((_, i) => i)), scale.shape)
+    const viaLse = dlse && mul(weights(q, k, scale, mask, lse, causal), column(dlse))
+    const ds = (): Tensor | undefined => plus(dO && scoreGradient(weights(q, k, scale, mask, lse, causal), v, o, dO), viaLse)
+    const dscale = (): Tensor | undefined => {
+      const slope = ds()
+      return slope && reshape(sumKeep(mul(slope, apply(matmulOp, [q, transposeLast(k)])), slope.shape.map((_, i) => i)), scale.shape)
+    }
     const [eq, ek] = viaLse === undefined ? [] : [mul(apply(matmulOp, [viaLse, k]), scale), mul(apply(matmulOp, [transposeLast(viaLse), q]), scale)]
     return [plus(dq, eq), plus(dk, ek), dv, dscale, ...(mask === undefined ? [] : [ds])]
   },

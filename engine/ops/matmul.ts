@@ -1,10 +1,10 @@
-/** Matrix products. One primitive over equal batches; broadcasting, vectors and `linear` are movement around it. */
+/** Matrix products. One primitive over equal batches; broadcasting and vectors are movement around it. */
 import { ShapeError } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import type { Primitive } from '../op.ts'
 import { at, broadcastShapes, formatShape, sameShape, sizeOf } from '../shape.ts'
-import { add, cast } from './elementwise.ts'
+import { cast } from './elementwise.ts'
 import { expand, permute, reshape } from './movement.ts'
 import { floatType } from './operands.ts'
 
@@ -21,7 +21,7 @@ export const matmulOp: Primitive<readonly [a: Tensor, b: Tensor], object, 'matmu
     return { shape: [...batch, at(a.shape, rank - 2), at(b.shape, rank - 1)], dtype }
   },
   // dA = dY·Bᵀ, dB = Aᵀ·dY
-  vjp: (dy, [a, b]) => [apply(matmulOp, [dy, transposeLast(b)]), apply(matmulOp, [transposeLast(a), dy])],
+  vjp: (dy, [a, b]) => [() => apply(matmulOp, [dy, transposeLast(b)]), () => apply(matmulOp, [transposeLast(a), dy])],
 }
 
 /** The last two axes exchanged: a view. */
@@ -58,20 +58,4 @@ function batched(op: string, a: Tensor, b: Tensor): Tensor {
   if (b.rank === 2) return reshape(apply(matmulOp, [reshape(a, [sizeOf(a.shape.slice(0, -1)), k]), b]), [...a.shape.slice(0, -1), n])
   const batch = broadcastShapes(op, a.shape.slice(0, -2), b.shape.slice(0, -2))
   return apply(matmulOp, [expand(a, [...batch, m, k]), expand(b, [...batch, k, n])])
-}
-
-/**
- * y = x · weightᵀ + bias. x [..., in], weight [out, in], bias [out] → [..., out].
- * Throws ShapeError where sizes differ, DTypeError for integers.
- */
-export function linear(x: TensorLike, weight: TensorLike, bias?: TensorLike): Tensor {
-  const dtype = floatType('linear', { x, weight, bias })
-  const [out, size] = weight.shape
-  if (weight.shape.length !== 2 || out === undefined) throw new ShapeError(`linear: weight is ${formatShape(weight.shape)}, but needs two axes [out,in]`)
-  if (x.shape.at(-1) !== size) {
-    throw new ShapeError(`linear: x has ${x.shape.at(-1) ?? 'no'} features but weight expects ${size} (x ${formatShape(x.shape)}, weight ${formatShape(weight.shape)} = [out,in]); match the last axes`)
-  }
-  if (bias !== undefined && !sameShape(bias.shape, [out])) throw new ShapeError(`linear: bias is ${formatShape(bias.shape)} but weight ${formatShape(weight.shape)} has ${out} outputs; pass a bias of shape [${out}]`)
-  const y = product('linear', cast(x, dtype), permute(cast(weight, dtype), [1, 0]))
-  return bias === undefined ? y : add(y, cast(bias, dtype))
 }
