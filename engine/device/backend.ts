@@ -28,7 +28,7 @@ export interface Bindings {
   readonly results: readonly Block[]
 }
 
-export type DeviceKind = 'webgpu' | 'cpu' | 'reference'
+export type DeviceKind = 'webgpu' | 'cpu' | 'reference' | 'meta'
 
 export interface Backend {
   readonly kind: DeviceKind

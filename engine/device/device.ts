@@ -2,6 +2,7 @@
 import { PlanCache } from '../compile/cache.ts'
 import type { DType } from '../dtype.ts'
 import { DeviceError } from '../error.ts'
+import { Generator } from '../random.ts'
 import type { Storage } from '../storage.ts'
 import type { Variable } from '../variable.ts'
 import type { Backend, Block, DeviceKind } from './backend.ts'
@@ -27,6 +28,8 @@ export class Device {
   readonly plans: PlanCache
   /** Variables that were assigned and not yet computed. */
   readonly moved: Set<Variable> = new Set()
+  /** What draws without a generator of their own take their numbers from, initial weights among them; seeded with 0. */
+  readonly generator: Generator = new Generator(0)
   /** The module being run, such as `unet.down.1.attn`; new nodes carry it. */
   path = ''
   private nodes = 0
@@ -82,6 +85,11 @@ export class Device {
 
   nextNodeId(): number {
     return this.nodes++
+  }
+
+  /** Starts the device's generator anew from `seed`. */
+  manualSeed(seed: number | bigint): void {
+    this.generator.restore(new Generator(seed).state())
   }
 
   supports(dtype: DType): boolean {

@@ -2,6 +2,7 @@
 import { DeviceError } from '../error.ts'
 import { Device, setDefaultDevice } from './device.ts'
 import type { Backend, DeviceKind } from './backend.ts'
+import { metaDevice } from './meta.ts'
 
 export interface DeviceOptions {
   /** CPU threads; default: as many as the machine has cores. */
@@ -17,12 +18,12 @@ export interface DeviceOptions {
  * Throws DeviceError where the kind is not to be had.
  */
 export async function device(kind?: DeviceKind, { makeDefault = true, ...options }: DeviceOptions = {}): Promise<Device> {
-  const opened = new Device(await open(kind ?? 'cpu', options))
+  const opened = kind === 'meta' ? metaDevice() : new Device(await open(kind ?? 'cpu', options))
   if (makeDefault) setDefaultDevice(opened)
   return opened
 }
 
-async function open(kind: DeviceKind, options: Omit<DeviceOptions, 'makeDefault'>): Promise<Backend> {
+async function open(kind: Exclude<DeviceKind, 'meta'>, options: Omit<DeviceOptions, 'makeDefault'>): Promise<Backend> {
   switch (kind) {
     case 'cpu': {
       const { openCpu } = await import('./cpu/open.ts')
@@ -35,6 +36,6 @@ async function open(kind: DeviceKind, options: Omit<DeviceOptions, 'makeDefault'
     case 'webgpu':
       throw new DeviceError('device: this version has no webgpu device; use device("cpu")')
     default:
-      throw new DeviceError(`device: there is no device "${String(kind satisfies never)}"; use "cpu" or "reference"`)
+      throw new DeviceError(`device: there is no device "${String(kind satisfies never)}"; use "cpu", "reference" or "meta"`)
   }
 }

@@ -1,6 +1,7 @@
 /**
- * Draws. Each takes `{ generator }` and moves it on by what it uses. One generator fills the whole shape; a list gives the
- * first axis one each, so that a sample's noise depends on its own generator and not on the batch it is in:
+ * Draws. Each takes `{ generator }`, or the device's own, and moves it on by what it uses. One generator fills the whole
+ * shape; a list gives the first axis one each, so that a sample's noise depends on its own generator and not on the batch
+ * it is in:
  * `normal([2, 3, 32, 32], { generator: [new Generator(7), new Generator(8)] })`.
  */
 import { leafTensor } from '../create.ts'
@@ -34,8 +35,8 @@ export const randomBitsOp: Primitive<readonly [key: Tensor, counter: Tensor], { 
 }
 
 export interface DrawOptions {
-  /** One for the whole shape, or one for each place of the first axis. */
-  readonly generator: Generator | readonly Generator[]
+  /** One for the whole shape, or one for each place of the first axis. Default: the device's. */
+  readonly generator?: Generator | readonly Generator[] | undefined
   readonly device?: Device
 }
 
@@ -44,10 +45,10 @@ export interface FloatDrawOptions extends DrawOptions {
   readonly dtype?: DType
 }
 
-const isOne = (generator: Generator | readonly Generator[]): generator is Generator => !Array.isArray(generator)
+const isOne = <T>(generator: T | readonly Generator[]): generator is T => !Array.isArray(generator)
 
 /** Random words [rows, wordsFor(elements in a row)]; a row for each generator. */
-function draw(op: string, shape: Shape, { generator, device = getDefaultDevice(op) }: DrawOptions, wordsFor: (elements: number) => number): Tensor {
+function draw(op: string, shape: Shape, { device = getDefaultDevice(op), generator = device.generator }: DrawOptions, wordsFor: (elements: number) => number): Tensor {
   checkShape(op, shape)
   const generators = isOne(generator) ? [generator] : generator
   if (!isOne(generator) && shape[0] !== generator.length) {
@@ -75,7 +76,7 @@ export interface UniformOptions extends FloatDrawOptions {
 }
 
 /** Uniform in [low, high), in steps of 2⁻²⁴ of the width; bounds are numbers or tensors that broadcast to `shape`. */
-export function uniform(shape: Shape, { low, high, dtype = 'f32', ...options }: UniformOptions): Tensor {
+export function uniform(shape: Shape, { low, high, dtype = 'f32', ...options }: UniformOptions = {}): Tensor {
   floatType('uniform', dtype)
   const u = reshape(fraction(draw('uniform', shape, options, (n) => n)), shape)
   if (low === undefined && high === undefined) return cast(u, dtype)
@@ -95,7 +96,7 @@ export interface NormalOptions extends FloatDrawOptions {
  * Normal, with `mean` and `std` numbers or tensors that broadcast to `shape`. By Box and Muller: √(−2 ln u)·cos 2πv and
  * √(−2 ln u)·sin 2πv, u in (0, 1] and v in [0, 1) of 24 bits, so no value is beyond 5.77 standard deviations.
  */
-export function normal(shape: Shape, { mean, std, dtype = 'f32', ...options }: NormalOptions): Tensor {
+export function normal(shape: Shape, { mean, std, dtype = 'f32', ...options }: NormalOptions = {}): Tensor {
   floatType('normal', dtype)
   const rowShape = isOne(options.generator) ? shape : shape.slice(1)
   const n = sizeOf(rowShape)
@@ -140,12 +141,13 @@ export function bernoulli(shape: Shape, { probability, ...options }: BernoulliOp
 }
 
 export interface PermutationOptions {
-  readonly generator: Generator
+  /** Default: the device's. */
+  readonly generator?: Generator | undefined
   readonly device?: Device
 }
 
 /** 0 … n − 1 in random order, i32: sorted by 64 random bits each. */
-export function permutation(n: number, options: PermutationOptions): Tensor {
+export function permutation(n: number, options: PermutationOptions = {}): Tensor {
   const words = draw('permutation', [n], options, (count) => 2 * count) // [1, 2 n]
   const [low, high] = split(reshape(words, [2, n]), 2).map((half) => reshape(half, [n]))
   if (low === undefined || high === undefined) throw new RangeError('permutation: two halves')
