@@ -2,9 +2,9 @@
 import { concat, cos, mul, reshape, silu, sin, tensor } from '../engine/index.ts'
 import type { Tensor, TensorLike } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
-import { Linear } from '../nn/layers.ts'
-import type { LayerOptions } from '../nn/layers.ts'
+import { Linear } from '../nn/linear.ts'
 import { Module } from '../nn/module.ts'
+import type { LayerOptions } from '../nn/module.ts'
 
 /** [cos(t·f), sin(t·f)] with fⱼ = 10000^(−j/half), as diffusers' Timesteps with flip_sin_to_cos. t [B] → [B, size]. */
 export function timestepEmbedding(t: TensorLike, size: number): Tensor {

@@ -2,9 +2,11 @@
 import { add, concat, interpolate, permute, reshape, scaledDotProductAttention, silu } from '../engine/index.ts'
 import type { Tensor, TensorLike } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
-import { Conv2d, GroupNorm, Linear } from '../nn/layers.ts'
-import type { LayerOptions } from '../nn/layers.ts'
+import { Conv2d } from '../nn/conv.ts'
+import { Linear } from '../nn/linear.ts'
 import { Module } from '../nn/module.ts'
+import type { LayerOptions } from '../nn/module.ts'
+import { GroupNorm } from '../nn/norm.ts'
 
 interface BlockOptions extends LayerOptions {
   /** Groups of every group norm. */

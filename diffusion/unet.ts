@@ -6,9 +6,10 @@
 import { ConfigError, ShapeError } from '../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../engine/index.ts'
 import { at, formatShape } from '../engine/shape.ts'
-import { Conv2d, GroupNorm } from '../nn/layers.ts'
-import type { LayerOptions } from '../nn/layers.ts'
+import { Conv2d } from '../nn/conv.ts'
 import { Module } from '../nn/module.ts'
+import type { LayerOptions } from '../nn/module.ts'
+import { GroupNorm } from '../nn/norm.ts'
 import { TimestepEmbedding, timestepEmbedding } from './timestep.ts'
 import { DownStage, MiddleStage, UpStage } from './unet-blocks.ts'
 
@@ -41,7 +42,7 @@ export class UNet2D extends Module<[x: TensorLike, t: TensorLike], Tensor> {
   readonly conv_out: Conv2d
 
   /** Throws ConfigError for a configuration that contradicts itself. Initial values are PyTorch's. */
-  constructor(config: UNet2DConfig, options: LayerOptions) {
+  constructor(config: UNet2DConfig, options: LayerOptions = {}) {
     super()
     checkConfig(config)
     this.config = config

@@ -1,47 +1,182 @@
 /**
- * Modules: classes whose public fields are parameters (variables) or other modules, alone or in lists. A field is
- * spelled as in the checkpoints it is loaded from, so that the state dict is a walk over the fields and PyTorch's names
- * need no table.
+ * Modules: classes whose public fields are parameters (variables), buffers or other modules, alone or in arrays. A field
+ * is spelled as in the checkpoints it is loaded from, so that the state dict is a walk over the fields and PyTorch's
+ * names need no table.
  */
-import { Variable } from '../engine/index.ts'
-import type { TensorLike } from '../engine/index.ts'
+import { ConfigError, Variable } from '../engine/index.ts'
+import type { DType, Device, Generator, Tensor, TensorLike } from '../engine/index.ts'
+
+/** Where the parameters of a module live, and what they start with. */
+export interface LayerOptions {
+  /** Default: the default device. */
+  readonly device?: Device
+  /** Draws the initial values. Default: the device's. */
+  readonly generator?: Generator
+  /** A float type. Default f32. */
+  readonly dtype?: DType
+}
 
 /** `forward` of the subclass says what it computes; callers use `call`, which puts the module's path on the ops. */
 export abstract class Module<Arguments extends readonly [TensorLike, ...unknown[]] = never, Result = unknown> {
-  #key = ''
-  #keyed = false
+  /** Whether layers such as dropout and batch norm behave as in training; `train` and `eval` set it. */
+  training = true
+  /** The name under which the module around it, whose `forward` is running, has it. */
+  #name = ''
 
   abstract forward(...inputs: Arguments): Result
 
   /** `forward`, under the module's name in the module around it: `down_blocks.0.resnets.1`. */
   call(...inputs: Arguments): Result {
-    if (!this.#keyed) for (const [key, value] of fields(this)) if (isModule(value)) value.#key = key
-    this.#keyed = true
-    return this.#key === '' ? this.forward(...inputs) : inputs[0].device.scope(this.#key, () => this.forward(...inputs))
+    // Named anew at each call, and afterwards as before: a module may be in several places, or put there later.
+    const children = fieldsOf(this).filter(isChild).toReversed()
+    const before = children.map(({ value }) => value.#name)
+    for (const { name, value } of children) value.#name = name
+    try {
+      return this.#name === '' ? this.forward(...inputs) : inputs[0].device.scope(this.#name, () => this.forward(...inputs))
+    } finally {
+      children.forEach(({ value }, i) => (value.#name = before[i] ?? ''))
+    }
+  }
+
+  /** Sets `training` here and in all modules inside; returns the module. */
+  train(training = true): this {
+    for (const module of namedModules(this).values()) module.training = training
+    return this
+  }
+
+  /** `train(false)`. */
+  eval(): this {
+    return this.train(false)
   }
 }
 
-const isModule = (value: unknown): value is Module => value instanceof Module
+/** State that no gradient trains, such as running statistics. `freeze` and `unfreeze` pass it by. */
+export class Buffer extends Variable {
+  /** Whether it is part of the state dict. */
+  readonly persistent: boolean
+  override trainable = false
 
-/** Fields and entries of lists in them, in the order in which they were set. */
-function* fields(module: object): Generator<[string, unknown]> {
-  for (const [key, value] of Object.entries(module) as [string, unknown][]) {
-    if (Array.isArray(value)) for (const [i, item] of value.entries()) yield [`${key}.${i}`, item]
-    else yield [key, value]
+  constructor(initial: Tensor, { persistent = true, name = '' }: BufferOptions = {}) {
+    super(initial, name)
+    this.persistent = persistent
   }
 }
 
-/** Every variable of a module under its dotted name, such as `down_blocks.0.resnets.1.conv1.weight`. */
-export function stateDict(module: Module, prefix = ''): Record<string, Variable> {
-  const found: Record<string, Variable> = {}
-  for (const [key, value] of fields(module)) {
-    if (value instanceof Variable) found[prefix + key] = value
-    else if (isModule(value)) Object.assign(found, stateDict(value, `${prefix}${key}.`))
+export interface BufferOptions {
+  /** Whether it is saved with the parameters. Default true. */
+  readonly persistent?: boolean
+  readonly name?: string
+}
+
+/** A public field of a module, or an entry of an array in one, that holds a variable or a module. */
+interface Field<Value = Variable | Module> {
+  /** `conv1`, `resnets.0`. */
+  readonly name: string
+  readonly value: Value
+  /** The module or the array that holds it, and where. */
+  readonly owner: object
+  readonly key: string
+}
+
+const isChild = (field: Field): field is Field<Module> => field.value instanceof Module
+
+/** In the order in which they were set. */
+function fieldsOf(owner: object, prefix = '', found: Field[] = []): Field[] {
+  const entries: [string, unknown][] = Object.entries(owner)
+  for (const [key, value] of entries) {
+    if (value instanceof Variable || value instanceof Module) found.push({ name: prefix + key, value, owner, key })
+    else if (Array.isArray(value)) fieldsOf(value, `${prefix}${key}.`, found)
   }
   return found
 }
 
-/** The variables of a state dict that optimisers move. */
+/** Every variable under its dotted name, as often as it has one. */
+function variablesOf(module: Module, prefix = ''): [string, Variable][] {
+  return fieldsOf(module).flatMap(({ name, value }) => (value instanceof Module ? variablesOf(value, `${prefix}${name}.`) : [[prefix + name, value] as [string, Variable]]))
+}
+
+/** Without the names after the first of the same variable. */
+function once(named: readonly [string, Variable][]): [string, Variable][] {
+  const seen = new Set<Variable>()
+  return named.filter(([, variable]) => !seen.has(variable) && seen.add(variable))
+}
+
+const parametersOf = (module: Module): [string, Variable][] => once(variablesOf(module).filter(([, variable]) => !(variable instanceof Buffer)))
+
+/**
+ * Every parameter and persistent buffer of a module under its dotted name, such as
+ * `down_blocks.0.resnets.1.conv1.weight`. A variable that is in two places has both names.
+ */
+export function stateDict(module: Module, prefix = ''): Record<string, Variable> {
+  return Object.fromEntries(variablesOf(module, prefix).filter(([, variable]) => !(variable instanceof Buffer) || variable.persistent))
+}
+
+/** The parameters that optimisers move: those not frozen, each once, under its first name. */
 export function namedParameters(module: Module): Record<string, Variable> {
-  return Object.fromEntries(Object.entries(stateDict(module)).filter(([, variable]) => variable.trainable))
+  return Object.fromEntries(parametersOf(module).filter(([, variable]) => variable.trainable))
+}
+
+/** The buffers, saved or not, each once, under its first name. */
+export function namedBuffers(module: Module): Record<string, Variable> {
+  return Object.fromEntries(once(variablesOf(module)).filter(([, variable]) => variable instanceof Buffer))
+}
+
+/** The module itself as `''` and all modules inside, each once, under its first path; outer ones first. */
+export function namedModules(module: Module): Map<string, Module> {
+  const paths = new Map<Module, string>()
+  const visit = (at: Module, path: string): void => {
+    if (paths.has(at)) return
+    paths.set(at, path)
+    for (const { name, value } of fieldsOf(at).filter(isChild)) visit(value, join(path, name))
+  }
+  visit(module, '')
+  return new Map([...paths].map(([at, path]) => [path, at]))
+}
+
+const join = (path: string, name: string): string => (path === '' ? name : `${path}.${name}`)
+
+export interface ParameterCountOptions {
+  /** Count only those that are trained, or only those that are frozen. Default: all. */
+  readonly trainable?: boolean
+}
+
+/** Number of scalars in all parameters; one that is in two places counts once, and buffers do not. */
+export function parameterCount(module: Module, { trainable }: ParameterCountOptions = {}): number {
+  const counted = parametersOf(module).filter(([, variable]) => trainable === undefined || variable.trainable === trainable)
+  return counted.reduce((count, [, { shape }]) => count + shape.reduce((n, d) => n * d, 1), 0)
+}
+
+/** Takes the parameters of a module and all inside it out of training; the optimiser is to be made afterwards. */
+export function freeze(module: Module): void {
+  for (const [, variable] of parametersOf(module)) variable.trainable = false
+}
+
+/** Trains them again. */
+export function unfreeze(module: Module): void {
+  for (const [, variable] of parametersOf(module)) variable.trainable = true
+}
+
+/**
+ * Puts other modules in the place of some inside `root`: `replacement` is asked for each, outer ones first, and gives the
+ * module to put there, or undefined to look further inside. A module in several places is asked for once, under its first
+ * path, and replaced in all. What comes instead must take the same arguments, and may hold the module it replaces.
+ * Returns the paths that were replaced.
+ */
+export function replaceModules(root: Module, replacement: (module: Module, path: string) => Module | undefined): string[] {
+  const decided = new Map<Module, Module | undefined>()
+  const replaced: string[] = []
+  const visit = (module: Module, outer: string): void => {
+    for (const { name, value, owner, key } of fieldsOf(module).filter(isChild)) {
+      const path = join(outer, name)
+      const known = decided.has(value)
+      const next = known ? decided.get(value) : replacement(value, path)
+      decided.set(value, next)
+      if (next !== undefined) {
+        if (!Reflect.set(owner, key, next)) throw new ConfigError(`replaceModules: ${path} is in a frozen object or array, so nothing can take its place; leave that unfrozen`)
+        replaced.push(path)
+      } else if (!known) visit(value, path)
+    }
+  }
+  visit(root, '')
+  return replaced
 }

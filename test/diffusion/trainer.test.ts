@@ -5,7 +5,7 @@ import { DivergedError, Trainer } from '../../diffusion/trainer.ts'
 import type { FinishedStep, TrainerOptions } from '../../diffusion/trainer.ts'
 import { CheckpointError, ConfigError, Generator, add, device as openDevice, mseLoss, mul, normal, silu } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../../engine/index.ts'
-import { Linear } from '../../nn/layers.ts'
+import { Linear } from '../../nn/linear.ts'
 import { Module } from '../../nn/module.ts'
 import { encodeSafetensors } from '../../nn/safetensors.ts'
 

@@ -1,0 +1,238 @@
+/** Trees of modules: buffers, variables and modules in two places, freezing, train and eval, substitution, paths, meta. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { UNet2D } from '../../diffusion/unet.ts'
+import { ConfigError, DeviceError, device as openDevice, grad, metaDevice, mul, ones, realize, sum, tensor, variable, withDefaultDevice, zeros } from '../../engine/index.ts'
+import type { Device, Tensor, TensorLike, Variable } from '../../engine/index.ts'
+import { Linear } from '../../nn/linear.ts'
+import { Buffer, Module, freeze, namedBuffers, namedModules, namedParameters, parameterCount, replaceModules, stateDict, unfreeze } from '../../nn/module.ts'
+
+let device: Device
+beforeAll(async () => {
+  device = await openDevice('reference')
+})
+afterAll(async () => device.close())
+
+const point = (): Tensor => tensor([[1, 2]])
+
+/** Two layers in a nested array, a weight that is the first one's, and two buffers. */
+class Tied extends Module<[TensorLike], Tensor> {
+  readonly blocks: readonly (readonly Linear[])[]
+  readonly head: Variable
+  readonly count: Buffer
+  readonly cache: Buffer
+  readonly sizes: readonly number[] = [1, 2]
+  readonly note = 'not a parameter'
+
+  constructor() {
+    super()
+    const first = new Linear(2, 2)
+    this.blocks = [[first, new Linear(2, 2, { bias: false })]]
+    this.head = first.weight
+    this.count = new Buffer(zeros([3]))
+    this.cache = new Buffer(zeros([4]), { persistent: false })
+  }
+
+  forward(x: TensorLike): Tensor {
+    return mul(this.blocks.flat().reduce((h: TensorLike, layer) => layer.call(h), x), sum(this.head))
+  }
+}
+
+describe('variables', () => {
+  test('a tied weight has both names in the state dict, and is listed and counted once', () => {
+    const model = new Tied()
+    expect(Object.keys(stateDict(model))).toEqual(['blocks.0.0.weight', 'blocks.0.0.bias', 'blocks.0.1.weight', 'head', 'count'])
+    expect(stateDict(model)['head']).toBe(stateDict(model)['blocks.0.0.weight'])
+    expect(Object.keys(namedParameters(model))).toEqual(['blocks.0.0.weight', 'blocks.0.0.bias', 'blocks.0.1.weight'])
+    expect(parameterCount(model)).toBe(4 + 2 + 4)
+  })
+
+  test('the gradient of a tied weight is that of both places', async () => {
+    const model = new Tied()
+    const { weight } = namedModules(model).get('blocks.0.0') as Linear
+    const x = ones([2, 2])
+    const together = await grad(sum(model.call(x)), weight).data()
+    const copy = variable(tensor(await weight.data(), [2, 2]))
+    Reflect.set(model, 'head', copy)
+    const apart = grad(sum(model.call(x)), [weight, copy])
+    const sums = await Promise.all(apart.map(async (g) => g.data()))
+    together.forEach((g, i) => expect(g).toBeCloseTo((sums[0]?.[i] ?? Number.NaN) + (sums[1]?.[i] ?? Number.NaN), 6))
+  })
+
+  test('buffers are not parameters, and are saved unless they say otherwise', () => {
+    const model = new Tied()
+    expect(Object.keys(namedBuffers(model))).toEqual(['count', 'cache'])
+    expect(Object.keys(stateDict(model))).not.toContain('cache')
+  })
+
+  test('freezing a subtree takes its parameters out of training, and leaves buffers as they are', () => {
+    const model = new Tied()
+    freeze(model)
+    expect([Object.keys(namedParameters(model)), parameterCount(model, { trainable: true }), parameterCount(model, { trainable: false })]).toEqual([[], 0, 10])
+    unfreeze(namedModules(model).get('blocks.0.1') as Module)
+    expect(Object.keys(namedParameters(model))).toEqual(['blocks.0.1.weight'])
+    unfreeze(model)
+    expect(Object.keys(namedParameters(model))).toHaveLength(3)
+    expect(Object.values(namedBuffers(model)).some((b) => b.trainable)).toBe(false)
+  })
+})
+
+describe('modules', () => {
+  test('train and eval set the whole tree', () => {
+    const model = new Tied()
+    const states = (): boolean[] => [...namedModules(model).values()].map((m) => m.training)
+    expect([states(), model.eval() === model && states(), model.train() === model && states()]).toEqual([[true, true, true], [false, false, false], [true, true, true]])
+  })
+
+  test('are listed once each under their paths, outer ones first', () => {
+    const model = new Shared()
+    expect([...namedModules(model).keys()]).toEqual(['', 'inner', 'inner.layer', 'last'])
+    expect(namedModules(model).get('inner.layer')).toBe(model.again)
+  })
+
+  test('in two places, give their ops the path of the place they are called from', () => {
+    const y = new Shared().call(point())
+    expect(pathsOf(y)).toEqual(['last', 'again', 'inner.layer', 'again'])
+  })
+
+  test('called by themselves, have no path', () => {
+    const model = new Shared()
+    model.call(point())
+    expect(pathsOf(model.inner.layer.call(point()))).toEqual([''])
+  })
+
+  test('have their names back after a call that throws', () => {
+    const model = new Shared()
+    expect(() => model.call(zeros([1, 3]))).toThrow('linear: x has 3 features')
+    expect(pathsOf(model.last.call(point()))).toEqual([''])
+  })
+})
+
+class Inner extends Module<[TensorLike], Tensor> {
+  readonly layer: Linear
+
+  constructor(layer: Linear) {
+    super()
+    this.layer = layer
+  }
+
+  forward(x: TensorLike): Tensor {
+    return this.layer.call(x)
+  }
+}
+
+/** One layer inside another module and beside it, called on both sides. */
+class Shared extends Module<[TensorLike], Tensor> {
+  readonly inner: Inner
+  readonly again: Linear
+  readonly last: Linear = new Linear(2, 2)
+
+  constructor() {
+    super()
+    this.again = new Linear(2, 2)
+    this.inner = new Inner(this.again)
+  }
+
+  forward(x: TensorLike): Tensor {
+    return this.last.call(this.again.call(this.inner.call(this.again.call(x))))
+  }
+}
+
+/** The paths of the layers that x went through, from the last one back. */
+function pathsOf({ node, leaf }: Tensor): string[] {
+  const [x] = node.inputs
+  const rest = x === undefined ? [] : pathsOf(x)
+  return leaf !== undefined || rest[0] === node.path ? rest : [node.path, ...rest]
+}
+
+/** y = layer(x) + x, in the place of the layer. */
+class Residual extends Module<[TensorLike], Tensor> {
+  readonly base: Module<[TensorLike], Tensor>
+
+  constructor(base: Module<[TensorLike], Tensor>) {
+    super()
+    this.base = base
+  }
+
+  forward(x: TensorLike): Tensor {
+    return this.base.call(x).add(x)
+  }
+}
+
+describe('substitution', () => {
+  test('by predicate, in fields and arrays, with a module that holds the one it replaces', () => {
+    const model = new Tied()
+    const seen: string[] = []
+    const replaced = replaceModules(model, (module, path) => {
+      seen.push(path)
+      return module instanceof Linear ? new Residual(module) : undefined
+    })
+    expect([seen, replaced]).toEqual([['blocks.0.0', 'blocks.0.1'], ['blocks.0.0', 'blocks.0.1']])
+    expect(Object.keys(stateDict(model))).toEqual(['blocks.0.0.base.weight', 'blocks.0.0.base.bias', 'blocks.0.1.base.weight', 'head', 'count'])
+    expect(pathsOf(model.call(point()))).toContain('blocks.0.1.base')
+  })
+
+  test('by path, and again after a call', async () => {
+    const model = new Shared()
+    await model.call(point()).data()
+    expect(replaceModules(model, (module, path) => (path === 'last' ? new Residual(module as Linear) : undefined))).toEqual(['last'])
+    expect(pathsOf(model.call(point())).slice(0, 2)).toEqual(['last', 'last.base'])
+  })
+
+  test('of a module in two places, which stays one', () => {
+    const model = new Shared()
+    let asked = 0
+    const replaced = replaceModules(model, (module) => {
+      if (module !== model.again) return undefined
+      asked++
+      return new Residual(module as Linear)
+    })
+    expect([asked, replaced]).toEqual([1, ['inner.layer', 'again']])
+    expect(model.again).toBe(model.inner.layer)
+    expect(model.again).toBeInstanceOf(Residual)
+  })
+
+  test('in a frozen array is an error', () => {
+    class Frozen extends Module<[TensorLike], TensorLike> {
+      readonly layers: readonly Linear[] = Object.freeze([new Linear(1, 1)])
+      forward(x: TensorLike): TensorLike {
+        return x
+      }
+    }
+    const replace = (): unknown => replaceModules(new Frozen(), () => new Linear(1, 1))
+    expect(replace).toThrow(ConfigError)
+    expect(replace).toThrow('replaceModules: layers.0 is in a frozen object or array, so nothing can take its place; leave that unfrozen')
+  })
+})
+
+describe('on the meta device', () => {
+  const stableDiffusion = {
+    sample_size: 64, in_channels: 4, out_channels: 4, block_out_channels: [320, 640, 1280, 1280], layers_per_block: 2, norm_num_groups: 32,
+    down_block_types: ['AttnDownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D', 'DownBlock2D'], up_block_types: ['UpBlock2D', 'AttnUpBlock2D', 'AttnUpBlock2D', 'AttnUpBlock2D'], attention_head_dim: 8,
+  }
+
+  test('a model of any size has its names and shapes at once', async () => {
+    const meta = metaDevice()
+    const start = performance.now()
+    const model = withDefaultDevice(meta, () => new UNet2D(stableDiffusion))
+    expect(performance.now() - start).toBeLessThan(1000)
+    expect(parameterCount(model)).toBeGreaterThan(4e8)
+    expect(model.call(zeros([1, 4, 64, 64], { device: meta }), zeros([1], { device: meta })).shape).toEqual([1, 4, 64, 64])
+    await expect(realize(model.conv_in.weight)).rejects.toThrow(DeviceError)
+  })
+
+  test('three billion parameters take no memory', () => {
+    const before = process.memoryUsage()
+    const start = performance.now()
+    const wide = Array.from({ length: 180 }, () => new Linear(4096, 4096, { device: metaDevice() }))
+    expect(wide.reduce((n, layer) => n + parameterCount(layer), 0)).toBeGreaterThan(3e9)
+    const after = process.memoryUsage()
+    expect(after.heapUsed + after.arrayBuffers - before.heapUsed - before.arrayBuffers).toBeLessThan(5e7)
+    expect(performance.now() - start).toBeLessThan(1000)
+  })
+})
+
+test('without a device, a layer says what is missing', async () => {
+  await using other = await openDevice('reference', { makeDefault: false })
+  expect(() => withDefaultDevice(undefined as unknown as Device, () => new Linear(1, 1))).toThrow('there is no default device yet; call "await device()" first, or pass { device }')
+  expect(new Linear(1, 1, { device: other }).weight.device).toBe(other)
+})
