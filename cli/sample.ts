@@ -2,7 +2,7 @@
 import path from 'node:path'
 import { UNet2D } from '../diffusion/unet.ts'
 import { device as openDevice } from '../engine/index.ts'
-import { loadVariables } from '../nn/load.ts'
+import { loadVariables } from '../nn/checkpoint/load.ts'
 import { stateDict } from '../nn/module.ts'
 import type { SampleArguments } from './arguments.ts'
 import { writeFile } from './files.ts'

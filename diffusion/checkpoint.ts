@@ -1,8 +1,9 @@
 /** The file of a training run, as safetensors: variables and history as tensors, the rest as metadata. */
 import { CheckpointError } from '../engine/index.ts'
 import type { GeneratorState } from '../engine/index.ts'
-import { decodeSafetensors, encodeSafetensors } from '../nn/safetensors.ts'
-import type { HostTensor } from '../nn/safetensors.ts'
+import type { HostTensor } from '../nn/checkpoint/format.ts'
+import { decodeSafetensors } from '../nn/checkpoint/read.ts'
+import { encodeSafetensors } from '../nn/checkpoint/write.ts'
 
 const format = 'langevin-training'
 const version = '1'

@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import process from 'node:process'
 import { expect, test } from 'vitest'
-import { encodeSafetensors } from '../../nn/safetensors.ts'
+import { encodeSafetensors } from '../../nn/checkpoint/write.ts'
 import { Scratch, checkpointOf, langevin, tiny } from './langevin.ts'
 
 const slow = { timeout: 120_000 }

@@ -7,7 +7,7 @@ import { CheckpointError, ConfigError, Generator, add, device as openDevice, mse
 import type { Device, Tensor, TensorLike } from '../../engine/index.ts'
 import { Linear } from '../../nn/linear.ts'
 import { Module } from '../../nn/module.ts'
-import { encodeSafetensors } from '../../nn/safetensors.ts'
+import { encodeSafetensors } from '../../nn/checkpoint/write.ts'
 
 class Mlp extends Module<[TensorLike], Tensor> {
   readonly first: Linear

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { CheckpointError, Generator, device as openDevice, realize, tensor, variable } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike, Variable } from '../../engine/index.ts'
 import { Linear } from '../../nn/linear.ts'
-import { loadVariables, readVariables } from '../../nn/load.ts'
+import { loadVariables, readVariables } from '../../nn/checkpoint/load.ts'
 import { Module, namedParameters, stateDict } from '../../nn/module.ts'
 
 let device: Device

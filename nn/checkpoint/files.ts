@@ -1,0 +1,47 @@
+/** Files and folders as files.node.ts and files.browser.ts give them, and those of browsers' handles. */
+import { blobSource } from './bytes.ts'
+import type { ByteSource } from './bytes.ts'
+
+/** A file that is written but not yet in its place. */
+export interface Staged {
+  commit(): Promise<void>
+  /** Forgets what was written. */
+  discard(): Promise<void>
+}
+
+export interface Folder {
+  readonly name: string
+  list(): Promise<string[]>
+  open(file: string): Promise<ByteSource>
+  /** Writes a file beside the one of that name, which stays what it is until `commit`. */
+  stage(file: string, chunks: Chunks): Promise<Staged>
+  remove(file: string): Promise<void>
+}
+
+export type Chunks = AsyncIterable<Uint8Array<ArrayBuffer>> | Iterable<Uint8Array<ArrayBuffer>>
+
+/** Of the origin private file system, or one that the user chose. Browsers keep a file's old content until its stream is closed. */
+export async function stageHandle(handle: FileSystemFileHandle, chunks: Chunks): Promise<Staged> {
+  const stream = await handle.createWritable()
+  try {
+    for await (const chunk of chunks) await stream.write(chunk)
+  } catch (error) {
+    await stream.abort()
+    throw error
+  }
+  return { commit: () => stream.close(), discard: () => stream.abort() }
+}
+
+export function handleFolder(handle: FileSystemDirectoryHandle): Folder {
+  return {
+    name: handle.name,
+    async list() {
+      const names: string[] = []
+      for await (const name of handle.keys()) names.push(name)
+      return names
+    },
+    open: async (file) => blobSource(await (await handle.getFileHandle(file)).getFile(), file),
+    stage: async (file, chunks) => stageHandle(await handle.getFileHandle(file, { create: true }), chunks),
+    remove: (file) => handle.removeEntry(file),
+  }
+}
