@@ -1,17 +1,14 @@
 /** How a network is told the time: sinusoids of the timestep (Vaswani et al., arXiv:1706.03762, section 3.5), then an MLP. */
-import { concat, cos, mul, reshape, silu, sin, tensor } from '../engine/index.ts'
+import { silu } from '../engine/index.ts'
 import type { Tensor, TensorLike } from '../engine/index.ts'
-import { at } from '../engine/shape.ts'
+import { sinusoidalEmbedding } from '../nn/embedding.ts'
 import { Linear } from '../nn/linear.ts'
 import { Module } from '../nn/module.ts'
 import type { LayerOptions } from '../nn/module.ts'
 
 /** [cos(t·f), sin(t·f)] with fⱼ = 10000^(−j/half), as diffusers' Timesteps with flip_sin_to_cos. t [B] → [B, size]. */
 export function timestepEmbedding(t: TensorLike, size: number): Tensor {
-  const half = Math.floor(size / 2)
-  const frequencies = Float32Array.from({ length: half }, (_, j) => Math.exp((-Math.log(10000) * j) / half))
-  const angles = mul(reshape(t, [at(t.shape, 0), 1]), tensor(frequencies, [1, half], { device: t.device })) // [B, half]
-  return concat([cos(angles), sin(angles)], 1)
+  return sinusoidalEmbedding(t, size, { order: 'cosSin' })
 }
 
 /** Linear, SiLU, Linear. [B, in] → [B, out]. */

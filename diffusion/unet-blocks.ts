@@ -1,5 +1,5 @@
-/** The blocks of UNet2D, named as in diffusers: residual blocks, self-attention, resampling, and stages of them. */
-import { add, concat, interpolate, permute, reshape, scaledDotProductAttention, silu } from '../engine/index.ts'
+/** The blocks of UNet2D, named as in diffusers: residual blocks, self-attention, and stages of them. */
+import { add, concat, permute, reshape, scaledDotProductAttention, silu } from '../engine/index.ts'
 import type { Tensor, TensorLike } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
 import { Conv2d } from '../nn/conv.ts'
@@ -7,6 +7,7 @@ import { Linear } from '../nn/linear.ts'
 import { Module } from '../nn/module.ts'
 import type { LayerOptions } from '../nn/module.ts'
 import { GroupNorm } from '../nn/norm.ts'
+import { Downsample2D, Upsample2D } from '../nn/resample.ts'
 
 interface BlockOptions extends LayerOptions {
   /** Groups of every group norm. */
@@ -79,39 +80,11 @@ class AttentionBlock extends Module<[TensorLike], Tensor> {
   }
 }
 
-/** Halves height and width by a convolution of stride 2. */
-class Downsampler extends Module<[TensorLike], Tensor> {
-  readonly conv: Conv2d
-
-  constructor(channels: number, options: LayerOptions) {
-    super()
-    this.conv = new Conv2d(channels, channels, 3, { ...options, stride: 2, padding: 1 })
-  }
-
-  forward(x: TensorLike): Tensor {
-    return this.conv.call(x)
-  }
-}
-
-/** Doubles height and width by repeating pixels, then convolves. */
-class Upsampler extends Module<[TensorLike], Tensor> {
-  readonly conv: Conv2d
-
-  constructor(channels: number, options: LayerOptions) {
-    super()
-    this.conv = new Conv2d(channels, channels, 3, { ...options, padding: 1 })
-  }
-
-  forward(x: TensorLike): Tensor {
-    return this.conv.call(interpolate(x, { scale: 2, mode: 'nearest' }))
-  }
-}
-
 /** [B, in, H, W] → the outputs of all its layers, last the one that goes on; each is a skip connection. */
 export class DownStage extends Module<[x: TensorLike, time: TensorLike], Tensor[]> {
   readonly attentions: readonly AttentionBlock[]
   readonly resnets: readonly ResnetBlock[]
-  readonly downsamplers: readonly Downsampler[]
+  readonly downsamplers: readonly Downsample2D[]
 
   constructor(inputs: number, outputs: number, options: StageOptions) {
     super()
@@ -119,7 +92,7 @@ export class DownStage extends Module<[x: TensorLike, time: TensorLike], Tensor[
     const indices = Array.from({ length: layers }, (_, i) => i)
     this.attentions = attention ? indices.map(() => new AttentionBlock(outputs, options)) : []
     this.resnets = indices.map((i) => new ResnetBlock(i === 0 ? inputs : outputs, outputs, options))
-    this.downsamplers = resample ? [new Downsampler(outputs, options)] : []
+    this.downsamplers = resample ? [new Downsample2D(outputs, options)] : []
   }
 
   forward(x: TensorLike, time: TensorLike): Tensor[] {
@@ -155,7 +128,7 @@ export class MiddleStage extends Module<[x: TensorLike, time: TensorLike], Tenso
 export class UpStage extends Module<[x: TensorLike, time: TensorLike, skips: readonly Tensor[]], Tensor> {
   readonly attentions: readonly AttentionBlock[]
   readonly resnets: readonly ResnetBlock[]
-  readonly upsamplers: readonly Upsampler[]
+  readonly upsamplers: readonly Upsample2D[]
 
   /** `skipChannels`: those of the skip connection that comes from the stage above. */
   constructor(inputs: number, skipChannels: number, outputs: number, options: StageOptions) {
@@ -164,7 +137,7 @@ export class UpStage extends Module<[x: TensorLike, time: TensorLike, skips: rea
     const indices = Array.from({ length: layers }, (_, i) => i)
     this.attentions = attention ? indices.map(() => new AttentionBlock(outputs, options)) : []
     this.resnets = indices.map((i) => new ResnetBlock((i === 0 ? inputs : outputs) + (i === layers - 1 ? skipChannels : outputs), outputs, options))
-    this.upsamplers = resample ? [new Upsampler(outputs, options)] : []
+    this.upsamplers = resample ? [new Upsample2D(outputs, options)] : []
   }
 
   forward(x: TensorLike, time: TensorLike, skips: readonly Tensor[]): Tensor {

@@ -1,0 +1,78 @@
+/** Layers that change the size of images: PyTorch's Upsample, and diffusers' Upsample2D and Downsample2D. */
+import { avgPool2d, interpolate } from '../engine/index.ts'
+import type { InterpolateOptions, Padding, PerAxis, Tensor, TensorLike } from '../engine/index.ts'
+import { Conv2d } from './conv.ts'
+import { Module } from './module.ts'
+import type { LayerOptions } from './module.ts'
+
+export interface UpsampleOptions extends Omit<InterpolateOptions, 'scale'> {
+  /** Factors by which the spatial axes grow, unless `size` says what they become. */
+  readonly scaleFactor?: PerAxis
+}
+
+/** `interpolate` as a module. x [N, C, …spatial] → [N, C, …size]. */
+export class Upsample extends Module<[TensorLike], Tensor> {
+  readonly #options: InterpolateOptions
+
+  constructor({ scaleFactor, ...options }: UpsampleOptions) {
+    super()
+    this.#options = scaleFactor === undefined ? options : { scale: scaleFactor, ...options }
+  }
+
+  forward(x: TensorLike): Tensor {
+    return interpolate(x, this.#options)
+  }
+}
+
+export interface ResampleOptions extends LayerOptions {
+  /** Channels of the result. Default: those of the input. */
+  readonly outputs?: number
+}
+
+/** Doubles height and width by repeating pixels, then convolves 3×3. x [N, C, H, W] → [N, outputs, 2H, 2W]. */
+export class Upsample2D extends Module<[TensorLike], Tensor> {
+  readonly conv: Conv2d
+
+  constructor(channels: number, { outputs = channels, ...options }: ResampleOptions = {}) {
+    super()
+    this.conv = new Conv2d(channels, outputs, 3, { ...options, padding: 1 })
+  }
+
+  forward(x: TensorLike): Tensor {
+    return this.conv.call(interpolate(x, { scale: 2, mode: 'nearest' }))
+  }
+}
+
+export interface DownsampleOptions extends ResampleOptions {
+  /** Around x, for the convolution. Default 1; autoencoders of latent diffusion take [[0, 1], [0, 1]]. */
+  readonly padding?: Padding
+}
+
+/** Halves height and width by a 3×3 convolution of stride 2. x [N, C, H, W] → [N, outputs, ⌈H/2⌉, ⌈W/2⌉]. */
+export class Downsample2D extends Module<[TensorLike], Tensor> {
+  readonly conv: Conv2d
+
+  constructor(channels: number, { outputs = channels, padding = 1, ...options }: DownsampleOptions = {}) {
+    super()
+    this.conv = new Conv2d(channels, outputs, 3, { ...options, stride: 2, padding })
+  }
+
+  forward(x: TensorLike): Tensor {
+    return this.conv.call(x)
+  }
+}
+
+/** Means of windows. x [N, C, H, W] → [N, C, ⌊H/kernel⌋, ⌊W/kernel⌋]. */
+export class AvgPool2d extends Module<[TensorLike], Tensor> {
+  readonly #kernel: PerAxis
+
+  /** Windows of 2×2 unless given. */
+  constructor(kernel: PerAxis = 2) {
+    super()
+    this.#kernel = kernel
+  }
+
+  forward(x: TensorLike): Tensor {
+    return avgPool2d(x, this.#kernel)
+  }
+}
