@@ -1,6 +1,6 @@
-/** Writing files so that a crash, a full disk or a second reader never meets half of one; and saying why it failed. */
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import path from 'node:path'
+/** Reading and writing files, and saying why it failed. */
+import { mkdirSync, readFileSync } from 'node:fs'
+import { replaceFile } from '../nn/checkpoint/files.node.ts'
 
 /** A file or folder that could not be read or written; the message says which, why, and what to do. */
 export class FileError extends Error {
@@ -46,37 +46,10 @@ export function readFile(file: string): Uint8Array<ArrayBuffer> {
   return about('read', file, () => new Uint8Array(readFileSync(file)))
 }
 
-/**
- * Replaces `file` by `content`: written beside it, flushed to the disk, then renamed over it. Whatever happens, `file`
- * is either what it was or all of `content`.
- */
-export function writeFile(file: string, content: Uint8Array | string): void {
-  const beside = `${file}.tmp` // Always the same, so that what a crash left behind is used up by the next.
-  about('write', file, () => {
-    try {
-      const handle = openSync(beside, 'w')
-      try {
-        writeFileSync(handle, content)
-        fsyncSync(handle)
-      } finally {
-        closeSync(handle)
-      }
-      renameSync(beside, file)
-    } catch (error) {
-      rmSync(beside, { force: true })
-      throw error
-    }
-    flushFolder(path.dirname(file))
+/** Replaces `file` by `content`. Whatever happens, `file` is either what it was or all of `content`. */
+export async function writeFile(file: string, content: Uint8Array | string): Promise<void> {
+  const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content
+  await replaceFile(file, bytes).catch((error: unknown) => {
+    throw fileError('write', file, error)
   })
-}
-
-/** So that the renaming itself survives a power cut. Windows cannot open folders, and needs no flush. */
-function flushFolder(folder: string): void {
-  if (process.platform === 'win32') return
-  const handle = openSync(folder, 'r')
-  try {
-    fsyncSync(handle)
-  } finally {
-    closeSync(handle)
-  }
 }

@@ -32,8 +32,8 @@ export class RunFolder {
     return path.join(this.folder, files[file])
   }
 
-  write(file: keyof typeof files, content: Uint8Array | string): void {
-    writeFile(this.path(file), content)
+  write(file: keyof typeof files, content: Uint8Array | string): Promise<void> {
+    return writeFile(this.path(file), content)
   }
 
   /** Throws FileError without one, CheckpointError for one that is damaged or foreign. */
@@ -49,8 +49,8 @@ export class RunFolder {
     return readFileSync(this.path('log'), 'utf8').split('\n').flatMap((line) => parseLine(line)).filter((line) => line.step <= step)
   }
 
-  writeLog(lines: readonly LogLine[]): void {
-    this.write('log', lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
+  writeLog(lines: readonly LogLine[]): Promise<void> {
+    return this.write('log', lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
   }
 }
 

@@ -27,7 +27,7 @@ export async function sample(options: SampleArguments, output: Output): Promise<
     loadVariables(stateDict(model), variables, { source: folder.path('checkpoint'), prefix: 'optimizer.ema.' })
     const drawn = await draw(denoiserFor(model, settings), { device, settings, generator: generatorFor(seed, 'samples'), count, steps: sampling, stop: () => interrupt.code !== undefined })
     if (drawn === undefined) return interrupt.code ?? 0
-    writeFile(file, samplesPng(drawn))
+    await writeFile(file, samplesPng(drawn))
     output.write(`${count} samples of step ${step}: ${file}\n`)
     return 0
   } finally {

@@ -131,10 +131,10 @@ class Session {
   async #save(): Promise<void> {
     const { trainer } = this.#run
     const bytes = await trainer.save({ settings: JSON.stringify(this.#settings) })
-    this.#folder.write('checkpoint', bytes)
+    await this.#folder.write('checkpoint', bytes)
     this.#saved = trainer.step
-    this.#folder.writeLog(this.#log)
-    this.#report([])
+    await this.#folder.writeLog(this.#log)
+    await this.#report([])
   }
 
   /** Adds what is left of the run to an error that ends it. */
@@ -165,18 +165,18 @@ class Session {
     })
     if (drawn === undefined) return
     const [samples, reverse] = [samplesPng(drawn), processPng(drawn)]
-    this.#folder.write('samples', samples)
-    this.#folder.write('process', reverse)
-    this.#report([
+    await this.#folder.write('samples', samples)
+    await this.#folder.write('process', reverse)
+    await this.#report([
       { title: 'Samples', png: samples },
       { title: 'From noise to digit: what is left of the noise, and below it what the network sees behind it', png: reverse },
     ])
     for (const file of ['samples', 'process', 'report'] as const) this.#progress.line(`  ${this.#folder.path(file)}`)
   }
 
-  #report(pictures: Report['pictures']): void {
+  async #report(pictures: Report['pictures']): Promise<void> {
     const { model, ...rest } = this.#settings
-    this.#folder.write('report', renderReport({
+    await this.#folder.write('report', renderReport({
       name: this.#folder.name,
       step: this.#run.trainer.step,
       steps: this.#settings.steps,

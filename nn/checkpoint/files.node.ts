@@ -5,7 +5,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { CheckpointError } from '../../engine/index.ts'
 import type { ByteSource } from './bytes.ts'
-import type { Chunks, Folder, Staged } from './files.ts'
+import type { Folder, Staged } from './files.ts'
 
 /** A string that names a checkpoint: a URL, or a path as the folder it is or the folder and file it names. */
 export async function locate(where: string): Promise<URL | { readonly folder: Folder; readonly file?: string }> {
@@ -56,7 +56,7 @@ async function identify(handle: FileHandle): Promise<{ size: number; version: st
 }
 
 /** Written beside it and flushed to the disk, to be renamed over it: `file` is always either what it was or all of `chunks`. */
-async function stageFile(file: string, chunks: Chunks): Promise<Staged> {
+async function stageFile(file: string, chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<Staged> {
   const beside = `${file}.tmp` // Always the same, so that what a crash left behind is used up by the next.
   const discard = (): Promise<void> => rm(beside, { force: true })
   try {
@@ -84,12 +84,12 @@ async function stageFile(file: string, chunks: Chunks): Promise<Staged> {
   return { commit, discard }
 }
 
-async function writeAll(handle: FileHandle, chunk: Uint8Array<ArrayBuffer>): Promise<void> {
+async function writeAll(handle: FileHandle, chunk: Uint8Array): Promise<void> {
   for (let at = 0; at < chunk.length; ) at += (await handle.write(chunk, at)).bytesWritten
 }
 
 /** Replaces `file` by `content`. */
-export async function replaceFile(file: string, content: Uint8Array<ArrayBuffer>): Promise<void> {
+export async function replaceFile(file: string, content: Uint8Array): Promise<void> {
   const staged = await stageFile(file, [content])
   await staged.commit()
 }
