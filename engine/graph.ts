@@ -57,8 +57,14 @@ export class Node {
     this.outputs = outputs
     this.path = device.path
     this.leaves = leaf === undefined ? undefined : [leaf]
-    this.variables = leaf?.kind === 'cell' ? leaf.cell.mark : op.blocksGradient === true ? 0 : inputs.reduce((marks, t) => marks | (isFloat(t.dtype) ? t.node.variables : 0), 0)
+    this.variables = leaf?.kind === 'cell' ? leaf.cell.mark : op.blocksGradient === true ? 0 : marksOf(inputs)
   }
+}
+
+function marksOf(inputs: readonly Tensor[]): number {
+  let marks = 0
+  for (const t of inputs) if (isFloat(t.dtype)) marks |= t.node.variables
+  return marks
 }
 
 /** Anything that can be read as a tensor: a tensor itself, or a variable (its current value). */

@@ -2,44 +2,48 @@
  * What runs together: the outputs of a realisation with every assigned variable that shares work with them, overwrites
  * what they read, or reads what they overwrite. The other assigned variables run by themselves. One walk over the graph.
  */
+import { Walk, reach } from './compile/capture.ts'
+import type { Reached } from './compile/capture.ts'
 import type { Tensor } from './graph.ts'
 import type { Variable } from './variable.ts'
 
 export interface Part {
   readonly outputs: readonly Tensor[]
   readonly cells: readonly Variable[]
+  /** What the outputs, and the values that the variables move to, are made of. */
+  readonly reached: Reached
 }
 
 /** The parts that have work, the outputs' first. */
 export function partition(outputs: readonly Tensor[], moved: readonly Variable[]): Part[] {
-  const numbers = new Map(moved.map((cell, i) => [cell, i + 1]))
+  const device = (outputs[0] ?? moved[0])?.device
+  if (device === undefined) return []
+  moved.forEach((cell, i) => {
+    cell.note = i + 1
+  })
   const groups = new Groups(moved.length + 1)
-  const walk = (outputs[0] ?? moved[0])?.device.nextWalk() ?? 0
-  const visit = (roots: readonly Tensor[], group: number): void => {
-    const stack = [...roots]
-    for (let t = stack.pop(); t !== undefined; t = stack.pop()) {
-      const { node, leaf } = t
-      if (leaf !== undefined) {
-        const overwritten = leaf.kind === 'cell' ? numbers.get(leaf.cell) : undefined
-        if (overwritten !== undefined) groups.join(group, overwritten)
-        continue
-      }
-      if (node.walk === walk) groups.join(group, node.note)
-      else {
-        node.walk = walk
-        node.note = group
-        for (const input of node.inputs) stack.push(input)
-      }
-    }
+  let group = 0
+  const walk = new Walk(device, {
+    enter(node) {
+      node.note = group
+      return true
+    },
+    again: (node) => groups.join(group, node.note),
+    read(leaf) {
+      if (leaf.kind === 'cell' && leaf.cell.move !== undefined) groups.join(group, leaf.cell.note)
+    },
+  })
+  for (const t of outputs) walk.from(t)
+  for (const cell of moved) {
+    group++
+    if (cell.move !== undefined) walk.from(cell.move)
   }
-  visit(outputs, 0)
-  moved.forEach((cell, i) => visit(cell.move === undefined ? [] : [cell.move], i + 1))
   const joint = (i: number): boolean => outputs.length > 0 && groups.find(i + 1) === groups.find(0)
   const parts = [
     { outputs, cells: moved.filter((_, i) => joint(i)) },
     { outputs: [], cells: moved.filter((_, i) => !joint(i)) },
-  ]
-  return parts.filter((part) => part.outputs.length + part.cells.length > 0)
+  ].filter((part) => part.outputs.length + part.cells.length > 0)
+  return parts.map((part) => ({ ...part, reached: parts.length === 1 ? walk : reach([...part.outputs, ...part.cells.flatMap((cell) => cell.move ?? [])]) }))
 }
 
 /** Disjoint sets of numbers. */

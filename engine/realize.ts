@@ -15,7 +15,7 @@ import { ShapeError, StaleReadError } from './error.ts'
 import type { Leaf, Tensor, TensorLike } from './graph.ts'
 import { partition } from './partition.ts'
 import type { Part } from './partition.ts'
-import { Run, blockOf } from './run.ts'
+import { Run, blockOf, producerOf } from './run.ts'
 import { formatShape } from './shape.ts'
 import { Storage } from './storage.ts'
 import { Variable } from './variable.ts'
@@ -80,19 +80,15 @@ async function settled(producer: Run | undefined): Promise<void> {
   if (producer?.error !== undefined) throw producer.error
 }
 
-function producerOf(leaf: Leaf): Run | undefined {
-  return leaf.kind === 'stored' ? leaf.storage.producer : leaf.kind === 'cell' ? leaf.cell.producer : undefined
-}
-
 interface Planned {
   readonly captured: Capture
   readonly plan: Plan
   readonly moves: readonly Tensor[]
 }
 
-function planFor(device: Device, { outputs, cells }: Part, counted = true): Planned {
+function planFor(device: Device, { outputs, cells, reached }: Part, counted = true): Planned {
   const moves = cells.flatMap((cell) => (cell.move === undefined ? [] : [cell.move]))
-  const captured = capture([...outputs, ...moves], [...outputs.map(() => undefined), ...cells])
+  const captured = capture(reached, [...outputs, ...moves], [...outputs.map(() => undefined), ...cells])
   for (const { tensor, leaf } of captured.leaves) assertFresh(tensor, leaf)
   const plan = device.plans.find(encode(captured, device.plans.interner, device.plans.key), async () => device.backend.compile(lower(captured, device)), counted)
   return { captured, plan, moves }

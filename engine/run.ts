@@ -8,8 +8,9 @@ import type { Block } from './device/backend.ts'
 import type { Device } from './device/device.ts'
 import type { TypedArray } from './dtype.ts'
 import { DeviceError } from './error.ts'
+import type { Leaf } from './graph.ts'
 import type { Storage } from './storage.ts'
-import type { Variable } from './variable.ts'
+import type { Commit, Variable } from './variable.ts'
 
 export class Run {
   /** Why it failed, once it has. */
@@ -17,9 +18,9 @@ export class Run {
   private readonly device: Device
   private readonly plan: Plan
   private readonly leaves: readonly CapturedLeaf[]
-  private readonly producers: readonly Run[]
+  private readonly producers = new Set<Run>()
   private readonly results: Storage[] = []
-  private readonly cells: { cell: Variable; undo: () => void }[] = []
+  private readonly commits: Commit[] = []
   /** The results that are tensors' own, not variables'. */
   private readonly outputs: Storage[] = []
 
@@ -27,8 +28,11 @@ export class Run {
     this.device = device
     this.plan = plan
     this.leaves = leaves
-    this.producers = leaves.flatMap(({ leaf }) => (leaf.kind === 'cell' ? leaf.cell.producer : leaf.kind === 'stored' ? leaf.storage.producer : undefined) ?? [])
-    for (const { leaf } of leaves) if (leaf.kind === 'stored') leaf.storage.pin()
+    for (const { leaf } of leaves) {
+      const producer = producerOf(leaf)
+      if (producer !== undefined) this.producers.add(producer)
+      if (leaf.kind === 'stored') leaf.storage.pin()
+    }
   }
 
   /** The next result goes to a tensor's own storage. */
@@ -41,20 +45,21 @@ export class Run {
 
   /** The next result moves a variable. */
   move(cell: Variable): void {
-    this.cells.push({ cell, undo: cell.commit(this) })
+    this.commits.push(cell.commit(this))
     this.results.push(cell.storage)
   }
 
   /** Takes back the move of a variable that this run did not get to write. */
   undo(cell: Variable): void {
-    this.cells.find((move) => move.cell === cell)?.undo()
+    const commit = this.commits.find((c) => c.cell === cell)
+    if (commit !== undefined) cell.undo(commit, this.error)
   }
 
   async execute(): Promise<void> {
     try {
       await this.attempt()
       for (const storage of this.outputs) storage.producer = undefined
-      for (const { cell } of this.cells) {
+      for (const { cell } of this.commits) {
         cell.poison = undefined
         if (cell.producer === this) cell.producer = undefined
       }
@@ -69,7 +74,7 @@ export class Run {
     try {
       for (const producer of this.producers) if (producer.error !== undefined) throw producer.error
       const executable = await this.plan.executable
-      for (const storage of this.results) await this.device.hold(storage)
+      for (const storage of this.results) if (storage.block === undefined) await this.device.hold(storage)
       const bindings = { leaves: this.leaves.map(bind), results: this.results.map(blockOf) }
       executable.prepare?.()
       await this.submit(async () => {
@@ -91,20 +96,26 @@ export class Run {
     try {
       await run()
     } catch (error) {
-      for (const { cell } of this.cells) cell.poison = asError(error)
+      for (const { cell } of this.commits) cell.poison = asError(error)
       throw error
     }
   }
 
   private fail(error: unknown): never {
     this.error = asError(error)
-    for (const { cell, undo } of this.cells) {
-      if (cell.poison !== this.error) undo()
+    for (const commit of this.commits) {
+      const { cell } = commit
+      if (cell.poison !== this.error) cell.undo(commit, this.error)
       if (cell.version === 0) this.device.release(cell.storage) // Nothing was ever written there.
     }
     for (const storage of this.outputs) this.device.release(storage)
     throw this.error
   }
+}
+
+/** The run that is to fill a leaf, until it has. */
+export function producerOf(leaf: Leaf): Run | undefined {
+  return leaf.kind === 'stored' ? leaf.storage.producer : leaf.kind === 'cell' ? leaf.cell.producer : undefined
 }
 
 const asError = (error: unknown): Error => (error instanceof Error ? error : new DeviceError(String(error)))

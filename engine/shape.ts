@@ -66,15 +66,17 @@ export function checkShape(op: string, shape: Shape): Shape {
 
 /** NumPy broadcasting: aligned at the back, a size of 1 stretches. */
 export function broadcastShapes(op: string, ...shapes: readonly Shape[]): Shape {
-  const rank = Math.max(0, ...shapes.map((s) => s.length))
-  return Array.from({ length: rank }, (_, i) => {
-    let size = 1
+  const [first = [], ...others] = shapes
+  if (others.every((s) => sameShape(s, first))) return first
+  const rank = shapes.reduce((most, s) => Math.max(most, s.length), 0)
+  const result = new Array<number>(rank).fill(1)
+  for (let i = 0; i < rank; i++) {
     for (const shape of shapes) {
-      const d = shape[i - rank + shape.length]
+      const [d, size] = [shape[i - rank + shape.length], at(result, i)]
       if (d === undefined || d === 1 || d === size) continue
       if (size !== 1) throw new ShapeError(`${op}: shapes ${shapes.map(formatShape).join(' and ')} do not broadcast: axis ${i - rank} has sizes ${size} and ${d}; make them equal, or one of them 1`)
-      size = d
+      result[i] = d
     }
-    return size
-  })
+  }
+  return result
 }

@@ -28,6 +28,8 @@ export class Variable implements TensorLike {
   version = 0
   /** The run that writes that version, until it has succeeded. */
   producer: Run | undefined
+  /** A number that walks over the graph note on it. */
+  note = 0
   /** Set when a run failed halfway through writing the cell. */
   poison: Error | undefined
   private pending: Tensor | undefined
@@ -88,25 +90,44 @@ export class Variable implements TensorLike {
     return this.pending
   }
 
-  /** The queue takes the assigned value over: from here on the cell is at a new version. Returns how to go back. */
-  commit(run: Run): () => void {
-    const before = { version: this.version, producer: this.producer, current: this.current }
+  /** The queue takes the assigned value over: from here on the cell is at a new version. Returns what `undo` needs. */
+  commit(run: Run): Commit {
+    const before = new Commit(this, this.version, this.producer, this.current)
     this.pending = undefined
     this.current = undefined
     this.device.moved.delete(this)
-    this.versions++
-    this.version = this.versions
+    this.version = ++this.versions
     this.producer = run
-    const { version } = this
-    return () => {
-      if (this.version !== version) return
-      this.version = before.version
-      this.producer = before.producer
-      this.current = before.current
-      // A run before this one failed too, and could not go back while this one's value stood.
-      if (this.producer?.error !== undefined) this.producer.undo(this)
-      if (this.version === 0) this.poison = run.error // It never had a value to go back to.
-    }
+    before.made = this.version
+    return before
+  }
+
+  /** Goes back to the version before a commit whose run failed, unless the cell has moved on. */
+  undo({ made, version, producer, current }: Commit, error: Error | undefined): void {
+    if (this.version !== made) return
+    this.version = version
+    this.producer = producer
+    this.current = current
+    // A run before this one failed too, and could not go back while this one's value stood.
+    if (producer?.error !== undefined) producer.undo(this)
+    if (this.version === 0) this.poison = error // It never had a value to go back to.
+  }
+}
+
+/** A variable's move to a new version, and where it was before. There are many at every step, so it is a plain record. */
+export class Commit {
+  readonly cell: Variable
+  readonly version: number
+  readonly producer: Run | undefined
+  readonly current: Tensor | undefined
+  /** The new version. */
+  made = 0
+
+  constructor(cell: Variable, version: number, producer: Run | undefined, current: Tensor | undefined) {
+    this.cell = cell
+    this.version = version
+    this.producer = producer
+    this.current = current
   }
 }
 

@@ -2,6 +2,7 @@
  * What one realisation computes, read off the graph: its nodes in creation order, its leaves, its results, and the
  * exact encoding of all that is structure. Two captures with equal encodings run the same plan.
  */
+import type { Device } from '../device/device.ts'
 import type { Leaf, Node, Tensor } from '../graph.ts'
 import type { AnyOp } from '../op.ts'
 import type { Variable } from '../variable.ts'
@@ -26,24 +27,54 @@ export interface Reached {
   readonly leaves: CapturedLeaf[]
 }
 
-/** Nodes that `roots` are made of, and their leaves, each once and in no order. `enter` keeps the walk out of a node's inputs. */
-export function reach(roots: readonly Tensor[], enter: (node: Node) => boolean = () => true): Reached {
-  const walk = roots[0]?.device.nextWalk() ?? 0
-  const nodes: Node[] = []
-  const leaves: CapturedLeaf[] = []
-  const outputs = new Map<Node, Set<number>>()
-  const stack = [...roots]
-  for (let tensor = stack.pop(); tensor !== undefined; tensor = stack.pop()) {
-    const { node, leaf } = tensor
-    if (leaf !== undefined) {
-      if (isFirst(tensor, walk, outputs)) leaves.push({ tensor, leaf })
-    } else if (node.walk !== walk) {
-      node.walk = walk
-      nodes.push(node)
-      if (enter(node)) for (const t of node.inputs) stack.push(t)
+/** What a walk does besides collecting. */
+interface Visitor {
+  /** At a node met for the first time; `false` keeps the walk out of its inputs. */
+  enter?(node: Node): boolean
+  /** At a node met before. */
+  again?(node: Node): void
+  /** At a leaf, as often as it is read. */
+  read?(leaf: Leaf): void
+}
+
+/** A walk from roots to what they are made of, which collects nodes and leaves, each once and in no order. */
+export class Walk implements Reached {
+  readonly nodes: Node[] = []
+  readonly leaves: CapturedLeaf[] = []
+  private readonly number: number
+  private readonly visitor: Visitor
+  private readonly outputs = new Map<Node, Set<number>>()
+  private readonly stack: Tensor[] = []
+
+  constructor(device: Device, visitor: Visitor = {}) {
+    this.number = device.nextWalk()
+    this.visitor = visitor
+  }
+
+  from(root: Tensor): void {
+    const { number, visitor, nodes, leaves, stack } = this
+    for (let tensor: Tensor | undefined = root; tensor !== undefined; tensor = stack.pop()) {
+      const { node, leaf } = tensor
+      if (leaf !== undefined) {
+        visitor.read?.(leaf)
+        if (isFirst(tensor, number, this.outputs)) leaves.push({ tensor, leaf })
+      } else if (node.walk === number) visitor.again?.(node)
+      else {
+        node.walk = number
+        nodes.push(node)
+        if (visitor.enter?.(node) !== false) for (const t of node.inputs) stack.push(t)
+      }
     }
   }
-  return { nodes, leaves }
+}
+
+/** Nodes that `roots` are made of, and their leaves. `enter` keeps the walk out of a node's inputs. */
+export function reach(roots: readonly Tensor[], enter: (node: Node) => boolean = () => true): Reached {
+  const [first] = roots
+  if (first === undefined) return { nodes: [], leaves: [] }
+  const walk = new Walk(first.device, { enter })
+  for (const t of roots) walk.from(t)
+  return walk
 }
 
 /** Whether the walk meets the leaf for the first time. Of a node with several outputs some may be leaves while others are computed. */
@@ -60,8 +91,7 @@ function isFirst({ node, output }: Tensor, walk: number, outputs: Map<Node, Set<
   return true
 }
 
-export function capture(results: readonly Tensor[], cells: readonly (Variable | undefined)[]): Capture {
-  const { nodes, leaves } = reach(results)
+export function capture({ nodes, leaves }: Reached, results: readonly Tensor[], cells: readonly (Variable | undefined)[]): Capture {
   leaves.sort((x, y) => x.tensor.node.id - y.tensor.node.id || x.tensor.output - y.tensor.output)
   return { nodes: inCreationOrder(nodes), leaves, results, cells }
 }
@@ -168,8 +198,10 @@ export function encodeValue(value: unknown, interner: Interner, out: Sink): void
 export function encode({ nodes, leaves, results, cells }: Capture, interner: Interner, out: Key): Key {
   out.length = 0
   for (const list of [leaves, nodes, results]) out.push(list.length)
-  const cellNumbers = new Map<Variable, number>()
+  for (const { leaf } of leaves) if (leaf.kind === 'cell') leaf.cell.note = -1
+  for (const cell of cells) if (cell !== undefined) cell.note = -1
   let position = 0
+  let numbered = 0
   for (const { tensor, leaf } of leaves) {
     tensor.node.note = position++ // Outputs of one node follow each other, so the last position and the output tell which.
     out.push(isHostLeaf(leaf) ? leafCodes.data : leafCodes[leaf.kind])
@@ -177,7 +209,9 @@ export function encode({ nodes, leaves, results, cells }: Capture, interner: Int
     out.push(tensor.output)
     out.push(tensor.shape.length)
     for (const d of tensor.shape) out.push(d)
-    if (leaf.kind === 'cell') out.push(intern(cellNumbers, leaf.cell))
+    if (leaf.kind !== 'cell') continue
+    if (leaf.cell.note < 0) leaf.cell.note = numbered++
+    out.push(leaf.cell.note)
   }
   for (const node of nodes) {
     node.note = position++
@@ -189,7 +223,7 @@ export function encode({ nodes, leaves, results, cells }: Capture, interner: Int
   results.forEach((t, i) => {
     reference(t, out)
     const cell = cells[i]
-    out.push(cell === undefined ? -1 : (cellNumbers.get(cell) ?? -2))
+    out.push(cell === undefined ? -1 : cell.note < 0 ? -2 : cell.note)
   })
   return out
 }

@@ -50,7 +50,7 @@ function lift(op: string, x: Operand, dtype: DType, device: Device): Tensor {
 /** Operands in their common type and shape; numbers take the tensors' type. `floats`: integers become f32. */
 export function unify(op: string, operands: readonly Operand[], floats = false): Tensor[] {
   const tensors = operands.filter(isTensor)
-  const common = tensors.length === 0 ? 'f32' : tensors.map((x) => x.dtype).reduce((x, y) => promote(op, x, y))
+  const common = tensors.reduce<DType | undefined>((type, x) => (type === undefined ? x.dtype : promote(op, type, x.dtype)), undefined) ?? 'f32'
   const dtype = floats && !isFloat(common) ? 'f32' : common
   const device = tensors[0]?.device ?? getDefaultDevice(op)
   const shape = broadcastShapes(op, ...tensors.map((x) => x.shape))

@@ -57,6 +57,7 @@ const stretched = (from: Shape, to: Shape): number[] => to.flatMap((d, i) => (fr
 
 /** Repeats axes of size 1 without copying, adding axes in front where `shape` is longer (NumPy's broadcast_to). */
 export function expand(x: TensorLike, shape: Shape): Tensor {
+  if (sameShape(x.shape, shape)) return x.read()
   checkShape('expand', shape)
   const lead = shape.length - x.shape.length
   if (lead < 0 || x.shape.some((d, i) => d !== 1 && d !== shape[i + lead])) {

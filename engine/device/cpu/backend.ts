@@ -34,18 +34,21 @@ class CpuExecutable implements Executable {
   readonly memory: MemoryPlan
   readonly calls: readonly Call[]
   readonly pointers: readonly PointerBlock[]
+  /** Where the threads find the addresses of a run. */
+  readonly addresses: CpuBlock
   readonly peakBytes: number
   readonly launches: number
   /** Bytes of scratch memory for each thread. */
   readonly scratchBytes: number
   private readonly owner: Owner
 
-  constructor(id: number, plan: Plan, memory: MemoryPlan, calls: readonly Call[], pointers: readonly PointerBlock[], owner: Owner) {
+  constructor(id: number, plan: Plan, memory: MemoryPlan, calls: readonly Call[], pointers: readonly PointerBlock[], addresses: CpuBlock, owner: Owner) {
     this.id = id
     this.plan = plan
     this.memory = memory
     this.calls = calls
     this.pointers = pointers
+    this.addresses = addresses
     this.peakBytes = memory.peakBytes
     this.launches = calls.filter(({ kernel }) => kernel.items > 0).length
     this.scratchBytes = align(Math.max(0, ...calls.map(({ kernel }) => kernel.scratchBytes ?? 0)))
@@ -124,17 +127,19 @@ export class CpuBackend implements Backend {
     const owned: CpuBlock[] = []
     const release = (): void => owned.forEach((block) => this.allocator.release(block))
     const id = this.plans++
-    try {
-      this.options.threads.addPlan(id, calls.filter(({ kernel }) => kernel.items > 0).map((call) => this.launchCode(call, pointers, owned)))
-    } catch (error) {
-      release()
-      throw error
-    }
     const free = (): void => {
       this.options.threads.dropPlan(id)
       release()
     }
-    return new CpuExecutable(id, plan, memory, calls, pointers, { reserve: (executable) => this.reserve(executable), free })
+    try {
+      const launches = calls.filter(({ kernel }) => kernel.items > 0).map((call) => this.launchCode(call, pointers, owned))
+      const addresses = this.own(4 * (plan.buffers.length + this.options.threads.count), owned)
+      this.options.threads.addPlan(id, { launches, addresses: addresses.address, buffers: plan.buffers.length })
+      return new CpuExecutable(id, plan, memory, calls, pointers, addresses, { reserve: (executable) => this.reserve(executable), free })
+    } catch (error) {
+      release()
+      throw error
+    }
   }
 
   /** New kernels go into one module. One module at a time: kernels are numbered in the order threads get them. */
@@ -209,21 +214,34 @@ export class CpuBackend implements Backend {
 
   async run(executable: Executable, { leaves, results }: Bindings): Promise<void> {
     if (!(executable instanceof CpuExecutable)) throw new DeviceError('cpu: this plan was compiled for another device')
-    const { plan, memory, pointers, scratchBytes } = executable
-    const { threads } = this.options
     this.reserve(executable)
+    this.writeAddresses(executable, leaves, results)
+    await this.options.threads.run(executable.id)
+  }
+
+  /** Where every buffer of the run lies; what the host gives is copied there. */
+  private writeAddresses({ plan, memory, pointers, scratchBytes, addresses: { address: start } }: CpuExecutable, leaves: Bindings['leaves'], results: Bindings['results']): void {
+    const { memory: { buffer: bytes }, threads } = this.options
     const { workspace, scratch } = this.shared
-    const addresses = Uint32Array.from(plan.buffers, ({ id, home, dtype }) => {
-      if (home.kind === 'result') return asCpu(at(results, home.index)).address
+    const addresses = new Uint32Array(bytes, start, plan.buffers.length + threads.count)
+    for (const { id, home, dtype } of plan.buffers) {
+      if (home.kind === 'result') {
+        addresses[id] = asCpu(at(results, home.index)).address
+        continue
+      }
       const address = workspace.address + (memory.offsets.get(id) ?? 0)
-      if (home.kind === 'workspace') return address
-      const leaf = at(leaves, home.index)
-      if (typeof leaf !== 'number' && !ArrayBuffer.isView(leaf)) return asCpu(leaf).address
-      copyIn(this.options.memory, address, typeof leaf === 'number' ? [leaf] : leaf, dtype)
-      return address
-    })
-    for (const { block, buffers } of pointers) new Uint32Array(this.options.memory.buffer, block.address, buffers.length).set(buffers.map((b) => at(addresses, b)))
-    await threads.run(executable.id, addresses, Array.from({ length: threads.count }, (_, t) => scratch.address + t * scratchBytes))
+      const leaf = home.kind === 'leaf' ? at(leaves, home.index) : undefined
+      const resident = typeof leaf === 'object' && !ArrayBuffer.isView(leaf)
+      addresses[id] = resident ? asCpu(leaf).address : address
+      if (leaf !== undefined && !resident) copyIn(this.options.memory, address, typeof leaf === 'number' ? [leaf] : leaf, dtype)
+    }
+    for (let t = 0; t < threads.count; t++) addresses[plan.buffers.length + t] = scratch.address + t * scratchBytes
+    for (const { block, buffers } of pointers) {
+      const list = new Uint32Array(bytes, block.address, buffers.length)
+      buffers.forEach((b, i) => {
+        list[i] = at(addresses, b)
+      })
+    }
   }
 
   /** Makes the memory that runs share large enough. Nothing runs while this changes. */

@@ -17,6 +17,21 @@ export interface LaunchCode {
 export const constantSource = -1
 export const scratchSource = -2
 
+/** A plan as the threads hold it. */
+export interface PlanCode {
+  readonly launches: readonly LaunchCode[]
+  /** Where the addresses of a run lie in memory, as u32: one for each buffer, then each thread's scratch memory. */
+  readonly addresses: number
+  readonly buffers: number
+}
+
+/** A plan with the arguments of its launches for the addresses of the last run. */
+interface Prepared {
+  readonly code: PlanCode
+  readonly addresses: Uint32Array
+  readonly args: readonly number[][]
+}
+
 /** Words of the control block at the start of the memory. */
 const count = 0
 const phase = 1
@@ -34,7 +49,7 @@ export class Executor {
   private readonly thread: number
   private readonly threads: number
   private readonly kernels: KernelFunction[] = []
-  private readonly plans = new Map<number, readonly LaunchCode[]>()
+  private readonly plans = new Map<number, Prepared>()
 
   constructor(memory: WebAssembly.Memory, thread: number, threads: number) {
     this.memory = memory
@@ -49,8 +64,8 @@ export class Executor {
     for (const name of names) this.kernels.push(exports[name] as KernelFunction)
   }
 
-  addPlan(id: number, launches: readonly LaunchCode[]): void {
-    this.plans.set(id, launches)
+  addPlan(id: number, code: PlanCode): void {
+    this.plans.set(id, { code, addresses: new Uint32Array(code.buffers + 1), args: code.launches.map(({ constants }) => [...constants]) })
   }
 
   dropPlan(id: number): void {
@@ -58,35 +73,47 @@ export class Executor {
   }
 
   /** Walks a plan. Returns why this thread failed, if it did; it keeps meeting the others all the same. */
-  run(id: number, addresses: Uint32Array, scratch: number): Error | undefined {
+  run(id: number): Error | undefined {
     if (!this.plans.has(id)) return new Error(`plan ${id} is not here`)
     let failure: Error | undefined
     let serial = true
-    for (const launch of this.launches(id)) {
+    const { code, args } = this.prepare(id)
+    code.launches.forEach((launch, i) => {
       if (!(serial && launch.serial)) this.meet()
       serial = launch.serial
-      failure ??= this.launch(launch, addresses, scratch)
-    }
+      failure ??= this.launch(launch, args[i] ?? [])
+    })
     return failure
   }
 
-  launches(id: number): readonly LaunchCode[] {
+  /** The plan's arguments for the addresses that now lie in memory. From step to step they seldom change. */
+  prepare(id: number): Prepared {
     const plan = this.plans.get(id)
     if (plan === undefined) throw new Error(`plan ${id} is not here`)
+    const { code: { launches, addresses: start, buffers }, addresses, args } = plan
+    const now = new Uint32Array(this.memory.buffer, start, buffers + this.threads)
+    const scratch = now[buffers + this.thread] ?? 0
+    let same = addresses[buffers] === scratch
+    for (let i = 0; i < buffers && same; i++) same = addresses[i] === now[i]
+    if (same) return plan
+    addresses.set(now.subarray(0, buffers))
+    addresses[buffers] = scratch
+    launches.forEach(({ constants, sources }, launch) => {
+      const list = args[launch] ?? []
+      sources.forEach((source, i) => {
+        if (source !== constantSource) list[i] = (constants[i] ?? 0) + (addresses[source === scratchSource ? buffers : source] ?? 0)
+      })
+    })
     return plan
   }
 
   /** This thread's share of one launch: a contiguous part of its items. */
-  launch({ kernel, items, serial, constants, sources }: LaunchCode, addresses: Uint32Array, scratch: number): Error | undefined {
+  launch({ kernel, items, serial }: LaunchCode, args: readonly number[]): Error | undefined {
     const begin = serial ? 0 : Math.floor((items * this.thread) / this.threads)
     const end = serial ? (this.thread === 0 ? items : 0) : Math.floor((items * (this.thread + 1)) / this.threads)
     const call = this.kernels[kernel]
     if (begin === end) return undefined
     if (call === undefined) return new Error(`kernel ${kernel} is not here`)
-    const args = constants.map((c, i) => {
-      const source = sources[i] ?? constantSource
-      return source >= 0 ? c + (addresses[source] ?? 0) : source === scratchSource ? c + scratch : c
-    })
     try {
       call(begin, end, ...args)
       return undefined

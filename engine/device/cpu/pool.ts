@@ -6,16 +6,16 @@ import { spawnCpuWorker } from '#platform'
 import { DeviceError } from '../../error.ts'
 import type { WorkerHandle } from '../../platform.ts'
 import { Executor } from './executor.ts'
-import type { LaunchCode } from './executor.ts'
+import type { PlanCode } from './executor.ts'
 import type { Command, Report } from './protocol.ts'
 
 export interface Threads {
   readonly count: number
   addModule(module: WebAssembly.Module, names: readonly string[]): void
-  addPlan(id: number, launches: readonly LaunchCode[]): void
+  addPlan(id: number, code: PlanCode): void
   dropPlan(id: number): void
-  /** Thread t's scratch memory starts at `scratch[t]`. */
-  run(id: number, addresses: Uint32Array, scratch: readonly number[]): Promise<void>
+  /** Runs a plan whose addresses lie in memory. */
+  run(id: number): Promise<void>
   close(): Promise<void>
 }
 
@@ -44,8 +44,8 @@ export class WorkerThreads implements Threads {
     this.tellAll({ kind: 'module', module, names })
   }
 
-  addPlan(id: number, launches: readonly LaunchCode[]): void {
-    this.tellAll({ kind: 'plan', id, launches })
+  addPlan(id: number, code: PlanCode): void {
+    this.tellAll({ kind: 'plan', id, code })
   }
 
   dropPlan(id: number): void {
@@ -56,13 +56,13 @@ export class WorkerThreads implements Threads {
     for (const worker of this.workers) worker.post(command)
   }
 
-  async run(id: number, addresses: Uint32Array, scratch: readonly number[]): Promise<void> {
+  async run(id: number): Promise<void> {
     this.assertWhole()
     const run = this.runs++
     for (const worker of this.workers) worker.ref()
     const error = await new Promise<string | undefined>((done) => {
       this.waiting.set(run, { reports: 0, error: undefined, done })
-      this.workers.forEach((worker, t) => worker.post({ kind: 'run', run, id, addresses, scratch: scratch[t] ?? 0 } satisfies Command))
+      this.tellAll({ kind: 'run', run, id })
     })
     for (const worker of this.workers) worker.unref()
     this.assertWhole()
@@ -114,17 +114,18 @@ export class CallingThread implements Threads {
     this.executor.addModule(module, names)
   }
 
-  addPlan(id: number, launches: readonly LaunchCode[]): void {
-    this.executor.addPlan(id, launches)
+  addPlan(id: number, code: PlanCode): void {
+    this.executor.addPlan(id, code)
   }
 
   dropPlan(id: number): void {
     this.executor.dropPlan(id)
   }
 
-  async run(id: number, addresses: Uint32Array, scratch: readonly number[]): Promise<void> {
-    for (const launch of this.executor.launches(id)) {
-      const failure = this.executor.launch(launch, addresses, scratch[0] ?? 0)
+  async run(id: number): Promise<void> {
+    const { code, args } = this.executor.prepare(id)
+    for (const [i, launch] of code.launches.entries()) {
+      const failure = this.executor.launch(launch, args[i] ?? [])
       if (failure !== undefined) throw new DeviceError(`cpu: a kernel failed: ${failure.message}`)
       if (performance.now() - this.gaveWay < slice) continue
       await new Promise((resolve) => setTimeout(resolve))

@@ -18,13 +18,13 @@ port.receive((message) => {
       executor?.addModule(command.module, command.names)
       return
     case 'plan':
-      executor?.addPlan(command.id, command.launches)
+      executor?.addPlan(command.id, command.code)
       return
     case 'drop':
       executor?.dropPlan(command.id)
       return
     case 'run': {
-      const failure = executor?.run(command.id, command.addresses, command.scratch)
+      const failure = executor?.run(command.id)
       report(failure === undefined ? { run: command.run } : { run: command.run, error: failure.message })
       return
     }
