@@ -1,6 +1,7 @@
 /**
  * A training step of the small UNet of the training oracles (701,345 parameters, 8x8 images, batch 32): the time
- * JavaScript takes to build, differentiate, match the plan and launch, and the time of the whole step.
+ * JavaScript takes on the calling thread (build, differentiate, match the plan, launch, take the results, collect
+ * garbage), and the time of the whole step.
  * Run: node bench/step.bench.ts [cpu|reference] [threads]
  */
 import { device as openDevice } from '../engine/device/open.ts'
@@ -30,15 +31,14 @@ const noise = Float32Array.from({ length: batch * 64 }, (_, i) => Math.sin(i))
 
 async function step(k: number): Promise<{ host: number; whole: number }> {
   const start = performance.now()
+  const before = performance.eventLoopUtilization()
   const x = tensor(noise, [batch, 1, 8, 8])
   const t = tensor(Float32Array.from({ length: batch }, (_, i) => (389 * i + 557 * k) % 1000))
   const error = sub(model.call(x, t), x)
   const { value, grads } = valueAndGrad(mean(mul(error, error)), parameters)
   const norm = optimizer.update(grads)
-  const done = realize(value, norm)
-  const host = performance.now() - start
-  await done
-  return { host, whole: performance.now() - start }
+  await realize(value, norm)
+  return { host: performance.eventLoopUtilization(before).active, whole: performance.now() - start }
 }
 
 const median = (list: readonly number[]): number => list.toSorted((x, y) => x - y)[Math.floor(list.length / 2)] ?? NaN
