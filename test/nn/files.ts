@@ -2,6 +2,7 @@
 import * as fc from 'fast-check'
 import { formats } from '../../nn/checkpoint/format.ts'
 import type { FileDType, HostTensor } from '../../nn/checkpoint/format.ts'
+import type { Checkpoint } from '../../nn/checkpoint/read.ts'
 
 /** A file with this header and body, which need not be valid. */
 export function fileOf(header: string | Uint8Array, body: readonly number[] = []): Uint8Array<ArrayBuffer> {
@@ -39,6 +40,15 @@ export const hostTensors: fc.Arbitrary<HostTensor> = fc.tuple(fc.constantFrom(..
   const bytes = size * formats[format].bytes
   return fc.uint8Array({ minLength: bytes, maxLength: bytes }).map((x) => decoded(format, shape, Uint8Array.from(x)))
 })
+
+export const host = (values: readonly number[], shape: readonly number[] = [values.length]): HostTensor => ({ dtype: 'f32', shape, data: Float32Array.from(values) })
+
+/** All tensors of a checkpoint. */
+export async function entriesOf(checkpoint: Checkpoint): Promise<Map<string, HostTensor>> {
+  const tensors = new Map<string, HostTensor>()
+  for await (const [name, tensor] of checkpoint.entries()) tensors.set(name, tensor)
+  return tensors
+}
 
 /** What tensors are, bit for bit: NaNs differ by their bits only. */
 export function bitsOf(tensors: Iterable<readonly [string, HostTensor]>): [name: string, dtype: string, shape: string, bits: string][] {

@@ -1,0 +1,182 @@
+/** Opening checkpoints and loading them: only what is asked for is read, and what does not fit is said before anything is loaded. */
+import { truncateSync, utimesSync, writeFileSync } from 'node:fs'
+import { pathToFileURL } from 'node:url'
+import { afterAll, describe, expect, test } from 'vitest'
+import { CheckpointError, variable, zeros } from '../../engine/index.ts'
+import type { Device, Variable } from '../../engine/index.ts'
+import { bytesSource } from '../../nn/checkpoint/bytes.ts'
+import type { ByteSource } from '../../nn/checkpoint/bytes.ts'
+import type { HostTensor } from '../../nn/checkpoint/format.ts'
+import { loadCheckpoint } from '../../nn/checkpoint/load.ts'
+import { openCheckpoint } from '../../nn/checkpoint/open.ts'
+import { encodeSafetensors } from '../../nn/checkpoint/write.ts'
+import { Scratch } from '../cli/langevin.ts'
+import { closeAll, onEach, openAll } from '../devices.ts'
+import { bitsOf, entriesOf, fileOf, host } from './files.ts'
+
+const opened = await openAll()
+afterAll(() => closeAll(opened))
+
+const model = new Map([['a', host([1, 2, 3, 4], [2, 2])], ['b', host([5])], ['c', host([6, 7])]])
+const file = encodeSafetensors(model, { format: 'pt' })
+
+/** A source that notes what is read of it. */
+function watched(bytes: Uint8Array<ArrayBuffer>): { readonly source: ByteSource; readonly ranges: [number, number][] } {
+  const ranges: [number, number][] = []
+  const read: ByteSource['read'] = async (from, to) => {
+    ranges.push([from, to])
+    return bytes.slice(from, to)
+  }
+  return { source: { name: 'watched', size: bytes.length, read }, ranges }
+}
+
+describe('only what is asked for is read', () => {
+  const large: HostTensor = { dtype: 'bf16', shape: [2 ** 24], data: new Float32Array(2 ** 24).fill(3) }
+  const bytes = encodeSafetensors(new Map<string, HostTensor>([['first', host([1])], ['second', host([2])], ['large', large], ['last', { dtype: 'u8', shape: [2], data: Uint8Array.of(8, 9) }]]))
+  const header = bytes.length - 8 - 2 ** 25 - 2
+
+  test('the header, and a tensor', async () => {
+    const { source, ranges } = watched(bytes)
+    const { tensors, read } = await openCheckpoint(source)
+    expect(tensors.get('last')).toEqual({ dtype: 'u8', shape: [2], format: 'U8', range: [bytes.length - 2, bytes.length] })
+    expect(ranges).toEqual([[0, 16], [8, header]])
+    expect((await read('last')).data).toEqual(Uint8Array.of(8, 9))
+    expect(ranges.slice(2).filter(([from, to]) => to > from)).toEqual([[bytes.length - 2, bytes.length]])
+  })
+
+  test('small neighbours together, a large tensor in pieces', async () => {
+    const { source, ranges } = watched(bytes)
+    const tensors = await entriesOf(await openCheckpoint(source))
+    expect(tensors.get('large')).toEqual(large)
+    expect([...tensors.keys()]).toEqual(['first', 'second', 'large', 'last'])
+    const ends = [header, header + 8, header + 8 + 2 ** 24, header + 8 + 2 ** 25, bytes.length]
+    expect(ranges.slice(2).filter(([from, to]) => to > from)).toEqual(ends.slice(1).map((to, i) => [ends[i], to]))
+  })
+
+  test('in the order of the file, whatever the order asked for', async () => {
+    const { source, ranges } = watched(file)
+    const { entries } = await openCheckpoint(source)
+    const got: string[] = []
+    for await (const [name] of entries(['c', 'a'])) got.push(name)
+    expect(got).toEqual(['a', 'c'])
+    expect(ranges.slice(2).filter(([from, to]) => to > from)).toEqual([[file.length - 28, file.length - 12], [file.length - 8, file.length]])
+  })
+
+  test('a source that gives other bytes than asked for, or none', async () => {
+    const source = bytesSource(file, 'short')
+    const { read } = await openCheckpoint({ ...source, read: async (from, to) => file.slice(from, from > 16 ? to - 1 : to) })
+    await expect(read('c')).rejects.toThrow(`bytes ${file.length - 8} to ${file.length} of short could not be read: only 7 came; it was cut short meanwhile`)
+    const broken = await openCheckpoint({ ...source, read: async (from, to) => (from > 16 ? Promise.reject(new TypeError('unplugged')) : file.slice(from, to)) })
+    await expect(broken.read('c')).rejects.toThrow(CheckpointError)
+    await expect(broken.read('c')).rejects.toThrow('of short could not be read: unplugged')
+  })
+})
+
+describe('where a checkpoint can lie', () => {
+  test('in memory, in blobs, in files', async () => {
+    using scratch = new Scratch()
+    const at = scratch.path('model one.safetensors')
+    writeFileSync(at, file)
+    const locations = [file, new Blob([file]), new File([file], 'model.safetensors'), at, pathToFileURL(at), pathToFileURL(at).href, scratch.folder, bytesSource(file, 'own'), [file], [at]]
+    for (const where of locations) {
+      const checkpoint = await openCheckpoint(where)
+      expect(bitsOf(await entriesOf(checkpoint))).toEqual(bitsOf(model))
+      expect({ ...checkpoint.metadata }).toEqual({ format: 'pt' })
+    }
+    expect((await openCheckpoint(at)).source).toBe(at)
+    expect((await openCheckpoint(new File([file], 'chosen.safetensors'))).source).toBe('chosen.safetensors')
+  })
+
+  test('a file that is not there, a folder without one or with several', async () => {
+    using scratch = new Scratch()
+    await expect(openCheckpoint(scratch.path('none.safetensors'))).rejects.toThrow(CheckpointError)
+    await expect(openCheckpoint(scratch.path('none.safetensors'))).rejects.toThrow(/^none\.safetensors cannot be read: ENOENT: no such file or directory, open '.*none\.safetensors'$/)
+    await expect(openCheckpoint(scratch.folder)).rejects.toThrow('holds no checkpoint: there is neither a .safetensors file nor the .safetensors.index.json of a sharded one in it')
+    for (const name of ['b', 'a', 'c-00001-of-00002']) writeFileSync(scratch.path(`${name}.safetensors`), file)
+    await expect(openCheckpoint(scratch.folder)).rejects.toThrow('holds several checkpoints: a.safetensors, b.safetensors; pass the path of one of them')
+  })
+
+  test('a file that is changed between opening and reading', async () => {
+    using scratch = new Scratch()
+    const at = scratch.path('model.safetensors')
+    writeFileSync(at, file)
+    const { read } = await openCheckpoint(at)
+    expect((await read('b')).data).toEqual(Float32Array.of(5))
+    utimesSync(at, 1, 1)
+    await expect(read('b')).rejects.toThrow(`${at} was changed while it was read; open it again`)
+    truncateSync(at, file.length - 1)
+    await expect(openCheckpoint(at)).rejects.toThrow('tensor c ends at byte 28 but the file holds only 27 bytes of tensors')
+  })
+})
+
+describe('loading', () => {
+  const blank = (device: Device, shapes: Readonly<Record<string, readonly number[]>>): Record<string, Variable> =>
+    Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, variable(zeros(shape, { device }))]))
+
+  onEach(opened, 'gives every variable its values', async (device) => {
+    const to = { a: variable([[0, 0], [0, 0]], { device }), b: variable([0], { device }), c: variable([0, 0], { device }) }
+    expect(await loadCheckpoint(to, file)).toEqual({ missing: [], unexpected: [] })
+    expect([await to.a.array(), await to.b.array(), await to.c.array()]).toEqual([[[1, 2], [3, 4]], [5], [6, 7]])
+  })
+
+  onEach(opened, 'converts floats to the width of the variable', async (device) => {
+    const values = [1 / 3, -2.5, 65519]
+    const bytes = encodeSafetensors(new Map<string, HostTensor>([
+      ['double', { dtype: 'f64', shape: [3], data: Float64Array.from(values) }],
+      ['half', { dtype: 'f16', shape: [3], data: Float32Array.from(values) }],
+      ['brain', { dtype: 'bf16', shape: [3], data: Float32Array.from(values) }],
+      ['single', host(values)],
+    ]))
+    const to = { double: variable([0, 0, 0], { device }), half: variable([0, 0, 0], { device }), brain: variable([0, 0, 0], { device }), single: variable([0, 0, 0], { device, dtype: 'bf16' }) }
+    await loadCheckpoint(to, bytes)
+    const brain = [171 / 512, -2.5, 65536]
+    expect(await Promise.all([to.double, to.half, to.brain, to.single].map((cell) => cell.array()))).toEqual([[Math.fround(1 / 3), -2.5, 65519], [1365 / 4096, -2.5, 65504], brain, brain])
+  })
+
+  onEach(opened, 'gives integers what they were, I64 and I8 as i32', async (device) => {
+    const bytes = encodeSafetensors(new Map<string, HostTensor>([
+      ['wide', { dtype: 'i32', shape: [2], data: Int32Array.of(-(2 ** 31), 7), format: 'I64' }],
+      ['narrow', { dtype: 'i32', shape: [2], data: Int32Array.of(-128, 127), format: 'I8' }],
+      ['mask', { dtype: 'bool', shape: [2], data: Uint8Array.of(1, 0) }],
+    ]))
+    const to = { wide: variable([0, 0], { device, dtype: 'i32' }), narrow: variable([0, 0], { device, dtype: 'i32' }), mask: variable([false, false], { device }) }
+    await loadCheckpoint(to, bytes)
+    expect([await to.wide.array(), await to.narrow.array(), await to.mask.array()]).toEqual([[-(2 ** 31), 7], [-128, 127], [true, false]])
+  })
+
+  onEach(opened, 'says everything that does not fit, and loads nothing', async (device) => {
+    const bytes = encodeSafetensors(new Map<string, HostTensor>([...model, ['step', { dtype: 'i32', shape: [], data: new Int32Array(1) }]]))
+    const to = blank(device, { a: [2, 2], b: [2], d: [1], step: [] })
+    const { source, ranges } = watched(bytes)
+    await expect(loadCheckpoint(to, source)).rejects.toThrow(
+      'watched does not fit the model. missing: d. unexpected: c. of another shape or type: b is f32 [1] but the model has f32 [2]; step is i32 [] but the model has f32 []. Load it into the model it was saved from, or pass { strict: false } to load what fits',
+    )
+    await expect(loadCheckpoint(to, source, { strict: false, source: 'mine' })).rejects.toThrow('mine does not fit the model. of another shape or type: b is f32 [1]')
+    expect(ranges).toHaveLength(4)
+    expect(await to['a']?.array()).toEqual([[0, 0], [0, 0]])
+  })
+
+  onEach(opened, 'not strictly: what is on both sides, and says what is not', async (device) => {
+    const to = blank(device, { b: [1], d: [1] })
+    expect(await loadCheckpoint(to, file, { strict: false })).toEqual({ missing: ['d'], unexpected: ['a', 'c'] })
+    expect([await to['b']?.array(), await to['d']?.array()]).toEqual([[5], [0]])
+  })
+
+  onEach(opened, 'of a prefix', async (device) => {
+    const bytes = encodeSafetensors(new Map([['ema.b', host([1])], ['model.b', host([2])]]))
+    const to = blank(device, { b: [1] })
+    expect(await loadCheckpoint(to, bytes, { prefix: 'model.' })).toEqual({ missing: [], unexpected: [] })
+    expect(await to['b']?.array()).toEqual([2])
+  })
+
+  onEach(opened, 'a dtype that there is none of here, by name and reason', async (device) => {
+    const bytes = fileOf('{"b":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}', [0])
+    await expect(loadCheckpoint(blank(device, { b: [1] }), bytes)).rejects.toThrow('b is F8_E4M3 [1] but the model has f32 [1] (there are no floats of fewer than 16 bits here; convert it to BF16 or F32)')
+  })
+
+  onEach(opened, 'a value that cannot be read says how far loading came', async (device) => {
+    const bytes = fileOf('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"I64","shape":[1],"data_offsets":[4,12]}}', [0, 0, 128, 63, 0, 0, 0, 0, 1, 0, 0, 0])
+    const to = { a: variable([0], { device }), b: variable([0], { device, dtype: 'i32' }) }
+    await expect(loadCheckpoint(to, bytes)).rejects.toThrow('bytes: tensor b is I64 and holds 4294967296, which i32 cannot hold; convert it before it is loaded. Only 0 of 2 tensors were loaded')
+  })
+})
