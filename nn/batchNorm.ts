@@ -62,11 +62,11 @@ export class BatchNorm2d extends Module<[TensorLike], Tensor> {
     const average = mean(wide, [0, 2, 3])
     const centred = sub(wide, this.#perChannel(average))
     const variance = mean(mul(centred, centred), [0, 2, 3])
-    if (this.training) this.#track(average, mul(variance, literal(count / (count - 1))))
+    this.#track(average, mul(variance, literal(count / (count - 1))))
     return cast(this.#normalized(centred, variance), x.dtype)
   }
 
-  /** Moves the running statistics with the next realisation. */
+  /** Moves the running statistics, if there are any, with the next realisation. */
   #track(average: Tensor, variance: Tensor): void {
     const { running_mean: runningMean, running_var: runningVar, num_batches_tracked: batches } = this
     if (runningMean === undefined || runningVar === undefined || batches === undefined) return

@@ -1,6 +1,6 @@
 /** Initial values: their statistics against PyTorch's draws and against the distributions, seeds, gains, errors. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ConfigError, Generator, ShapeError, device as openDevice } from '../../engine/index.ts'
+import { ConfigError, Generator, ShapeError, device as openDevice, uniform } from '../../engine/index.ts'
 import type { Device, Shape, Tensor, TensorLike } from '../../engine/index.ts'
 import * as nn from '../../nn/index.ts'
 import type { LayerOptions, Module } from '../../nn/index.ts'
@@ -16,6 +16,13 @@ async function statistics(x: TensorLike): Promise<{ mean: number; std: number; m
   const values = [...(await x.read().data())]
   const mean = values.reduce((a, b) => a + b, 0) / values.length
   return { mean, std: Math.sqrt(values.reduce((a, b) => a + (b - mean) ** 2, 0) / values.length), max: values.reduce((a, b) => Math.max(a, Math.abs(b)), 0) }
+}
+
+/** The error function, by Simpson's rule. */
+function erf(x: number): number {
+  const steps = 2000
+  const terms = Array.from({ length: steps + 1 }, (_, i) => (i === 0 || i === steps ? 1 : i % 2 === 1 ? 4 : 2) * Math.exp(-(((x * i) / steps) ** 2)))
+  return ((2 / Math.sqrt(Math.PI)) * x * terms.reduce((p, q) => p + q, 0)) / (3 * steps)
 }
 
 const layers: Readonly<Record<string, (options: LayerOptions) => Module>> = {
@@ -81,7 +88,23 @@ describe('truncNormal', () => {
     expect(draws.at(-1)).toBeGreaterThan(0.2499)
   })
 
-  test('is finite without ends', async () => {
+  test('inverts the distribution function, in the tails too', async () => {
+    const [a, b] = [-4.5, 4.5]
+    const at = (generator: Generator): LayerOptions => ({ generator, device })
+    const z = await nn.truncNormal([4000], { a, b, ...at(new Generator(6)) }).data()
+    const shares = await uniform([4000], { low: erf(a / Math.SQRT2), high: erf(b / Math.SQRT2), ...at(new Generator(6)) }).data()
+    const slope = (x: number): number => Math.sqrt(2 / Math.PI) * Math.exp((-x * x) / 2)
+    const errors = [...z].map((x, i) => Math.abs((erf(x / Math.SQRT2) - (shares[i] ?? 0)) / slope(x)))
+    expect(Math.max(...z)).toBeGreaterThan(3)
+    expect(Math.max(...errors)).toBeLessThan(4e-6)
+  })
+
+  test('is finite without ends, for the smallest draw too', async () => {
+    const generator = new Generator(0)
+    generator.restore({ key: [0, 0], counter: [14_883_995, 0] }) // Whose first 24 bits are zero.
+    expect((await uniform([1], { generator, device }).data())[0]).toBe(0)
+    generator.restore({ key: [0, 0], counter: [14_883_995, 0] })
+    expect((await nn.truncNormal([1], { a: -Infinity, b: Infinity, generator, device }).data())[0]).toBeCloseTo(-5.4, 1)
     const { max, std } = await statistics(nn.truncNormal([100_000], { a: -Infinity, b: Infinity, device, generator: new Generator(5) }))
     expect([max < 5.5, Math.abs(std - 1) < 0.01]).toEqual([true, true])
   })

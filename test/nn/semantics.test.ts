@@ -104,6 +104,13 @@ describe('MultiheadAttention', () => {
     }
   })
 
+  test('values may differ from keys', async () => {
+    const layer = new nn.MultiheadAttention(4, 2)
+    const [q, v] = [draw(1, [1, 3, 4]), draw(2, [1, 3, 4])]
+    const [one, other] = [await list(layer.call(q, q, v)), await list(layer.call(q, q.mul(1), v))]
+    one.forEach((x, i) => expect(Math.abs(x - (other[i] ?? 0))).toBeLessThan(1e-6))
+  })
+
   test('refuses heads that do not divide its size', () => {
     expect(() => new nn.MultiheadAttention(6, 4)).toThrow('MultiheadAttention: a size of 6 does not divide into 4 heads; choose heads that divide 6')
   })

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { UNet2D } from '../../diffusion/unet.ts'
 import { ConfigError, DeviceError, device as openDevice, grad, metaDevice, mul, ones, realize, sum, tensor, variable, withDefaultDevice, zeros } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike, Variable } from '../../engine/index.ts'
+import { Sequential } from '../../nn/container.ts'
 import { Linear } from '../../nn/linear.ts'
 import { Buffer, Module, freeze, namedBuffers, namedModules, namedParameters, parameterCount, replaceModules, stateDict, unfreeze } from '../../nn/module.ts'
 
@@ -94,6 +95,18 @@ describe('modules', () => {
     expect(pathsOf(y)).toEqual(['last', 'again', 'inner.layer', 'again'])
   })
 
+  test('that a module has twice go by the first name', () => {
+    class Twice extends Module<[TensorLike], Tensor> {
+      readonly first: Linear = new Linear(2, 2)
+      readonly second: Linear = this.first
+
+      forward(x: TensorLike): Tensor {
+        return this.second.call(x)
+      }
+    }
+    expect([pathsOf(new Twice().call(point())), [...namedModules(new Twice()).keys()]]).toEqual([['first'], ['', 'first']])
+  })
+
   test('called by themselves, have no path', () => {
     const model = new Shared()
     model.call(point())
@@ -108,9 +121,9 @@ describe('modules', () => {
 })
 
 class Inner extends Module<[TensorLike], Tensor> {
-  readonly layer: Linear
+  readonly layer: Module<[TensorLike], Tensor>
 
-  constructor(layer: Linear) {
+  constructor(layer: Module<[TensorLike], Tensor>) {
     super()
     this.layer = layer
   }
@@ -189,6 +202,13 @@ describe('substitution', () => {
     expect([asked, replaced]).toEqual([1, ['inner.layer', 'again']])
     expect(model.again).toBe(model.inner.layer)
     expect(model.again).toBeInstanceOf(Residual)
+  })
+
+  test('inside a module in two places happens once', () => {
+    const inner = new Inner(new Linear(2, 2))
+    const model = new Sequential(inner, inner)
+    expect(replaceModules(model, (module) => (module instanceof Linear ? new Residual(module) : undefined))).toEqual(['0.layer'])
+    expect(Object.keys(stateDict(model))).toEqual(['0.layer.base.weight', '0.layer.base.bias', '1.layer.base.weight', '1.layer.base.bias'])
   })
 
   test('in a frozen array is an error', () => {
