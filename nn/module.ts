@@ -20,22 +20,31 @@ export interface LayerOptions {
 export abstract class Module<Arguments extends readonly [TensorLike, ...unknown[]] = never, Result = unknown> {
   /** Whether layers such as dropout and batch norm behave as in training; `train` and `eval` set it. */
   training = true
-  /** The name under which the module around it, whose `forward` is running, has it. */
-  #name = ''
+  /** Where the modules inside were when last looked for. */
+  #places = new Map<Module, Field>()
 
   abstract forward(...inputs: Arguments): Result
 
   /** `forward`, under the module's name in the module around it: `down_blocks.0.resnets.1`. */
   call(...inputs: Arguments): Result {
-    // Named anew at each call, and afterwards as before: a module may be in several places, or put there later.
-    const children = fieldsOf(this).filter(isChild).toReversed()
-    const before = children.map(({ value }) => value.#name)
-    for (const { name, value } of children) value.#name = name
+    const [{ device }] = inputs
+    const outer = device.running
+    // Asked of who calls: a module may be in several places, or be put there later.
+    const name = outer instanceof Module ? outer.#nameOf(this) : undefined
+    device.running = this
     try {
-      return this.#name === '' ? this.forward(...inputs) : inputs[0].device.scope(this.#name, () => this.forward(...inputs))
+      return name === undefined ? this.forward(...inputs) : device.scope(name, () => this.forward(...inputs))
     } finally {
-      children.forEach(({ value }, i) => (value.#name = before[i] ?? ''))
+      device.running = outer
     }
+  }
+
+  #nameOf(child: Module): string | undefined {
+    const known = this.#places.get(child)
+    if (known !== undefined && Reflect.get(known.owner, known.key) === child) return known.name
+    // Of several names the first one stays.
+    this.#places = new Map(fieldsOf(this).filter(isChild).toReversed().map((field) => [field.value, field]))
+    return this.#places.get(child)?.name
   }
 
   /** Sets `training` here and in all modules inside; returns the module. */

@@ -32,6 +32,8 @@ export class Device {
   readonly generator: Generator = new Generator(0)
   /** The module being run, such as `unet.down.1.attn`; new nodes carry it. */
   path = ''
+  /** Whose code is running, the innermost module. */
+  running: object | undefined
   private nodes = 0
   private walks = 0
   private variables = 0
