@@ -51,19 +51,20 @@ export class BatchNorm2d extends Module<[TensorLike], Tensor> {
   forward(x: TensorLike): Tensor {
     checkImage('BatchNorm2d', x, this.#channels)
     const { running_mean: runningMean, running_var: runningVar } = this
-    if (this.training || runningMean === undefined || runningVar === undefined) return this.#byBatch(x)
-    return this.#normalized(sub(x, this.#perChannel(runningMean)), runningVar)
+    const wide = cast(x, statisticsType(x.dtype))
+    const byBatch = this.training || runningMean === undefined || runningVar === undefined
+    const y = byBatch ? this.#byBatch(wide) : this.#normalized(sub(wide, this.#perChannel(runningMean)), runningVar)
+    return cast(y, x.dtype)
   }
 
-  #byBatch(x: TensorLike): Tensor {
-    const wide = cast(x, statisticsType(x.dtype))
+  #byBatch(x: Tensor): Tensor {
     const count = sizeOf(x.shape) / this.#channels
     if (count < 2 && this.training) throw new ShapeError(`BatchNorm2d: input ${formatShape(x.shape)} has one value for each channel, whose variance is 0; train on more images or pixels, or call eval()`)
-    const average = mean(wide, [0, 2, 3])
-    const centred = sub(wide, this.#perChannel(average))
+    const average = mean(x, [0, 2, 3])
+    const centred = sub(x, this.#perChannel(average))
     const variance = mean(mul(centred, centred), [0, 2, 3])
     this.#track(average, mul(variance, literal(count / (count - 1))))
-    return cast(this.#normalized(centred, variance), x.dtype)
+    return this.#normalized(centred, variance)
   }
 
   /** Moves the running statistics, if there are any, with the next realisation. */

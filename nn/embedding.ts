@@ -1,5 +1,5 @@
 /** Tables of vectors, and fixed functions of times and positions: sinusoids, Gaussian Fourier features, rotations. */
-import { ConfigError, ShapeError, add, arange, concat, cos, embedding, equal, mul, normal, pad, reshape, sin, split, stack, stopGradient, sub, tensor, variable, where } from '../engine/index.ts'
+import { ConfigError, ShapeError, add, arange, cast, concat, cos, embedding, equal, mul, normal, pad, reshape, sin, split, stack, stopGradient, sub, tensor, variable, where } from '../engine/index.ts'
 import type { Tensor, TensorLike, Variable } from '../engine/index.ts'
 import { literal } from '../engine/ops/elementwise.ts'
 import { formatShape } from '../engine/shape.ts'
@@ -120,5 +120,5 @@ export function rotaryEmbedding(x: TensorLike, { positions, base = 10000, pairs 
   const [first, second] = pairs === 'halves' ? split(x, 2, -1) : split(reshape(x, [...x.shape.slice(0, -1), half, 2]), 2, -1).map((t) => reshape(t, [...x.shape.slice(0, -1), half]))
   if (first === undefined || second === undefined) throw new RangeError('rotaryEmbedding: two halves')
   const turned = [sub(mul(first, c), mul(second, s)), add(mul(second, c), mul(first, s))]
-  return pairs === 'halves' ? concat(turned, -1) : reshape(stack(turned, -1), x.shape)
+  return cast(pairs === 'halves' ? concat(turned, -1) : reshape(stack(turned, -1), x.shape), x.dtype)
 }

@@ -154,6 +154,13 @@ describe('convolutions', () => {
   })
 })
 
+test('narrow floats stay what they are', () => {
+  const x = ones([2, 4, 2, 2], { dtype: 'bf16' })
+  const norm = new nn.BatchNorm2d(4)
+  const results = [norm.call(x), norm.eval().call(x), new nn.InstanceNorm2d(4).call(x), nn.rotaryEmbedding(x), new nn.RMSNorm(2, { elementwiseAffine: false }).call(x), new nn.Dropout().call(x)]
+  expect(results.map(({ dtype }) => dtype)).toEqual(results.map(() => 'bf16'))
+})
+
 test('a Sequential runs its layers in order, and what replaces them', async () => {
   const model = new nn.Sequential(new nn.Linear(2, 2), new nn.ReLU())
   const x = tensor([[1, -2]])
