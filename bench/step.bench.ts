@@ -13,7 +13,8 @@ import { Generator } from '../engine/random.ts'
 import { realize } from '../engine/realize.ts'
 import { UNet2D } from '../diffusion/unet.ts'
 import { namedParameters } from '../nn/module.ts'
-import { AdamW } from '../nn/optimizer.ts'
+import { EMA } from '../nn/ema.ts'
+import { AdamW } from '../nn/optim/adam.ts'
 
 const [kind = 'cpu', threads = '2'] = process.argv.slice(2)
 const device = await openDevice(kind === 'reference' ? 'reference' : 'cpu', { threads: Number(threads) })
@@ -25,7 +26,7 @@ const model = new UNet2D(
   { device, generator: new Generator(1) },
 )
 const parameters = namedParameters(model)
-const optimizer = new AdamW(parameters, { rate: 3e-4, clip: 1, emaDecay: 0.99 })
+const optimizer = new AdamW(parameters, { lr: 3e-4, maxNorm: 1, ema: new EMA(parameters, { decay: 0.99 }) })
 const batch = 32
 const noise = Float32Array.from({ length: batch * 64 }, (_, i) => Math.sin(i))
 

@@ -24,7 +24,7 @@ export async function sample(options: SampleArguments, output: Output): Promise<
   const device = await openDevice(options.device, threads === undefined ? {} : { threads })
   try {
     const model = new UNet2D(settings.model, { device, generator: generatorFor(settings.seed, 'weights') })
-    loadVariables(stateDict(model), variables, { source: folder.path('checkpoint'), prefix: 'optimizer.ema.' })
+    loadVariables(stateDict(model), variables, { source: folder.path('checkpoint'), prefix: 'ema.average.' })
     const drawn = await draw(denoiserFor(model, settings), { device, settings, generator: generatorFor(seed, 'samples'), count, steps: sampling, stop: () => interrupt.code !== undefined })
     if (drawn === undefined) return interrupt.code ?? 0
     await writeFile(file, samplesPng(drawn))

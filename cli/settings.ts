@@ -9,7 +9,8 @@ import type { UNet2DConfig } from '../diffusion/unet.ts'
 import { CheckpointError, Generator, normal, randint } from '../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
-import { cosineSchedule } from '../nn/schedule.ts'
+import { warmupDecay } from '../nn/ema-decay.ts'
+import { cosineSchedule, withWarmup } from '../nn/schedule.ts'
 import type { Images } from './digits.ts'
 
 export interface Settings {
@@ -68,6 +69,7 @@ export interface Run {
 export function startRun(settings: Settings, images: Images, device: Device): Run {
   const { batch, seed, rate, steps, warmup, weightDecay, clip, emaDecay } = settings
   const model = new UNet2D(settings.model, { device, generator: generatorFor(seed, 'weights') })
+  const rising = Math.min(warmup, Math.floor(steps / 2))
   const schedule = NoiseSchedule.linear({ timesteps: settings.timesteps })
   const trainer = new Trainer({
     model,
@@ -80,11 +82,11 @@ export function startRun(settings: Settings, images: Images, device: Device): Ru
       return diffusionLoss((x, when) => model.call(x, when), x0, { schedule, t, eps: normal(x0.shape, { generator, device }) })
     },
     optimizer: {
-      rate: cosineSchedule(rate, { steps, warmup: Math.min(warmup, Math.floor(steps / 2)) }),
+      lr: withWarmup(cosineSchedule(rate, { steps: steps - rising }), rising, { start: 1 / (rising + 1) }),
       weightDecay,
-      clip,
-      emaDecay: (k) => Math.min(emaDecay, (1 + k) / (10 + k)),
+      maxNorm: clip,
     },
+    ema: { decay: warmupDecay(emaDecay) },
   })
   return { model, trainer }
 }

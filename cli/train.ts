@@ -149,11 +149,7 @@ class Session {
   async #finish(sampling: number, interrupt: Interrupt): Promise<void> {
     const { trainer, model } = this.#run
     this.#progress.line(`trained ${trainer.step} steps in ${formatTime(this.#log.at(-1)?.seconds ?? 0)}; drawing pictures`)
-    const average = trainer.optimizer.average ?? {}
-    const values = new Map(Object.entries(trainer.parameters).flatMap(([name, parameter]) => {
-      const mean = average[name]
-      return mean === undefined ? [] : [[parameter, mean] as const]
-    }))
+    const values = trainer.ema?.values ?? new Map()
     const denoise = denoiserFor(model, this.#settings)
     const drawn = await draw((x, sigma) => withValues(values, () => denoise(x, sigma)), {
       device: this.device,

@@ -6,7 +6,7 @@ import { decodeSafetensors } from '../nn/checkpoint/read.ts'
 import { encodeSafetensors } from '../nn/checkpoint/write.ts'
 
 const format = 'langevin-training'
-const version = '1'
+const version = '2'
 
 export interface TrainingCheckpoint {
   readonly step: number

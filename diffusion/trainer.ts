@@ -7,10 +7,13 @@ import type { Device, Generator, Shape, Tensor, Variable } from '../engine/index
 import { readItem } from '../engine/realize.ts'
 import { at, sizeOf } from '../engine/shape.ts'
 import { loadVariables, readVariables } from '../nn/checkpoint/load.ts'
+import { EMA } from '../nn/ema.ts'
+import type { EMAOptions } from '../nn/ema.ts'
 import { namedParameters } from '../nn/module.ts'
 import type { Module } from '../nn/module.ts'
-import { AdamW } from '../nn/optimizer.ts'
-import type { AdamWOptions } from '../nn/optimizer.ts'
+import { AdamW } from '../nn/optim/adam.ts'
+import type { AdamWOptions } from '../nn/optim/adam.ts'
+import type { OptimizerOptions } from '../nn/optim/optimizer.ts'
 import { encodeTraining } from './checkpoint.ts'
 import type { TrainingCheckpoint } from './checkpoint.ts'
 import { DataOrder } from './order.ts'
@@ -36,7 +39,9 @@ export interface TrainerOptions {
   readonly loss: (batch: Tensor, generator: Generator) => Tensor
   /** What the loss draws from, and what orders the data; its state is part of the checkpoint. */
   readonly generator: Generator
-  readonly optimizer?: AdamWOptions
+  readonly optimizer?: AdamWOptions & Omit<OptimizerOptions, 'ema'>
+  /** Of a moving average of the parameters. Default: none is kept. */
+  readonly ema?: EMAOptions
 }
 
 export interface FinishedStep {
@@ -49,6 +54,7 @@ export interface FinishedStep {
 
 export class Trainer {
   readonly optimizer: AdamW
+  readonly ema: EMA | undefined
   readonly parameters: Readonly<Record<string, Variable>>
   /** Loss and gradient norm of every finished step. */
   history: { readonly loss: number[]; readonly norm: number[] } = { loss: [], norm: [] }
@@ -57,12 +63,13 @@ export class Trainer {
   #last: Promise<FinishedStep> | undefined
 
   constructor(options: TrainerOptions) {
-    const { model, examples, batch, generator, optimizer } = options
+    const { model, examples, batch, generator, optimizer, ema } = options
     if (!(Number.isInteger(batch) && batch > 0)) throw new ConfigError(`Trainer: a batch of ${batch} is not a number of examples; use a positive integer`)
     if (examples.values.length !== sizeOf(examples.shape)) throw new ConfigError(`Trainer: examples of shape [${examples.shape.join()}] need ${sizeOf(examples.shape)} values but there are ${examples.values.length}`)
     this.#options = options
     this.parameters = namedParameters(model)
-    this.optimizer = new AdamW(this.parameters, optimizer)
+    this.ema = ema === undefined ? undefined : new EMA(this.parameters, ema)
+    this.optimizer = new AdamW(this.parameters, { ...optimizer, ...(this.ema && { ema: this.ema }) })
     this.#order = orderOf(examples, generator)
   }
 
@@ -125,7 +132,7 @@ export class Trainer {
   }
 
   #variables(): Record<string, Variable> {
-    return { ...prefixed('model.', this.parameters), ...prefixed('optimizer.', this.optimizer.variables()) }
+    return { ...prefixed('model.', this.parameters), ...prefixed('optimizer.', this.optimizer.stateDict()), ...prefixed('ema.', this.ema?.stateDict() ?? {}) }
   }
 
   #begin(): Promise<FinishedStep> {

@@ -9,13 +9,13 @@ import type { Tensor, TensorLike } from '../graph.ts'
 import { apply, applyMany } from '../op.ts'
 import type { Fused } from '../op.ts'
 import { at, formatShape, sameShape, sizeOf } from '../shape.ts'
-import { add, cast, div, literal, mul, notEqual, sub, where } from './elementwise.ts'
+import { add, cast, div, equal, literal, mul, notEqual, sub, where } from './elementwise.ts'
 import { sqrt } from './math.ts'
 import { concatOp, reshape, strideSlice, sumKeep, zeroPad } from './movement.ts'
 import { floatType, statisticsType } from './operands.ts'
 
 /** The numbers of a step, in the order in which the op's first input holds them. */
-const order = ['lr', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaDecay', 'apply'] as const
+const order = ['lr', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaWeight', 'apply'] as const
 type NumberName = (typeof order)[number]
 
 export interface AdamWAttributes {
@@ -59,7 +59,7 @@ function listsOf(tensors: readonly Tensor[], count: number, ema: boolean): Tenso
 }
 
 /** One parameter's step. Every operation is rounded on its own, in the order written. */
-function adamw({ lr, beta1, beta2, epsilon, weightDecay, correction1, correction2, gradScale, emaDecay, apply }: Record<NumberName, Tensor>, tensors: readonly Tensor[]): Tensor[] {
+function adamw({ lr, beta1, beta2, epsilon, weightDecay, correction1, correction2, gradScale, emaWeight, apply }: Record<NumberName, Tensor>, tensors: readonly Tensor[]): Tensor[] {
   const one = literal(1)
   const decay = sub(one, mul(lr, weightDecay))
   const size = div(lr, correction1)
@@ -70,7 +70,7 @@ function adamw({ lr, beta1, beta2, epsilon, weightDecay, correction1, correction
   const v1 = add(mul(beta2, v), mul(sub(one, beta2), mul(g, g)))
   const p1 = sub(mul(p, decay), div(mul(size, m1), add(mul(sqrt(v1), root), epsilon)))
   const unless = (after: Tensor, before: Tensor): Tensor => where(notEqual(apply, literal(0)), after, before)
-  const average = ema === undefined ? [] : [unless(add(ema, mul(sub(one, emaDecay), sub(p1, ema))), ema)]
+  const average = ema === undefined ? [] : [unless(add(ema, mul(emaWeight, sub(p1, ema))), ema)]
   return [unless(p1, p), unless(m1, m), unless(v1, v), ...average]
 }
 
@@ -78,36 +78,28 @@ function unpack(numbers: Tensor): Record<NumberName, Tensor> {
   const n = (name: NumberName): Tensor => reshape(strideSlice(numbers, { start: [order.indexOf(name)], size: [1], step: [1] }), [])
   return {
     lr: n('lr'), beta1: n('beta1'), beta2: n('beta2'), epsilon: n('epsilon'), weightDecay: n('weightDecay'),
-    correction1: n('correction1'), correction2: n('correction2'), gradScale: n('gradScale'), emaDecay: n('emaDecay'), apply: n('apply'),
+    correction1: n('correction1'), correction2: n('correction2'), gradScale: n('gradScale'), emaWeight: n('emaWeight'), apply: n('apply'),
   }
 }
 
-/** Numbers side by side are one piece of data, uploaded with each run; tensors go between. */
+const places = Int32Array.from(order, (_, i) => i)
+
+/** Numbers are one piece of data, uploaded with each run. Tensors replace theirs in one launch, however many there are. */
 function pack(like: Tensor, numbers: Record<NumberName, TensorLike | number>): Tensor {
+  const { device } = like
   const dtype = like.dtype === 'f64' ? 'f64' : 'f32'
-  const parts: Tensor[] = []
-  let run: number[] = []
-  const close = (): void => {
-    if (run.length === 0) return
-    const data = hostArray(dtype, run.length)
-    data.set(run)
-    parts.push(leafTensor(like.device, { kind: 'data', data }, [run.length], dtype))
-    run = []
-  }
-  for (const name of order) {
+  const data = hostArray(dtype, order.length)
+  const place = leafTensor(device, { kind: 'data', data: places }, [order.length], 'i32')
+  data.set(order.map((name) => (typeof numbers[name] === 'number' ? numbers[name] : 0)))
+  return order.reduce((packed, name, i) => {
     const value = numbers[name]
-    if (typeof value === 'number') run.push(value)
-    else {
-      if (value.shape.length > 0) throw new ShapeError(`adamWStep: ${name} has shape ${formatShape(value.shape)}, but must be a number or a scalar []`)
-      close()
-      parts.push(reshape(cast(value, dtype), [1]))
-    }
-  }
-  close()
-  return parts.length === 1 ? at(parts, 0) : apply(concatOp, parts, { axis: 0 })
+    if (typeof value === 'number') return packed
+    if (value.shape.length > 0) throw new ShapeError(`adamWStep: ${name} has shape ${formatShape(value.shape)}, but must be a number or a scalar []`)
+    return where(equal(place, literal(i)), cast(value, dtype), packed)
+  }, leafTensor(device, { kind: 'data', data }, [order.length], dtype))
 }
 
-export interface AdamWStep extends Readonly<Record<Exclude<NumberName, 'gradScale' | 'emaDecay' | 'apply'>, TensorLike | number>> {
+export interface AdamWStep extends Readonly<Record<Exclude<NumberName, 'gradScale' | 'emaWeight' | 'apply'>, TensorLike | number>> {
   readonly parameters: readonly TensorLike[]
   readonly gradients: readonly TensorLike[]
   /** First moments m. */
@@ -118,8 +110,8 @@ export interface AdamWStep extends Readonly<Record<Exclude<NumberName, 'gradScal
   readonly ema?: readonly TensorLike[] | undefined
   /** Multiplies every gradient, for clipping or to undo a loss scale. Default 1. */
   readonly gradScale?: TensorLike | number
-  /** d in ema ← ema + (1 − d)(p − ema). Default 0.999. */
-  readonly emaDecay?: TensorLike | number
+  /** w in ema ← ema + w(p − ema), which is 1 − decay: near 1 a decay itself has too few digits in f32. Default 0.001. */
+  readonly emaWeight?: TensorLike | number
   /** Where it is 0, everything stays as it was, whatever the gradients hold. Default 1. */
   readonly apply?: TensorLike | number
 }
@@ -135,17 +127,17 @@ export interface AdamWResult {
 /**
  * The values after one step of AdamW, for the caller to assign: with g ← gradScale·g, p ← p·(1 − lr·weightDecay),
  * m ← m + (1 − β₁)(g − m), v ← β₂·v + (1 − β₂)·g², p ← p − lr·(m/correction1) / (√(v/correction2) + epsilon),
- * ema ← ema + (1 − emaDecay)(p − ema). At step t the corrections are 1 − βᵗ, best worked out as −expm1(t·ln β).
+ * ema ← ema + emaWeight·(p − ema). At step t the corrections are 1 − βᵗ, best worked out as −expm1(t·ln β).
  * Numbers may change from step to step without compiling anything. Throws ShapeError for lists that do not match.
  */
-export function adamWStep({ parameters, gradients, first, second, ema, gradScale = 1, emaDecay = 0.999, apply: steps = 1, ...numbers }: AdamWStep): AdamWResult {
+export function adamWStep({ parameters, gradients, first, second, ema, gradScale = 1, emaWeight = 0.001, apply: steps = 1, ...numbers }: AdamWStep): AdamWResult {
   const [head] = parameters
   const count = parameters.length
   if (head === undefined) return { parameters: [], first: [], second: [], ema: [] }
   for (const [name, list] of Object.entries({ gradients, first, second, ema: ema ?? parameters })) {
     if (list.length !== count) throw new ShapeError(`adamWStep: there are ${count} parameters but ${list.length} ${name}; give one for each parameter`)
   }
-  const packed = pack(head.read(), { ...numbers, gradScale, emaDecay, apply: steps })
+  const packed = pack(head.read(), { ...numbers, gradScale, emaWeight, apply: steps })
   const results = applyMany(adamwOp, [packed, ...parameters, ...gradients, ...first, ...second, ...(ema ?? [])], { count, ema: ema !== undefined })
   const list = (k: number): Tensor[] => results.slice(k * count, (k + 1) * count)
   return { parameters: list(0), first: list(1), second: list(2), ema: list(3) }

@@ -4,13 +4,13 @@
  *
  * Every operation rounds to f32, none is fused, in this order. Scalars first:
  *   decay = 1 − lr·weightDecay     a = 1 − beta1     b = 1 − beta2
- *   size = lr / correction1        root = 1 / √correction2        c = 1 − emaDecay
+ *   size = lr / correction1        root = 1 / √correction2
  * then for every element:
  *   g′ = g·gradScale
  *   m′ = m + a·(g′ − m)
  *   v′ = beta2·v + b·(g′·g′)
  *   p′ = p·decay − (size·m′) / (√v′·root + eps)
- *   ema′ = ema + c·(p′ − ema)
+ *   ema′ = ema + emaWeight·(p′ − ema)
  * If `apply` is 0 every output is a copy of its input, bit for bit, whatever g holds.
  * Outputs may be the corresponding inputs.
  */
@@ -21,7 +21,7 @@ import type { WasmKernel } from './kernel.ts'
 import { Lanes, squareRoot } from './lanes.ts'
 
 /** What the f32 of the `scalars` buffer mean, in order. `correction1` is 1 − beta1ᵗ, `correction2` is 1 − beta2ᵗ. */
-const adamwScalars = ['lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaDecay', 'apply'] as const
+const adamwScalars = ['lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaWeight', 'apply'] as const
 
 export interface AdamwOptions {
   /** Elements of each parameter tensor; all are contiguous. */
@@ -61,8 +61,8 @@ export function adamwKernel({ sizes, ema }: AdamwOptions): WasmKernel {
         setup.push(set(local, f32x4.splat(code)))
         return get(local)
       }
-      const [gradScale, beta2, eps] = [scalar(value('gradScale')), scalar(value('beta2')), scalar(value('eps'))]
-      const [a, b, c] = [scalar(oneMinus(value('beta1'))), scalar(oneMinus(value('beta2'))), scalar(oneMinus(value('emaDecay')))]
+      const [gradScale, beta2, eps, emaWeight] = [scalar(value('gradScale')), scalar(value('beta2')), scalar(value('eps')), scalar(value('emaWeight'))]
+      const [a, b] = [scalar(oneMinus(value('beta1'))), scalar(oneMinus(value('beta2')))]
       const decay = scalar(oneMinus(f32.mul(value('lr'), value('weightDecay'))))
       const size = scalar(f32.div(value('lr'), value('correction1')))
       const root = scalar(f32.div(f32.const(1), squareRoot(value('correction2'))))
@@ -88,7 +88,7 @@ export function adamwKernel({ sizes, ema }: AdamwOptions): WasmKernel {
             set(m, add(get(m), mul(a, sub(get(g), get(m))))),
             set(v, add(mul(beta2, get(v)), mul(b, mul(get(g), get(g))))),
             set(p, sub(mul(get(p), decay), div(mul(size, get(m)), add(mul(sqrt(get(v)), root), eps)))),
-            average === undefined ? [] : set(average, add(get(average), mul(c, sub(get(p), get(average))))),
+            average === undefined ? [] : set(average, add(get(average), mul(emaWeight, sub(get(p), get(average))))),
           )
           ;[p, m, v, ...(average === undefined ? [] : [average])].forEach((result, k) => {
             const pointer = to[k]

@@ -36,7 +36,8 @@ function make(device: Device, { hidden = 37, ...options }: Partial<TrainerOption
     batch: 4,
     generator: new Generator(9),
     loss: (x, generator) => mseLoss(model.call(add(x, mul(normal(x.shape, { generator, device }), 0.1))), x),
-    optimizer: { rate: 1e-2, clip: 0.5, emaDecay: 0.9 },
+    optimizer: { lr: 1e-2, maxNorm: 0.5 },
+    ema: { decay: 0.9 },
     ...options,
   })
 }
@@ -111,7 +112,7 @@ describe('a run that is taken up', () => {
     const saved = decodeTraining(await make(one).save(), 'file')
     const other = make(one, { hidden: 2 })
     expect(() => other.restore(saved, 'run.safetensors')).toThrow(CheckpointError)
-    expect(() => other.restore(saved, 'run.safetensors')).toThrow(/run\.safetensors does not fit the model\. of another shape or type: model\.first\.weight is f32 \[37,3\] but the model has f32 \[2,3\]; .*optimizer\.ema\.last\.weight/)
+    expect(() => other.restore(saved, 'run.safetensors')).toThrow(/run\.safetensors does not fit the model\. of another shape or type: model\.first\.weight is f32 \[37,3\] but the model has f32 \[2,3\]; .*ema\.average\.last\.weight/)
   })
 })
 
@@ -140,10 +141,10 @@ describe('what goes wrong', () => {
     ['no safetensors', new Uint8Array(3), /run: it has 3 bytes/],
     ['another kind of safetensors', encodeSafetensors(new Map(), { format: 'pt' }), /run is a safetensors file, but not of a training run \(its format is pt\); pass a checkpoint that langevin train wrote/],
     ['no format', encodeSafetensors(new Map()), /\(its format is not given\)/],
-    ['another version', encodeSafetensors(new Map(), { format: 'langevin-training', version: '9' }), /run is of version 9, but this program reads version 1/],
-    ['no state', encodeSafetensors(new Map(), { format: 'langevin-training', version: '1', state: '{' }), /run has no valid state; the file is damaged/],
-    ['no generator', encodeSafetensors(new Map(), { format: 'langevin-training', version: '1', state: '{"step":0,"notes":{}}' }), /run has no valid generator state/],
-    ['a history of another length', encodeSafetensors(new Map(), { format: 'langevin-training', version: '1', state: '{"step":1,"notes":{},"fingerprint":"","generator":{"key":[0,0],"counter":[0,0]}}' }), /run has no valid history.loss/],
+    ['another version', encodeSafetensors(new Map(), { format: 'langevin-training', version: '9' }), /run is of version 9, but this program reads version 2/],
+    ['no state', encodeSafetensors(new Map(), { format: 'langevin-training', version: '2', state: '{' }), /run has no valid state; the file is damaged/],
+    ['no generator', encodeSafetensors(new Map(), { format: 'langevin-training', version: '2', state: '{"step":0,"notes":{}}' }), /run has no valid generator state/],
+    ['a history of another length', encodeSafetensors(new Map(), { format: 'langevin-training', version: '2', state: '{"step":1,"notes":{},"fingerprint":"","generator":{"key":[0,0],"counter":[0,0]}}' }), /run has no valid history.loss/],
   ])('%s is not a checkpoint', (_, bytes, message) => {
     expect(() => decodeTraining(bytes, 'run')).toThrow(CheckpointError)
     expect(() => decodeTraining(bytes, 'run')).toThrow(message)

@@ -6,7 +6,7 @@ import { expectClose, floats, launch, type Values } from './launch-rows.ts'
 
 const sizes = fc.array(fc.constantFrom(0, 1, 3, 7, 8, 31, 33, 8191, 8192, 8193, 20000), { minLength: 1, maxLength: 4 })
 const f = Math.fround
-const settings = { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.01, correction1: 0.271, correction2: 0.002997, gradScale: 0.37, emaDecay: 0.99 }
+const settings = { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.01, correction1: 0.271, correction2: 0.002997, gradScale: 0.37, emaWeight: 0.01 }
 
 /** The operations of the kernel's description, one rounding each. */
 function step(s: Record<keyof typeof settings, number>, p: number, g: number, m: number, v: number, ema: number): [number, number, number, number] {
@@ -17,7 +17,7 @@ function step(s: Record<keyof typeof settings, number>, p: number, g: number, m:
   const m1 = f(m + f(f(1 - s.beta1) * f(scaled - m)))
   const v1 = f(f(s.beta2 * v) + f(f(1 - s.beta2) * f(scaled * scaled)))
   const p1 = f(f(p * decay) - f(f(size * m1) / f(f(f(Math.sqrt(v1)) * root) + s.eps)))
-  return [p1, m1, v1, f(ema + f(f(1 - s.emaDecay) * f(p1 - ema)))]
+  return [p1, m1, v1, f(ema + f(s.emaWeight * f(p1 - ema)))]
 }
 
 describe('adamwKernel', () => {

@@ -67,7 +67,7 @@ describe('adamWStep', () => {
   const state = { parameters: [f64([1, -2]), f64([3], [1, 1])], gradients: [f64([0.5, 4]), f64([-1], [1, 1])], first: [f64([0.1, 0.2]), f64([0.3], [1, 1])], second: [f64([1, 2]), f64([3], [1, 1])], ema: [f64([0, 0]), f64([1], [1, 1])] }
 
   test('is the published update, with the average after it', async () => {
-    const next = adamWStep({ ...state, ...numbers, gradScale: f64([0.5], []), emaDecay: 0.75 })
+    const next = adamWStep({ ...state, ...numbers, gradScale: f64([0.5], []), emaWeight: 0.25 })
     const [p, g, m, v, e] = [-2, 4 * 0.5, 0.2, 2, 0]
     const m1 = 0.9 * m + 0.1 * g
     const v1 = 0.99 * v + 0.01 * g * g

@@ -7,7 +7,8 @@ import type { Network } from '../../diffusion/denoiser.ts'
 import { NoiseSchedule } from '../../diffusion/schedule.ts'
 import { realize, tensor, valueAndGrad, variable } from '../../engine/index.ts'
 import type { Device, Variable } from '../../engine/index.ts'
-import { AdamW } from '../../nn/optimizer.ts'
+import { EMA } from '../../nn/ema.ts'
+import { AdamW } from '../../nn/optim/adam.ts'
 
 type Pair = readonly [sum: number, abs: number]
 
@@ -77,13 +78,12 @@ export async function follow(oracle: Oracle, { network, parameters, data, device
   const { batch, index, t, noise_stream: stream, optimizer: adam, clip, ema } = oracle.config
   const schedule = NoiseSchedule.linear()
   const optimizer = new AdamW(parameters, {
-    rate: (k) => oracle.lr[k] ?? 0,
-    beta1: adam.betas[0],
-    beta2: adam.betas[1],
-    epsilon: adam.eps,
+    lr: (k) => oracle.lr[k] ?? 0,
+    betas: adam.betas,
+    eps: adam.eps,
     weightDecay: adam.weight_decay,
-    emaDecay: ema.decay,
-    ...(clip === undefined ? {} : { clip }),
+    ema: new EMA(parameters, ema),
+    ...(clip === undefined ? {} : { maxNorm: clip }),
   })
   const size = data.shape.reduce((n, d) => n * d, 1)
   const count = data.values.length / size
@@ -117,13 +117,15 @@ async function absSum(v: Variable | undefined): Promise<number> {
 }
 
 /** Absolute sums after the last step within 2e-4; but softmax ignores key biases, whose gradients are rounding noise. */
-export async function expectSameEnd({ parameters, average = {}, first, second }: AdamW, end: Trajectory): Promise<void> {
+export async function expectSameEnd(optimizer: AdamW, end: Trajectory): Promise<void> {
+  const { parameters, averages: [ema] } = optimizer
+  const state = optimizer.stateDict()
   for (const name of Object.keys(parameters).filter((n) => !n.endsWith('to_k.bias'))) {
     const pairs: [what: string, got: Variable | undefined, want: Pair | undefined, tolerance: number][] = [
       ['parameter', parameters[name], end.params_final[name], 2e-4],
-      ['average', average[name], end.ema_final[name], 2e-4],
-      ['first moment', first[name], end.optimizer_state[name]?.exp_avg, 2e-2],
-      ['second moment', second[name], end.optimizer_state[name]?.exp_avg_sq, 2e-2],
+      ['average', ema?.average[name], end.ema_final[name], 2e-4],
+      ['first moment', state[`exp_avg.${name}`], end.optimizer_state[name]?.exp_avg, 2e-2],
+      ['second moment', state[`exp_avg_sq.${name}`], end.optimizer_state[name]?.exp_avg_sq, 2e-2],
     ]
     for (const [what, got, want, tolerance] of pairs) expect(relative(await absSum(got), want?.[1] ?? Number.NaN), `${what} ${name}`).toBeLessThan(tolerance)
   }

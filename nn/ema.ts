@@ -1,0 +1,79 @@
+/**
+ * Exponential moving averages of parameters, a ← β·a + (1 − β)·p after each step, on the device and in the plan of the
+ * step (Polyak and Juditsky 1992). `ema-decay.ts` has decays that change with the age of an average.
+ */
+import { ConfigError, ShapeError, add, cast, mul, sub, tensor, variable, where } from '../engine/index.ts'
+import type { DType, Tensor, TensorLike, Variable } from '../engine/index.ts'
+import { literal } from '../engine/ops/elementwise.ts'
+import { formatShape } from '../engine/shape.ts'
+import type { HostTensor } from './checkpoint/format.ts'
+import { loadVariables } from './checkpoint/load.ts'
+import type { LoadOptions } from './checkpoint/load.ts'
+import type { DecayProfile } from './ema-decay.ts'
+import { common } from './optim/parameters.ts'
+import type { NamedVariables } from './optim/parameters.ts'
+
+export interface EMAOptions {
+  /** β: a number, a scalar tensor [], or a profile. Default 0.9999. */
+  readonly decay?: number | TensorLike | DecayProfile
+}
+
+export class EMA {
+  /** The averages by name. They start at the parameters. */
+  readonly average: NamedVariables
+  /** The average of each parameter: `withValues(ema.values, () => …)` evaluates with the averages, without a copy. */
+  readonly values: ReadonlyMap<Variable, Variable>
+  /** Updates that counted. i32 [], on the device. */
+  readonly step: Variable
+  readonly #decay: number | TensorLike | DecayProfile
+  readonly #dtype: DType
+
+  /** Throws ConfigError for a decay outside 0 to 1 and for no parameters, ShapeError for a decay that is no scalar. */
+  constructor(parameters: NamedVariables, { decay = 0.9999 }: EMAOptions = {}) {
+    if (typeof decay === 'number' && !(decay >= 0 && decay <= 1)) throw new ConfigError(`EMA: the decay is ${decay}; use a number from 0 to 1`)
+    if (typeof decay === 'object' && 'shape' in decay && decay.shape.length > 0) throw new ShapeError(`EMA: the decay has shape ${formatShape(decay.shape)}, but must be a number or a scalar []`)
+    const { device, dtype } = common('EMA', Object.entries(parameters))
+    const pairs = Object.entries(parameters).map(([name, p]) => ({ name, p, average: variable(p.read(), { trainable: false }) }))
+    this.average = Object.fromEntries(pairs.map(({ name, average }) => [name, average]))
+    this.values = new Map(pairs.map(({ p, average }) => [p, average]))
+    this.step = variable(tensor(new Int32Array(1), [], { device }))
+    this.#decay = decay
+    this.#dtype = dtype
+  }
+
+  /** 1 − β of the next update, which has more digits than β. */
+  weight(): number | Tensor {
+    const decay = this.#decay
+    if (typeof decay === 'number') return 1 - decay
+    return 'weight' in decay ? decay.weight(cast(this.step, this.#dtype)) : sub(literal(1), cast(decay, this.#dtype))
+  }
+
+  /**
+   * Follows the parameters as they have been assigned. For averages that no optimiser was given (those move with its
+   * steps); where `applies`, a bool [], is false nothing changes.
+   */
+  update(applies?: Tensor): void {
+    const parameters = new Map([...this.values.keys()].map((p) => [p, p.read()]))
+    for (const [to, value] of this.moves(parameters, { weight: this.weight(), applies })) to.assign(value)
+  }
+
+  /** What an update assigns when parameters move to `moved`: averages that are in there already are left to that. */
+  moves(moved: ReadonlyMap<Variable, Tensor>, { weight, applies }: { readonly weight: number | Tensor; readonly applies: Tensor | undefined }): (readonly [to: Variable, value: Tensor])[] {
+    const gated = (to: Variable, value: Tensor): readonly [Variable, Tensor] => [to, applies === undefined ? value : where(applies, value, to)]
+    const averages = [...this.values].flatMap(([parameter, average]) => {
+      const p = moved.get(parameter)
+      return p === undefined || moved.has(average) ? [] : [gated(average, add(average, mul(sub(p, average), weight)))]
+    })
+    return [...averages, gated(this.step, add(this.step, literal(1)))]
+  }
+
+  /** Every variable it owns: `step`, and `average.` with the name of each parameter. */
+  stateDict(): Record<string, Variable> {
+    return { step: this.step, ...Object.fromEntries(Object.entries(this.average).map(([name, average]) => [`average.${name}`, average])) }
+  }
+
+  /** Goes on from the values of a state dict, which the next realisation writes. Throws CheckpointError where they do not fit. */
+  loadStateDict(values: ReadonlyMap<string, HostTensor>, options: LoadOptions = {}): void {
+    loadVariables(this.stateDict(), values, options)
+  }
+}

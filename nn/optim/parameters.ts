@@ -1,0 +1,25 @@
+/** What optimisers and averages move: variables by name, of one floating type and on one device. */
+import { ConfigError, DTypeError, DeviceError } from '../../engine/index.ts'
+import type { DType, Device, Variable } from '../../engine/index.ts'
+
+export type NamedVariables = Readonly<Record<string, Variable>>
+
+/**
+ * The type and device that they share. Throws ConfigError for none, and for one that is listed twice; DTypeError and
+ * DeviceError where they differ, and for half floats, which lose small steps.
+ */
+export function common(owner: string, parameters: readonly (readonly [name: string, parameter: Variable])[]): { readonly dtype: DType; readonly device: Device } {
+  const [first] = parameters
+  if (first === undefined) throw new ConfigError(`${owner}: there are no parameters; pass namedParameters(model)`)
+  const [name, { device, dtype }] = first
+  const seen = new Map<string | Variable, string>()
+  for (const [key, p] of parameters) {
+    const twin = seen.get(key) ?? seen.get(p)
+    if (twin !== undefined) throw new ConfigError(`${owner}: parameter ${twin} is listed again as ${key}; list each once, in one group`)
+    seen.set(key, key).set(p, key)
+    if (p.dtype !== 'f32' && p.dtype !== 'f64') throw new DTypeError(`${owner}: parameter ${key} is ${p.dtype}; keep parameters in f32, and cast them where they are used`)
+    if (p.dtype !== dtype) throw new DTypeError(`${owner}: parameter ${name} is ${dtype} but ${key} is ${p.dtype}; keep them in one type`)
+    if (p.device !== device) throw new DeviceError(`${owner}: parameter ${name} lives on ${device.name} but ${key} on ${p.device.name}; move one with .to(device)`)
+  }
+  return { dtype, device }
+}
