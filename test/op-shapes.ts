@@ -161,11 +161,11 @@ export function attentionGradCalls(extent: Extent): Calls<{ causal: boolean }> {
   })
 }
 
-/** lr, β₁, β₂, ε, weight decay, both corrections, the gradients' scale, the average's decay, and whether the step counts. */
+/** lr, β₁, β₂, ε, weight decay, both corrections, the gradients' scale, the average's weight, and whether the step counts. */
 export const stepNumbers: readonly (readonly number[])[] = [
-  [0.1, 0.9, 0.99, 1e-8, 0.01, 0.1, 0.01, 1, 0.99, 1],
-  [0, 0.9, 0.999, 1e-6, 0, 0.5, 0.3, 0.25, 0.9, 1],
-  [0.1, 0.9, 0.99, 1e-8, 0.01, 0.1, 0.01, 1, 0.99, 0],
+  [0.1, 0.9, 0.99, 1e-8, 0.01, 0.1, 0.01, 1, 0.01, 1],
+  [0, 0.9, 0.999, 1e-6, 0, 0.5, 0.3, 0.25, 0.1, 1],
+  [0.1, 0.9, 0.99, 1e-8, 0.01, 0.1, 0.01, 1, 0.01, 0],
 ]
 
 /** At a step that does not count the derivative by that number is a jump. */

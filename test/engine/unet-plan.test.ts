@@ -4,7 +4,8 @@ import { UNet2D } from '../../diffusion/unet.ts'
 import { Generator, device as openDevice, explain, mean, mul, realize, sub, tensor, valueAndGrad } from '../../engine/index.ts'
 import type { Device, Tensor } from '../../engine/index.ts'
 import { namedParameters } from '../../nn/module.ts'
-import { AdamW } from '../../nn/optimizer.ts'
+import { EMA } from '../../nn/ema.ts'
+import { AdamW } from '../../nn/optim/adam.ts'
 
 let cpu: Device
 beforeAll(async () => {
@@ -26,7 +27,7 @@ interface Step {
 function training(): (k: number) => Step {
   const model = new UNet2D(config, { device: cpu, generator: new Generator(1) })
   const parameters = namedParameters(model)
-  const optimizer = new AdamW(parameters, { rate: 3e-4, clip: 1, emaDecay: 0.99 })
+  const optimizer = new AdamW(parameters, { lr: 3e-4, maxNorm: 1, ema: new EMA(parameters, { decay: 0.99 }) })
   return (k) => {
     const x = tensor(Float32Array.from({ length: 32 * 64 }, (_, i) => Math.sin(i + k)), [32, 1, 8, 8], { device: cpu })
     const t = tensor(Float32Array.from({ length: 32 }, (_, i) => (389 * i + k) % 1000), null, { device: cpu })
