@@ -4,6 +4,7 @@
  * garbage), and the time of the whole step.
  * Run: node bench/step.bench.ts [cpu|reference] [threads]
  */
+import { performance } from 'node:perf_hooks'
 import { device as openDevice } from '../engine/device/open.ts'
 import { tensor } from '../engine/create.ts'
 import { valueAndGrad } from '../engine/grad.ts'
