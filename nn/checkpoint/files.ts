@@ -4,9 +4,9 @@ import type { ByteSource } from './bytes.ts'
 
 /** A file that is written but not yet in its place. */
 export interface Staged {
-  commit(): Promise<void>
+  readonly commit: () => Promise<void>
   /** Forgets what was written. */
-  discard(): Promise<void>
+  readonly discard: () => Promise<void>
 }
 
 export interface Folder {
@@ -41,7 +41,18 @@ export function handleFolder(handle: FileSystemDirectoryHandle): Folder {
       return names
     },
     open: async (file) => blobSource(await (await handle.getFileHandle(file)).getFile(), file),
-    stage: async (file, chunks) => stageHandle(await handle.getFileHandle(file, { create: true }), chunks),
+    async stage(file, chunks) {
+      const before = await handle.getFileHandle(file).catch(() => undefined)
+      // Getting a handle creates an empty file, which is not to outlive what it was made for.
+      const clear = async (): Promise<void> => (before === undefined ? handle.removeEntry(file) : undefined)
+      try {
+        const { commit, discard } = await stageHandle(before ?? (await handle.getFileHandle(file, { create: true })), chunks)
+        return { commit, discard: () => discard().then(clear) }
+      } catch (error) {
+        await clear()
+        throw error
+      }
+    },
     remove: (file) => handle.removeEntry(file),
   }
 }

@@ -31,11 +31,12 @@ export async function saveCheckpoint(where: SaveLocation, tensors: Saveable, { m
   const shards = parts.map((part, i): [string, Item[]] => [shardName(file, i, parts.length), part])
   const index = `${file.replace(/\.safetensors$/, '')}.safetensors.index.json`
   const writes = shards.map(([name, part]) => () => folder.stage(name, streamItems(part, options.metadata)))
-  // An index that is there goes first: what a crash between the renamings leaves cannot be taken for a checkpoint.
+  // The index that is there goes first and the new one comes last: shards of two savings cannot be taken for a checkpoint.
   const retire = async (): Promise<void> => {
     if ((await folder.list()).includes(index)) await folder.remove(index)
   }
-  return placed(file, [...writes, () => folder.stage(index, [encodeIndex(shards)])], retire)
+  await placed(file, writes, retire)
+  await placed(file, [() => folder.stage(index, [encodeIndex(shards)])])
 }
 
 interface Target {
