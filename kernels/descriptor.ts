@@ -44,6 +44,15 @@ export interface ReduceDescriptor {
   readonly outputs: readonly Output[]
 }
 
+/**
+ * What becomes of every element of a product as it is stored: `value`, an f32, reads the element as its `accumulator`
+ * and the inputs at the element's position. Strides are those of the output's axes; masks are not looked at.
+ */
+export interface Epilogue {
+  readonly inputs: readonly Operand[]
+  readonly value: Expression
+}
+
 /** Strides in elements of the dimensions a kernel names, and the offset of the first element. */
 export interface Strided {
   readonly strides: readonly number[]

@@ -3,7 +3,7 @@ export { accumulator, binary, choose, constant, expressionKey, index, load, unar
 export type { BinaryOp, Expression, ExpressionOp, ScalarType, StorageType, UnaryOp } from './expression.ts'
 export { compileExpression } from './evaluate.ts'
 export type { EvaluateOptions, Evaluator } from './evaluate.ts'
-export type { MapDescriptor, Operand, Output, ReduceDescriptor, ReduceOp, Strided } from './descriptor.ts'
+export type { Epilogue, MapDescriptor, Operand, Output, ReduceDescriptor, ReduceOp, Strided } from './descriptor.ts'
 export type { Argument, WasmKernel, WasmTarget } from './wasm/kernel.ts'
 export { FunctionBuilder, encodeModule } from './wasm/assembler.ts'
 export type { Code, Local, MemoryImport, ValueType } from './wasm/assembler.ts'

@@ -66,10 +66,6 @@ export function convCalls(extent: Extent): Calls<Window> {
   return forms(extent).chain(({ x, w, window }) => operands(sample(x), sample(w)).map((list) => ({ operands: list, attributes: window })))
 }
 
-export function convBiasCalls(extent: Extent): Calls<Window> {
-  return forms(extent).chain(({ x, w, window }) => operands(sample(x), sample(w), sample(w.slice(0, 1))).map((list) => ({ operands: list, attributes: window })))
-}
-
 export function convInputGradCalls(extent: Extent): Calls<InputGradWindow> {
   return forms(extent).chain(({ x, w, y, window }) => operands(sample(y), sample(w)).map((list) => ({ operands: list, attributes: { ...window, input: x.slice(2), channels: x[1] ?? 0 } })))
 }

@@ -5,7 +5,7 @@ import { sample, shapes } from '../testing/index.ts'
 import type { ShapeOptions } from '../testing/index.ts'
 import { alike, alongAxis, call, floats, integers, numbers, operands, reduction, small } from './op-calls.ts'
 import type { Calls, Row } from './op-calls.ts'
-import { attentionCalls, attentionGradCalls, convBiasCalls, convCalls, convInputGradCalls, convWeightGradCalls, groupNormCalls, groupNormGradCalls, linearCalls, matmulCalls, stepNumbers, updateCalls } from './op-shapes.ts'
+import { attentionCalls, attentionGradCalls, convCalls, convInputGradCalls, convWeightGradCalls, groupNormCalls, groupNormGradCalls, linearCalls, matmulCalls, stepNumbers, updateCalls } from './op-shapes.ts'
 import type { AttributesOf, OpName } from './op-records.ts'
 
 const comparison: Row = { ...numbers(2, [-1, 1], null), calls: fc.oneof(numbers(2, [-1, 1]).calls, integers(2, { i32: [-2, 2], u32: [0, 2], u8: [0, 2], bool: [0, 1] })) }
@@ -168,7 +168,6 @@ export const table: Table = {
   convOp: { calls: convCalls('large'), smooth: convCalls('small') },
   convInputGradOp: { calls: convInputGradCalls('large'), smooth: convInputGradCalls('small') },
   convWeightGradOp: { calls: convWeightGradCalls('large'), smooth: convWeightGradCalls('small') },
-  convBiasOp: { calls: convBiasCalls('large'), smooth: convBiasCalls('small') },
   // Normalisation, attention, optimisation.
   softmaxOp: { calls: alongAxis({}, { range: [-9, 9] }, axisOnly), smooth: alongAxis(small, {}, axisOnly) },
   softmaxGradOp: { calls: alongAxis({}, {}, axisOnly, 2), smooth: alongAxis(small, {}, axisOnly, 2) },

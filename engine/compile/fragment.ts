@@ -6,8 +6,10 @@ import type { Expression, ReduceOp } from '../../kernels/index.ts'
 import type { DType } from '../dtype.ts'
 import { sameShape, sizeOf } from '../shape.ts'
 import type { Shape } from '../shape.ts'
-import { expandView, padView, permuteView, reshapeView, sameView, sliceView } from './view.ts'
-import type { View } from './view.ts'
+import { moveProduct } from './product.ts'
+import type { Product } from './product.ts'
+import { moveView, sameView } from './view.ts'
+import type { Movement, View } from './view.ts'
 
 /** A buffer of the plan, by number. */
 export type BufferId = number
@@ -22,6 +24,7 @@ export interface Load {
 
 /** A fold that the fragment's expression reads as its accumulator. Its loads run over the shape before the fold. */
 export interface Reduction {
+  readonly kind: 'reduction'
   readonly op: ReduceOp
   readonly axes: readonly number[]
   readonly shape: Shape
@@ -35,22 +38,23 @@ export interface Fragment {
   readonly expression: Expression
   /** Views have the fragment's shape. */
   readonly loads: readonly Load[]
-  readonly reduction: Reduction | undefined
+  /** What the expression reads as its accumulator, computed by the same kernel. */
+  readonly accumulated: Reduction | Product | undefined
 }
 
 /** The single load a fragment consists of, if it is nothing else. A load of another type, such as bf16 read as f32, is a cast. */
 export function bareLoad(f: Fragment): Load | undefined {
-  return f.expression.op === 'load' && f.reduction === undefined ? f.loads.find((l) => l.id === f.expression.value && l.dtype === f.dtype) : undefined
+  return f.expression.op === 'load' && f.accumulated === undefined ? f.loads.find((l) => l.id === f.expression.value && l.dtype === f.dtype) : undefined
 }
 
-/** `root` with other loads; sharing is kept. */
-export function replaceLoads(root: Expression, replace: (load: Expression) => Expression): Expression {
+/** `root` with other loads, or other accumulators; sharing is kept. */
+export function replaceLeaves(root: Expression, op: 'load' | 'accumulator', replace: (leaf: Expression) => Expression): Expression {
   const done = new Map<Expression, Expression>()
   const visit = (e: Expression): Expression => {
     const known = done.get(e)
     if (known !== undefined) return known
     const args = e.args.map(visit)
-    const changed = e.op === 'load' ? replace(e) : args.some((a, i) => a !== e.args[i]) ? { ...e, args } : e
+    const changed = e.op === op ? replace(e) : args.some((a, i) => a !== e.args[i]) ? { ...e, args } : e
     done.set(e, changed)
     return changed
   }
@@ -74,12 +78,12 @@ const costly = new Set(['exp', 'log', 'expm1', 'log1p', 'sin', 'cos', 'tanh', 'e
 /** Computing it again costs about as little as reading it. */
 export function isCheap(f: Fragment, most: number): boolean {
   const ops = operations(f.expression)
-  return f.reduction === undefined && ops.length <= most && !ops.some((e) => costly.has(e.op))
+  return f.accumulated === undefined && ops.length <= most && !ops.some((e) => costly.has(e.op))
 }
 
 /** A value that is the same everywhere, which kernels compute once outside their loops. */
 export function isUniform(f: Fragment): boolean {
-  return f.reduction === undefined && f.loads.every((l) => isConstantView(l.view))
+  return f.accumulated === undefined && f.loads.every((l) => isConstantView(l.view))
 }
 
 const isConstantView = (view: View): boolean => view.mask === undefined && view.strides.every((s, i) => s === 0 || view.shape[i] === 1)
@@ -89,30 +93,6 @@ export function readsOneValue(f: Fragment): boolean {
   return f.loads.filter((l) => !isConstantView(l.view)).length <= 1
 }
 
-export type Movement =
-  | { readonly op: 'reshape'; readonly shape: Shape }
-  | { readonly op: 'permute'; readonly axes: readonly number[] }
-  | { readonly op: 'expand'; readonly shape: Shape }
-  | { readonly op: 'slice'; readonly start: readonly number[]; readonly size: Shape; readonly step: readonly number[] }
-  | { readonly op: 'pad'; readonly low: readonly number[]; readonly high: readonly number[] }
-
-export function moveView(view: View, m: Movement): View | undefined {
-  switch (m.op) {
-    case 'reshape':
-      return reshapeView(view, m.shape)
-    case 'permute':
-      return permuteView(view, m.axes)
-    case 'expand':
-      return expandView(view, m.shape)
-    case 'slice':
-      return sliceView(view, m.start, m.size, m.step)
-    case 'pad':
-      return padView(view, m.low, m.high)
-    default:
-      return m satisfies never
-  }
-}
-
 const withoutOnes = (shape: Shape): number[] => shape.filter((d) => d !== 1)
 
 /** The fragment after a movement, if its loads can be moved; undefined asks for it to be stored first. */
@@ -120,15 +100,21 @@ export function moveFragment(f: Fragment, m: Movement, shape: Shape, nextId: () 
   const bare = bareLoad(f) !== undefined
   if (m.op === 'pad' && !bare) return undefined // Padding after an expression is zero; the expression of padding may not be.
   if (m.op === 'expand' && !bare && sizeOf(f.shape) !== 1 && !isUniform(f) && !isCheap(f, 3)) return undefined
-  if (f.reduction !== undefined && !(m.op === 'reshape' && sameShape(withoutOnes(f.shape), withoutOnes(shape)))) return undefined
+  const accumulated = f.accumulated && moveAccumulated(f.accumulated, m, f.shape, shape)
+  if (accumulated === undefined && f.accumulated !== undefined) return undefined
   const moved = new Map<number, Load>()
   for (const l of f.loads) {
     const view = moveView(l.view, m)
     if (view === undefined) return undefined
     moved.set(l.id, { ...l, id: nextId(), view })
   }
-  const expression = replaceLoads(f.expression, (e) => ({ ...e, value: moved.get(e.value)?.id ?? e.value }))
-  return { ...f, shape, expression, loads: [...moved.values()] }
+  const expression = replaceLeaves(f.expression, 'load', (e) => ({ ...e, value: moved.get(e.value)?.id ?? e.value }))
+  return { ...f, shape, expression, loads: [...moved.values()], accumulated }
+}
+
+function moveAccumulated(a: Reduction | Product, m: Movement, from: Shape, to: Shape): Reduction | Product | undefined {
+  if (a.kind === 'product') return moveProduct(a, m)
+  return m.op === 'reshape' && sameShape(withoutOnes(from), withoutOnes(to)) ? a : undefined
 }
 
 /** Loads of several fragments with equal ones merged, and the expressions that read them. */
@@ -141,7 +127,7 @@ export function mergeLoads(fragments: readonly Fragment[]): { loads: Load[]; exp
       if (known === undefined) loads.push(l)
       else if (known.id !== l.id) renamed.set(l.id, known.id)
     }
-    return renamed.size === 0 ? f.expression : replaceLoads(f.expression, (e) => ({ ...e, value: renamed.get(e.value) ?? e.value }))
+    return renamed.size === 0 ? f.expression : replaceLeaves(f.expression, 'load', (e) => ({ ...e, value: renamed.get(e.value) ?? e.value }))
   })
   return { loads, expressions }
 }

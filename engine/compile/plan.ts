@@ -43,6 +43,8 @@ export interface OpLaunch {
   readonly step: Step
   readonly inputs: readonly Load[]
   readonly outputs: readonly Load[]
+  /** What becomes of each element of the one output as it is stored; the views of its loads have the output's shape. */
+  readonly epilogue: { readonly expression: Expression; readonly loads: readonly Load[] } | undefined
   /** Whether an output may share an input's memory. */
   readonly inPlace: (output: number, input: number) => boolean
   readonly label: string
@@ -56,6 +58,8 @@ export interface Plan {
   readonly launches: readonly Launch[]
 }
 
+export const labelOf = ({ path, op }: Step): string => (path === '' ? op.name : `${path}/${op.name}`)
+
 export const bytesOf = (dtype: DType, elements: number): number => elements * byteSize(dtype)
 
 /** Buffers a launch reads. */
@@ -66,7 +70,7 @@ export function readsOf(launch: Launch): readonly Load[] {
     case 'reduce':
       return [...launch.loads, ...launch.reduction.loads]
     case 'op':
-      return launch.inputs
+      return [...launch.inputs, ...(launch.epilogue?.loads ?? [])]
     default:
       return launch satisfies never
   }

@@ -7,17 +7,18 @@ import type { Expression, ReduceOp } from '../../kernels/index.ts'
 import type { Spec } from '../graph.ts'
 import { scalarType } from '../ops/elementwise.ts'
 import type { PadAttributes, SliceAttributes } from '../ops/movement.ts'
-import { at, longAxes, sizeOf } from '../shape.ts'
-import type { Shape } from '../shape.ts'
-import { bareLoad, isCheap, isUniform, mergeLoads, moveFragment, moveView, operations, readsOneValue } from './fragment.ts'
-import type { Fragment, Load, Movement, Reduction } from './fragment.ts'
+import { at, sizeOf } from '../shape.ts'
+import { bareLoad, isCheap, isUniform, mergeLoads, moveFragment, operations, readsOneValue, replaceLeaves } from './fragment.ts'
+import type { Fragment, Load, Reduction } from './fragment.ts'
 import type { LoweredGraph, Step, Value } from './lower.ts'
-import { bytesOf, readsOf, writesOf } from './plan.ts'
+import { followOrder, rowMajor } from './order.ts'
+import { bytesOf, labelOf, readsOf, writesOf } from './plan.ts'
 import type { Home, Launch, Plan, PlanBuffer } from './plan.ts'
-import { roundsWhenStored, storedValues } from './uses.ts'
-import type { Role } from './uses.ts'
-import { bufferView, isPacked, memoryOrder, repeatedBeside, sameView, sliceView } from './view.ts'
-import type { View } from './view.ts'
+import { launchProduct, ownView } from './product.ts'
+import type { Product } from './product.ts'
+import { isDilated, roleOf, roundsWhenStored, storedValues } from './uses.ts'
+import { bufferView, isPacked, memoryOrder, moveView, repeatedBeside, sameView, sliceView } from './view.ts'
+import type { Movement, View } from './view.ts'
 
 /** What a device's hand-written kernel wants of its operands' memory. */
 export interface Layouts {
@@ -25,6 +26,8 @@ export interface Layouts {
   readonly inputs: readonly ((readonly number[]) | 'any')[]
   /** Per output: the memory order it will be written in; `any`: whichever its reader likes. */
   readonly outputs: readonly ((readonly number[]) | 'any')[]
+  /** Whether the kernel can make an expression of its one output, a product in f32, as it stores it. Default: no. */
+  readonly epilogue?: boolean
   /** Whether an output may be the very memory of an input: the kernel reads each element before it writes it. Default: no. */
   readonly inPlace?: (output: number, input: number) => boolean
 }
@@ -38,17 +41,6 @@ const maxOperations = 200
 /** A value that is the same everywhere stays an expression, where a kernel is too large, up to this many. */
 const fewOperations = 4
 
-const reductions: ReadonlySet<string> = new Set<ReduceOp>(['sum', 'max', 'min', 'prod'])
-const movements: ReadonlySet<string> = new Set(['reshape', 'permute', 'expand', 'slice', 'pad', 'barrier'])
-
-const isDilated = (step: Step): boolean => step.op.name === 'pad' && (step.attributes as PadAttributes).interior.some((n) => n > 0)
-
-function roleOf(step: Step): Role {
-  if (step.op.kind === 'elementwise') return 'elementwise'
-  if (step.op.name === 'concat' || isDilated(step)) return 'concat'
-  return movements.has(step.op.name) ? 'movement' : reductions.has(step.op.name) ? 'reduce' : 'opaque'
-}
-
 export function schedule(graph: LoweredGraph, layouts: LayoutRule): Plan {
   return new Scheduler(graph, layouts).run()
 }
@@ -61,15 +53,22 @@ class Scheduler {
   private readonly fragments = new Map<number, Fragment>()
   private readonly buffers: PlanBuffer[] = []
   private readonly launches: Launch[] = []
-  private readonly readers = new Map<number, Step[]>()
+  /** The elementwise ops that became part of each product's launch, in order. */
+  private readonly epilogues = new Map<Step, string[]>()
+  /** How many reads are still to come of values that wait for each product. */
+  private readonly waiting = new Map<Step, number>()
+  /** Products that had to be stored by themselves. */
+  private readonly settled = new Map<Step, Load>()
+  /** Steps that read each value. */
+  private readonly readers = new Map<number, number>()
   private loadIds = 0
 
   constructor(graph: LoweredGraph, layouts: LayoutRule) {
     this.graph = graph
     this.layouts = layouts
-    this.stored = storedValues(graph, roleOf)
+    this.stored = storedValues(graph)
     this.results = new Set(graph.results.map((r) => r.value.id))
-    for (const step of graph.steps) for (const v of step.inputs) this.readers.set(v.id, [...(this.readers.get(v.id) ?? []), step])
+    for (const step of graph.steps) for (const { id } of new Set(step.inputs)) this.readers.set(id, (this.readers.get(id) ?? 0) + 1)
   }
 
   run(): Plan {
@@ -93,7 +92,7 @@ class Scheduler {
 
   private loadOf({ id: buffer, dtype }: PlanBuffer, view: View): Fragment {
     const id = this.nextId()
-    return { shape: view.shape, dtype, expression: load(id, scalarType(dtype)), loads: [{ id, buffer, dtype, view }], reduction: undefined }
+    return { shape: view.shape, dtype, expression: load(id, scalarType(dtype)), loads: [{ id, buffer, dtype, view }], accumulated: undefined }
   }
 
   private fragment(v: Value): Fragment {
@@ -103,6 +102,7 @@ class Scheduler {
   }
 
   private visit(step: Step): void {
+    for (const v of new Set(step.inputs)) this.countReads(this.fragment(v), -1)
     switch (roleOf(step)) {
       case 'elementwise':
         return this.elementwise(step)
@@ -115,6 +115,11 @@ class Scheduler {
       case 'opaque':
         return this.opaque(step)
     }
+  }
+
+  /** Notes that reads of a waiting value have come (fewer) or will come (more). */
+  private countReads({ accumulated }: Fragment, reads: number): void {
+    if (accumulated?.kind === 'product') this.waiting.set(accumulated.step, (this.waiting.get(accumulated.step) ?? 0) + reads)
   }
 
   private only(step: Step): [Value, Value] {
@@ -130,20 +135,38 @@ class Scheduler {
     if (op.kind !== 'elementwise' || output === undefined) throw new RangeError('an elementwise step')
     const inputs = this.fit(step.inputs.map((v) => this.fragment(v)), step)
     const { loads, expressions } = mergeLoads(inputs)
-    const reduction = inputs.find((f) => f.reduction !== undefined)?.reduction
+    const accumulated = inputs.find((f) => f.accumulated !== undefined)?.accumulated
+    if (accumulated?.kind === 'product') this.epilogues.set(accumulated.step, [...(this.epilogues.get(accumulated.step) ?? []), op.name])
     const expression = op.expression(expressions, attributes, output.spec)
-    this.define(output, { shape: output.spec.shape, dtype: output.spec.dtype, expression, loads, reduction }, step)
+    this.define(output, { shape: output.spec.shape, dtype: output.spec.dtype, expression, loads, accumulated }, step)
   }
 
-  /** Stores inputs until the rest fits one kernel: one reduction, few buffers, an expression of bounded size. */
+  /** Stores inputs until the rest fits one kernel: one reduction or product, few buffers, an expression of bounded size. */
   private fit(inputs: readonly Fragment[], step: Step): Fragment[] {
-    const reductionSeen = inputs.find((f) => f.reduction !== undefined)?.reduction
-    const fitted = inputs.map((f) => (f.reduction !== undefined && f.reduction !== reductionSeen ? this.store(f, step) : f))
-    const buffers = new Set(fitted.flatMap((f) => [...f.loads, ...(f.reduction?.loads ?? [])]).map((l) => l.buffer))
+    const kept = inputs.find((f) => f.accumulated !== undefined)?.accumulated
+    const fitted = this.storeSome(inputs, (f) => f.accumulated !== undefined && f.accumulated !== kept, step)
+    const loads = fitted.flatMap((f) => f.loads)
+    const buffers = new Set([...loads, ...(kept?.loads ?? [])].map((l) => l.buffer))
     const size = fitted.reduce((n, f) => n + operations(f.expression).length, 0)
-    if (buffers.size <= maxBuffers && size <= maxOperations) return fitted
+    const fits = buffers.size <= maxBuffers && size <= maxOperations
+    // Kernels of products read no padding.
+    if (kept?.kind === 'product' && !(fits && loads.every((l) => l.view.mask === undefined))) {
+      return this.fit(this.storeSome(fitted, (f) => f.accumulated === kept, step), step)
+    }
+    if (fits) return fitted
     const small = (f: Fragment): boolean => isUniform(f) && f.loads.length <= 1 && operations(f.expression).length <= fewOperations
-    return fitted.map((f) => (bareLoad(f) === undefined && !small(f) ? this.store(f, step) : f))
+    return this.storeSome(fitted, (f) => bareLoad(f) === undefined && !small(f), step)
+  }
+
+  /** The fragments with some of them stored, each once. A product that others wait for, too, is stored by itself, so that it is computed once. */
+  private storeSome(fragments: readonly Fragment[], wanted: (f: Fragment) => boolean, step: Step): Fragment[] {
+    const chosen = new Set(fragments.filter(wanted))
+    const stored = new Map([...chosen].map((f) => {
+      const { accumulated } = f
+      const others = accumulated?.kind === 'product' && ((this.waiting.get(accumulated.step) ?? 0) > 0 || [...chosen].some((g) => g !== f && g.accumulated === accumulated))
+      return [f, others ? this.settle(f, accumulated) : this.store(f, step)]
+    }))
+    return fragments.map((f) => stored.get(f) ?? f)
   }
 
   private movement(step: Step): void {
@@ -159,21 +182,23 @@ class Scheduler {
   private moveStored(f: Fragment, m: Movement, output: Value, step: Step): Fragment {
     const move = (stored: Fragment): Fragment | undefined => moveFragment(stored, m, output.spec.shape, this.nextId)
     const bare = bareLoad(f)
-    if (bare === undefined) return this.moveStored(this.store(f, step), m, output, step)
-    const moved = move(f)
+    const anyOrder = f.accumulated?.kind === 'product' && f.accumulated.order === 'any'
+    if (bare === undefined && !anyOrder) return this.moveStored(this.store(f, step), m, output, step)
+    const moved = bare && move(f)
     if (moved !== undefined) return moved
     // A repeated axis next to the one it follows keeps channels-last values channels-last when images grow.
-    const order = [repeatedBeside(bare.view), rowMajor(f.shape)].find((o) => moveView(bufferView(f.shape, o), m) !== undefined)
+    const own = bare === undefined ? followOrder(f.shape, [f]) : repeatedBeside(bare.view)
+    const order = [own, rowMajor(f.shape)].find((o) => moveView(bufferView(f.shape, o), m) !== undefined)
     return move(this.store(f, step, order)) ?? unreachable(step)
   }
 
   private reduce(step: Step): void {
     const [input, output] = this.only(step)
     const whole = this.fragment(input)
-    const f = whole.reduction === undefined ? whole : this.store(whole, step)
+    const f = whole.accumulated === undefined ? whole : this.store(whole, step)
     const { axes } = step.attributes as { axes: readonly number[] }
-    const reduction = { op: step.op.name as ReduceOp, axes, shape: f.shape, element: f.expression, loads: f.loads }
-    this.define(output, { shape: output.spec.shape, dtype: output.spec.dtype, expression: accumulator(f.expression.type), loads: [], reduction }, step)
+    const accumulated: Reduction = { kind: 'reduction', op: step.op.name as ReduceOp, axes, shape: f.shape, element: f.expression, loads: f.loads }
+    this.define(output, { shape: output.spec.shape, dtype: output.spec.dtype, expression: accumulator(f.expression.type), loads: [], accumulated }, step)
   }
 
   /** Producers write into slices of the whole. */
@@ -215,22 +240,25 @@ class Scheduler {
     const loads = step.inputs.map((v) => this.widened(this.fragment(v), step))
     const wanted = this.layouts(step, loads.map((l) => l.view))
     const inputs = loads.map((l, i) => this.arranged(l, at(wanted.inputs, i), step, at(step.inputs, i)))
+    const [only] = step.outputs
+    if (wanted.epilogue === true && only?.spec.dtype === 'f32') return this.product(step, only, inputs, at(wanted.outputs, 0))
     const outputs = step.outputs.map((v, i) => {
-      const dtype = v.spec.dtype === 'bf16' ? 'f32' : v.spec.dtype
-      return this.loadOf(this.buffer({ shape: v.spec.shape, dtype }, { kind: 'workspace' }), bufferView(v.spec.shape, this.outputOrder(v, at(wanted.outputs, i))))
+      const [dtype, order] = [v.spec.dtype === 'bf16' ? 'f32' : v.spec.dtype, at(wanted.outputs, i)]
+      return this.loadOf(this.buffer({ shape: v.spec.shape, dtype }, { kind: 'workspace' }), bufferView(v.spec.shape, order === 'any' ? rowMajor(v.spec.shape) : order))
     })
-    this.launches.push({ kind: 'op', step, inputs, outputs: outputs.map((f) => bareLoad(f) ?? unreachable(step)), inPlace: wanted.inPlace ?? (() => false), label: labelOf(step) })
+    const { inPlace = () => false } = wanted
+    this.launches.push({ kind: 'op', step, inputs, outputs: outputs.map((f) => bareLoad(f) ?? unreachable(step)), epilogue: undefined, inPlace, label: labelOf(step) })
     step.outputs.forEach((v, i) => {
       const f = at(outputs, i)
       this.fragments.set(v.id, v.spec.dtype === f.dtype ? f : this.store({ ...f, dtype: v.spec.dtype }, step, this.orderFor(v, [f]), 'round '))
     })
   }
 
-  /** Where only a permutation reads a value, it is written so that the permuted one is row-major. */
-  private outputOrder(v: Value, order: readonly number[] | 'any'): readonly number[] {
-    if (order !== 'any') return order
-    const [reader, ...others] = this.readers.get(v.id) ?? []
-    return reader?.op.name === 'permute' && others.length === 0 ? (reader.attributes as { axes: readonly number[] }).axes : rowMajor(v.spec.shape)
+  /** A product that one kernel's worth of elementwise ops reads waits for them. */
+  private product(step: Step, output: Value, loads: readonly Load[], order: readonly number[] | 'any'): void {
+    const { shape, dtype } = output.spec
+    const view = bufferView(shape, order === 'any' ? rowMajor(shape) : order)
+    this.define(output, { shape, dtype, expression: accumulator('f32'), loads: [], accumulated: { kind: 'product', step, loads, order, view, back: [] } }, step)
   }
 
   /** Hand-written kernels count in f32: bf16 operands are widened in a copy. */
@@ -243,7 +271,7 @@ class Scheduler {
   private arranged(l: Load, order: readonly number[] | 'any', step: Step, value: Value): Load {
     const packed = order === 'any' ? l.view.mask === undefined : isPacked(l.view, order) && l.view.offset === 0
     if (packed) return l
-    const f = { shape: l.view.shape, dtype: l.dtype, expression: load(l.id, scalarType(l.dtype)), loads: [l], reduction: undefined }
+    const f = { shape: l.view.shape, dtype: l.dtype, expression: load(l.id, scalarType(l.dtype)), loads: [l], accumulated: undefined }
     const copy = this.store(f, step, order === 'any' ? memoryOrder(l.view) : order, 'copy for ')
     const repeats = l.view.strides.some((s, i) => s === 0 && at(l.view.shape, i) > 1)
     if (!repeats && l.dtype === value.spec.dtype) this.fragments.set(value.id, copy)
@@ -256,7 +284,10 @@ class Scheduler {
     const cheap = bareLoad(f) !== undefined || f.expression.op === 'const' || (inlined && !roundsWhenStored(f.dtype))
     const needed = this.stored.has(output.id) && !(cheap && !this.results.has(output.id))
     const keep = needed && !(bareLoad(f) !== undefined && this.results.has(output.id))
-    this.fragments.set(output.id, keep ? this.store(f, step, this.orderFor(output, [f])) : f)
+    // A result that its kernel cannot write row-major is copied at the end, so that others read what the kernel wrote.
+    const ownOrder = f.accumulated?.kind === 'product' && f.accumulated.order !== 'any'
+    if (!keep) this.countReads(f, this.readers.get(output.id) ?? 0)
+    this.fragments.set(output.id, keep ? this.store(f, step, ownOrder ? undefined : this.orderFor(output, [f])) : f)
   }
 
   /** Results are row-major; everything else lies as what it is made of. */
@@ -271,12 +302,42 @@ class Scheduler {
     return stored
   }
 
-  private emit({ expression, loads, reduction }: Fragment, target: Fragment, name: string, { path }: Step): void {
+  private emit(f: Fragment, target: Fragment, name: string, step: Step): void {
+    const { expression, loads, accumulated } = f
     const [output] = target.loads
     if (output === undefined) throw new RangeError('a stored value is one load')
-    const label = path === '' ? name : `${path}/${name}`
-    if (reduction === undefined) this.launches.push({ kind: 'map', expression, loads, output, label })
-    else this.launches.push({ kind: 'reduce', reduction, expression, loads, output, label: `${label} ${reduction.op}` })
+    const label = step.path === '' ? name : `${step.path}/${name}`
+    switch (accumulated?.kind) {
+      case undefined:
+        this.launches.push({ kind: 'map', expression, loads, output, label })
+        return
+      case 'reduction':
+        this.launches.push({ kind: 'reduce', reduction: accumulated, expression, loads, output, label: `${label} ${accumulated.op}` })
+        return
+      case 'product': {
+        const ops = this.epilogues.get(accumulated.step) ?? []
+        const launch = this.settled.has(accumulated.step) ? undefined : launchProduct(accumulated, expression, loads, output, ops)
+        if (launch === undefined) this.emit(this.settle(f, accumulated), target, name, step)
+        else this.launches.push(launch)
+      }
+    }
+  }
+
+  /** The fragment with its product stored by itself. */
+  private settle(f: Fragment, product: Product): Fragment {
+    const stored = this.settled.get(product.step) ?? this.storeAlone(product)
+    const read: Load = { ...stored, id: this.nextId(), view: product.view }
+    const expression = replaceLeaves(f.expression, 'accumulator', () => load(read.id, 'f32'))
+    return { ...f, expression, loads: [...f.loads, read], accumulated: undefined }
+  }
+
+  private storeAlone(product: Product): Load {
+    const { step } = product
+    const view = ownView(product) ?? unreachable(step)
+    const output: Load = { id: this.nextId(), buffer: this.buffer({ shape: view.shape, dtype: 'f32' }, { kind: 'workspace' }).id, dtype: 'f32', view }
+    this.launches.push(launchProduct({ ...product, back: [] }, accumulator('f32'), [], output, []) ?? unreachable(step))
+    this.settled.set(step, output)
+    return output
   }
 
   /** Gives results their homes: written where they belong if nothing still needs the old value, else copied at the end. */
@@ -313,6 +374,7 @@ class Scheduler {
       if (launch.kind === 'map') return reads.every((l) => sameView(l.view, launch.output.view))
       if (launch.kind === 'reduce') return false
       const output = launch.outputs.findIndex((l) => l.buffer === buffer)
+      if (launch.epilogue?.loads.some((l) => l.buffer === leaf) === true) return false
       return launch.inputs.every((l, input) => l.buffer !== leaf || launch.inPlace(output, input))
     })
   }
@@ -320,33 +382,6 @@ class Scheduler {
 
 /** Stands for the end of the run in labels. */
 const ending = { path: '', op: { name: 'result' } } as Step
-
-const labelOf = ({ path, op }: Step): string => (path === '' ? op.name : `${path}/${op.name}`)
-
-export const rowMajor = (shape: Shape): number[] => shape.map((_, i) => i)
-
-/** The memory order of the largest operand, each repeated axis beside the one before it. */
-function followOrder(shape: Shape, parts: readonly Fragment[]): readonly number[] {
-  const [folded] = parts.flatMap((f) => (f.reduction === undefined ? [] : [f.reduction]))
-  if (folded !== undefined) return foldedOrder(shape, folded)
-  const largest = largestView(parts.flatMap((f) => f.loads), shape.length)
-  return largest === undefined ? rowMajor(shape) : repeatedBeside(largest)
-}
-
-function largestView(loads: readonly Load[], rank: number): View | undefined {
-  const moving = (v: View): number => sizeOf(v.shape.filter((_, i) => v.strides[i] !== 0))
-  const views = loads.map((l) => l.view).filter((v) => v.shape.length === rank && v.mask === undefined && moving(v) > 1)
-  return views.reduce<View | undefined>((best, v) => (best === undefined || moving(v) > moving(best) ? v : best), undefined)
-}
-
-/** The axes that a fold keeps, in the order in which its largest operand has them. */
-function foldedOrder(shape: Shape, { shape: whole, axes, loads }: Reduction): readonly number[] {
-  const largest = largestView(loads, whole.length)
-  const [kept, own] = [longAxes(whole).filter((a) => !axes.includes(a)), longAxes(shape)]
-  if (largest === undefined || kept.length !== own.length) return rowMajor(shape)
-  const order = memoryOrder(largest).filter((a) => kept.includes(a)).map((a) => at(own, kept.indexOf(a)))
-  return [...rowMajor(shape).filter((a) => !own.includes(a)), ...order]
-}
 
 function unreachable(step: Step): never {
   throw new RangeError(`${step.op.name}: a stored value must be a single load`)

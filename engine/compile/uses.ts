@@ -1,16 +1,32 @@
 /**
  * Which values need memory of their own. A value is computed inside the kernel that reads it if all its readers end in
- * one kernel; kernels' operands and results are stored. Decided by dataflow alone, from the last step backwards.
+ * one kernel; operands of hand-written kernels are stored, and so are their results, except that a product takes its
+ * readers into its own kernel (`product.ts`). Decided by dataflow alone, from the last step backwards.
  */
+import type { ReduceOp } from '../../kernels/index.ts'
 import type { DType } from '../dtype.ts'
+import type { PadAttributes } from '../ops/movement.ts'
 import type { LoweredGraph, Step, Value } from './lower.ts'
 
-export type Role = 'elementwise' | 'movement' | 'reduce' | 'concat' | 'opaque'
+/** `concat`: producers write into parts of one buffer. `opaque`: a kernel of its own. */
+type Role = 'elementwise' | 'movement' | 'reduce' | 'concat' | 'opaque'
+
+const reductions: ReadonlySet<string> = new Set<ReduceOp>(['sum', 'max', 'min', 'prod'])
+const movements: ReadonlySet<string> = new Set(['reshape', 'permute', 'expand', 'slice', 'pad', 'barrier'])
+
+/** Padding that puts zeros between elements, too. */
+export const isDilated = (step: Step): boolean => step.op.name === 'pad' && (step.attributes as PadAttributes).interior.some((n) => n > 0)
+
+export function roleOf(step: Step): Role {
+  if (step.op.kind === 'elementwise') return 'elementwise'
+  if (step.op.name === 'concat' || isDilated(step)) return 'concat'
+  return movements.has(step.op.name) ? 'movement' : reductions.has(step.op.name) ? 'reduce' : 'opaque'
+}
 
 /** A kernel that a value's readers end in. */
 type Sink = string
 
-export function storedValues({ steps, results }: LoweredGraph, roleOf: (step: Step) => Role): Set<number> {
+export function storedValues({ steps, results }: LoweredGraph): Set<number> {
   const stored = new Set<number>(results.map((r) => r.value.id))
   const sinks = new Map<number, Set<Sink>>()
   const sinkOf = (v: Value): Sink => {

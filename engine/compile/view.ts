@@ -156,3 +156,29 @@ export function isPacked(view: View, order: readonly number[]): boolean {
 export function sameView(x: View, y: View): boolean {
   return x.offset === y.offset && sameShape(x.shape, y.shape) && x.strides.every((s, i) => at(x.shape, i) <= 1 || s === at(y.strides, i)) && JSON.stringify(x.mask) === JSON.stringify(y.mask)
 }
+
+/** The attributes of a movement op, with its name. */
+export type Movement =
+  | { readonly op: 'reshape'; readonly shape: Shape }
+  | { readonly op: 'permute'; readonly axes: readonly number[] }
+  | { readonly op: 'expand'; readonly shape: Shape }
+  | { readonly op: 'slice'; readonly start: readonly number[]; readonly size: Shape; readonly step: readonly number[] }
+  | { readonly op: 'pad'; readonly low: readonly number[]; readonly high: readonly number[] }
+
+/** The view after a movement; undefined where strides cannot express it. */
+export function moveView(view: View, m: Movement): View | undefined {
+  switch (m.op) {
+    case 'reshape':
+      return reshapeView(view, m.shape)
+    case 'permute':
+      return permuteView(view, m.axes)
+    case 'expand':
+      return expandView(view, m.shape)
+    case 'slice':
+      return sliceView(view, m.start, m.size, m.step)
+    case 'pad':
+      return padView(view, m.low, m.high)
+    default:
+      return m satisfies never
+  }
+}

@@ -6,10 +6,9 @@
 import { ShapeError } from '../error.ts'
 import type { Spec, Tensor } from '../graph.ts'
 import { apply } from '../op.ts'
-import type { Fused, Primitive } from '../op.ts'
+import type { Primitive } from '../op.ts'
 import { at, formatShape, sameShape } from '../shape.ts'
-import { add } from './elementwise.ts'
-import { reshape, sumKeep } from './movement.ts'
+import { reshape } from './movement.ts'
 import { floatType } from './operands.ts'
 
 /** One number per spatial axis in each list. */
@@ -68,22 +67,6 @@ export const convWeightGradOp: Primitive<readonly [x: Tensor, dy: Tensor], Weigh
     return { shape, dtype }
   },
   vjp: (w, [x, dy], _, window) => [inputGrad(dy, w, x, window), apply(convOp, [x, w], windowOf(window))],
-}
-
-/** y + bias per output channel, for kernels that add it as they store; b is [O]. */
-export const convBiasOp: Fused<readonly [x: Tensor, w: Tensor, b: Tensor], Window> = {
-  kind: 'fused',
-  name: 'convBias',
-  shape([x, w, b], window) {
-    const y = convOp.shape([x, w], window)
-    if (!sameShape(b.shape, [at(w.shape, 0)])) throw new ShapeError(`convBias: bias ${formatShape(b.shape)} is not one number for each of ${at(w.shape, 0)} output channels`)
-    return y
-  },
-  decompose: ([x, w, b], window) => add(apply(convOp, [x, w], window), perChannel(b, x.rank)),
-  vjp(dy, [x, w, b], _, window) {
-    const db = reshape(sumKeep(dy, dy.shape.flatMap((_, i) => (i === 1 ? [] : [i]))), b.shape)
-    return [inputGrad(dy, w, x, window), weightGrad(x, dy, w, window), db]
-  },
 }
 
 /** [C] as [1, C, 1, …] of `rank` axes, to broadcast over samples and positions. */

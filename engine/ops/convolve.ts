@@ -1,10 +1,11 @@
 /** Convolutions as users call them: cross-correlation and its transpose, in one, two or three dimensions. */
+import type { DType } from '../dtype.ts'
 import { ConfigError, ShapeError } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import { at, formatShape, sameShape } from '../shape.ts'
 import type { Shape } from '../shape.ts'
-import { convBiasOp, convInputGradOp, convOp, perChannel } from './conv.ts'
+import { convInputGradOp, convOp, perChannel } from './conv.ts'
 import { add, cast } from './elementwise.ts'
 import { floatType } from './operands.ts'
 
@@ -93,9 +94,10 @@ function convolve(op: string, axes: number, x: TensorLike, weight: TensorLike, {
     return Math.floor((padded - at(extent, i)) / at(steps, i)) + 1
   })
   const window = { stride: steps, padding: pairs.map(([before]) => before), output, dilation: gaps, groups }
-  const operands = [cast(x, dtype), cast(weight, dtype)]
-  return bias === undefined ? apply(convOp, operands, window) : apply(convBiasOp, [...operands, cast(bias, dtype)], window)
+  return plusBias(apply(convOp, [cast(x, dtype), cast(weight, dtype)], window), bias, dtype)
 }
+
+const plusBias = (y: Tensor, bias: TensorLike | undefined, dtype: DType): Tensor => (bias === undefined ? y : add(y, perChannel(cast(bias, dtype), y.rank)))
 
 function samePadding(op: string, stride: readonly number[], extent: readonly number[]): (readonly [number, number])[] {
   const long = stride.find((s) => s !== 1)
@@ -125,8 +127,7 @@ function transposed(op: string, axes: number, x: TensorLike, weight: TensorLike,
     return full
   })
   const window = { stride: steps, padding: pairs.map(([before]) => before), output: x.shape.slice(2), dilation: gaps, groups, input, channels: outputs }
-  const y = apply(convInputGradOp, [cast(x, dtype), cast(weight, dtype)], window)
-  return bias === undefined ? y : add(y, perChannel(cast(bias, dtype), y.rank))
+  return plusBias(apply(convInputGradOp, [cast(x, dtype), cast(weight, dtype)], window), bias, dtype)
 }
 
 /**

@@ -3,6 +3,7 @@
  * The gradient of a strided convolution falls into phases: input positions that leave the same
  * remainder by the stride meet the same taps, and among themselves look like an unstrided convolution.
  */
+import type { Epilogue } from '../descriptor.ts'
 import { boxPositions, type ConvDescriptor, convBytes, convFlops, dot, inBytes } from './convShape.ts'
 import { type Correlation, correlationKernel, type Phase } from './correlation.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
@@ -14,15 +15,15 @@ function shared(d: ConvDescriptor): Pick<Correlation, 'batch' | 'groups' | 'flop
   return { batch: d.batch, groups: d.groups, flops: convFlops(d), bytes: convBytes(d) }
 }
 
-/** y = x ⋆ w (+ bias). Buffers: x, w, bias if there is one, y. */
-export function convKernel(d: ConvDescriptor, target: WasmTarget): WasmKernel {
+/** y = x ⋆ w, or an epilogue of it over y's axes. Buffers: x, w, the epilogue's inputs, y. */
+export function convKernel(d: ConvDescriptor, target: WasmTarget, epilogue?: Epilogue): WasmKernel {
   const [x, w, y] = [inBytes(d.x), inBytes(d.w), inBytes(d.y)]
   const [outStride = 0, inStride = 0, ...taps] = w.strides
   const spatial = x.strides.slice(2)
   const outChannels = d.outChannels / d.groups
   const phase: Phase = {
     grid: d.output,
-    targetBytes: 0,
+    first: d.output.map(() => 0),
     taps: boxPositions(d.kernel).map((t) => {
       const coordinate = t.map((k, i) => k * (d.dilation[i] ?? 1) - (d.padding[i] ?? 0))
       return { coordinate, sourceBytes: dot(coordinate, spatial), weightBytes: dot(t, taps) }
@@ -30,25 +31,28 @@ export function convKernel(d: ConvDescriptor, target: WasmTarget): WasmKernel {
   }
   return correlationKernel({
     ...shared(d),
-    source: { buffer: 0, ...x, channels: d.inChannels / d.groups, extent: d.input },
-    weight: { buffer: 1, offset: w.offset, group: outChannels * outStride, sourceChannel: inStride, targetChannel: outStride },
-    target: { buffer: d.bias === undefined ? 2 : 3, ...y, channels: outChannels },
-    bias: d.bias === undefined ? undefined : { buffer: 2, offset: 4 * d.bias.offset, channel: 4 * (d.bias.strides[0] ?? 0) },
+    source: { ...x, channels: d.inChannels / d.groups, extent: d.input },
+    weight: { offset: w.offset, group: outChannels * outStride, sourceChannel: inStride, targetChannel: outStride },
+    target: { ...y, channels: outChannels, extent: d.output },
+    epilogue,
     sourceStep: d.stride,
     targetStep: d.stride.map(() => 1),
     phases: [phase],
   }, target)
 }
 
-/** The gradient of x, given that of y; also transposed convolution. Writes all of x. Buffers: y, w, x. */
-export function convInputGradKernel(d: ConvDescriptor, target: WasmTarget): WasmKernel {
+/**
+ * The gradient of x, given that of y; also transposed convolution. Writes all of x: the gradient, or an epilogue of it
+ * over x's axes. Buffers: y, w, the epilogue's inputs, x.
+ */
+export function convInputGradKernel(d: ConvDescriptor, target: WasmTarget, epilogue?: Epilogue): WasmKernel {
   const [x, w, y] = [inBytes(d.x), inBytes(d.w), inBytes(d.y)]
   const [outStride = 0, inStride = 0, ...taps] = w.strides
-  const [targetSpatial, sourceSpatial] = [x.strides.slice(2), y.strides.slice(2)]
+  const sourceSpatial = y.strides.slice(2)
   const outChannels = d.outChannels / d.groups
   const phases = boxPositions(d.stride).map((first): Phase => ({
     grid: d.input.map((size, i) => Math.max(0, Math.ceil((size - (first[i] ?? 0)) / (d.stride[i] ?? 1)))),
-    targetBytes: dot(first, targetSpatial),
+    first,
     taps: boxPositions(d.kernel).flatMap((t) => {
       // Output p met tap t at input position p·stride + t·dilation − padding.
       const reach = t.map((k, i) => (first[i] ?? 0) + (d.padding[i] ?? 0) - k * (d.dilation[i] ?? 1))
@@ -59,9 +63,10 @@ export function convInputGradKernel(d: ConvDescriptor, target: WasmTarget): Wasm
   }))
   return correlationKernel({
     ...shared(d),
-    source: { buffer: 0, ...y, channels: outChannels, extent: d.output },
-    weight: { buffer: 1, offset: w.offset, group: outChannels * outStride, sourceChannel: outStride, targetChannel: inStride },
-    target: { buffer: 2, ...x, channels: d.inChannels / d.groups },
+    source: { ...y, channels: outChannels, extent: d.output },
+    weight: { offset: w.offset, group: outChannels * outStride, sourceChannel: outStride, targetChannel: inStride },
+    target: { ...x, channels: d.inChannels / d.groups, extent: d.input },
+    epilogue,
     sourceStep: d.stride.map(() => 1),
     targetStep: d.stride,
     phases,

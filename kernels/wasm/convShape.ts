@@ -23,8 +23,6 @@ export interface ConvDescriptor {
   /** Strides: output channel, input channel of the group, then the spatial dimensions. */
   readonly w: Strided
   readonly y: Strided
-  /** One stride: output channel. */
-  readonly bias?: Strided | undefined
 }
 
 export const product = (sizes: readonly number[]): number => sizes.reduce((all, size) => all * size, 1)
@@ -50,9 +48,9 @@ export const tapBytes = (rank: number): number => tapFields.coordinates + 4 * ra
 
 export const tapRecord = (tap: Tap): number[] => [tap.sourceBytes, tap.weightBytes, ...tap.coordinate]
 
-/** Fields of the record of a pixel, in bytes; then one coordinate a dimension. */
+/** Fields of the record of a pixel, in bytes; then one coordinate a dimension, then any others. */
 export const pixelFields = { source: 0, other: 4, coordinates: 8 } as const
-export const pixelBytes = (rank: number): number => pixelFields.coordinates + 4 * rank
+export const pixelBytes = (rank: number, others = 0): number => pixelFields.coordinates + 4 * (rank + others)
 
 export const convFlops = (d: ConvDescriptor): number => 2 * d.batch * product(d.output) * d.outChannels * (d.inChannels / d.groups) * product(d.kernel)
 
@@ -61,7 +59,7 @@ export function convBytes(d: ConvDescriptor): number {
   const x = d.batch * d.inChannels * product(d.input)
   const y = d.batch * d.outChannels * product(d.output)
   const w = d.outChannels * (d.inChannels / d.groups) * product(d.kernel)
-  return 4 * (x + y + w + (d.bias === undefined ? 0 : d.outChannels))
+  return 4 * (x + y + w)
 }
 
 export const inBytes = (operand: Strided): { readonly offset: number; readonly strides: readonly number[] } => ({ offset: 4 * operand.offset, strides: operand.strides.map((s) => 4 * s) })

@@ -4,11 +4,12 @@
  * Work items are blocks of rows, numbered problem by problem, block of columns by block of columns.
  * Items of one block of columns that a thread takes in a row run as one: for each block of k it packs
  * B once, then for each block of rows packs A and runs the tiles, B's panel staying in the L1 cache.
- * Every element sums its products block of k by block of k, whatever the split over threads.
+ * Every element sums its products block of k by block of k, whatever the split over threads; the
+ * epilogue, if there is one, then goes over the finished block while it is in the cache.
  */
 import type { Arguments } from './arguments.ts'
 import { begin, end } from './arguments.ts'
-import { type Code, doWhile, f32, type FunctionBuilder, get, i32, type Local, loopWhile, set, when } from './assembler.ts'
+import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, set, when } from './assembler.ts'
 import type { WasmTarget } from './kernel.ts'
 import { smaller } from './pack.ts'
 import { ScratchAreas } from './scratch.ts'
@@ -105,14 +106,6 @@ export interface Side {
   adjacent?(position: Local): Code
 }
 
-/** The values to begin with, as bytes from `base`; `vector` loads four columns. */
-export interface GemmBias {
-  readonly base: Local
-  readonly rowStep: Local
-  readonly columnStep: Local
-  vector(address: Code): Code
-}
-
 export interface GemmCode {
   /** Sizes of the problem at hand, valid after `enter`. */
   readonly m: Local
@@ -122,7 +115,8 @@ export interface GemmCode {
   readonly out: Local
   readonly rows: Side
   readonly columns: Side
-  readonly bias?: GemmBias | undefined
+  /** Runs when the output's elements of the block are finished. */
+  readonly epilogue?: Code | undefined
   enter(): Code
   packA(): Code
   packB(): Code
@@ -132,7 +126,6 @@ export function blockLocals(f: FunctionBuilder): Block {
   const local = (): Local => f.local('i32')
   return { problem: local(), m0: local(), mc: local(), n0: local(), nc: local(), k0: local(), kc: local() }
 }
-
 
 export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: Block, code: GemmCode): void {
   const { sizes } = gemm
@@ -147,6 +140,7 @@ export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: Block, code: Gem
       code.rows.prepare(),
       code.packA(),
       tiles(f, gemm, block, code),
+      code.epilogue === undefined ? [] : when(i32.ge(i32.add(get(k0), get(kc)), get(code.k)), code.epilogue),
       set(m0, i32.add(get(m0), get(mc))),
     ]),
   ]
@@ -183,28 +177,18 @@ function tiles(f: FunctionBuilder, gemm: Gemm, block: Block, code: GemmCode): Co
   const { mc, nc, k0, kc } = block
   const width = 4 * tile.vectors
   const local = (): Local => f.local('i32')
-  const [i, j, a, b, bStart, bEnd, rows, columns, outColumn, biasCorner] = [local(), local(), local(), local(), local(), local(), local(), local(), local(), local()]
+  const [i, j, a, b, bStart, bEnd, rows, columns, outColumn] = [local(), local(), local(), local(), local(), local(), local(), local(), local()]
   const tileCode = new TileCode(f, tile)
-  const { bias } = code
   const row = (r: Code): Code => i32.add(get(i), r)
-  const biasRow = (r: Code): Code => (bias === undefined ? [] : i32.add(get(biasCorner), i32.mul(r, get(bias.rowStep))))
   const target: TileTarget = {
     rows,
     columns,
-    first: i32.eqz(get(k0)),
+    later: get(k0),
     adjacent: i32.and(i32.eq(get(columns), i32.const(width)), code.columns.adjacent?.(j) ?? i32.const(0)),
     outRow: (r) => i32.add(get(outColumn), code.rows.offset(row(i32.const(r)))),
     outElement: (r, c) => i32.add(i32.add(get(code.out), code.columns.offset(i32.add(get(j), c))), code.rows.offset(row(r))),
     spill: gemm.spill,
-    ...(bias === undefined ? {} : {
-      biasVector: (r: number, v: number): Code => bias.vector(i32.add(biasRow(i32.const(r)), i32.mul(i32.const(4 * v), get(bias.columnStep)))),
-      biasElement: (r: Code, c: Code): Code => f32.load(i32.add(biasRow(r), i32.mul(c, get(bias.columnStep)))),
-    }),
   }
-  const corner = bias === undefined ? [] : set(biasCorner, i32.add(get(bias.base), i32.add(
-    i32.mul(i32.add(get(block.m0), get(i)), get(bias.rowStep)),
-    i32.mul(i32.add(get(block.n0), get(j)), get(bias.columnStep)),
-  )))
   return [
     set(j, i32.const(0)),
     set(bStart, get(gemm.bPanels)),
@@ -217,7 +201,6 @@ function tiles(f: FunctionBuilder, gemm: Gemm, block: Block, code: GemmCode): Co
         set(rows, smaller(i32.sub(get(mc), get(i)), i32.const(tile.rows))),
         set(a, i32.add(get(gemm.aPanels), layout === 'rows' ? i32.mul(get(i), i32.const(rowPitch)) : i32.mul(i32.mul(get(i), i32.const(4)), get(kc)))),
         set(b, get(bStart)),
-        corner,
         tileCode.multiply(layout, gemm.relaxed, a, b, bEnd),
         tileCode.write(target),
         set(i, i32.add(get(i), i32.const(tile.rows))),

@@ -1,10 +1,7 @@
-/**
- * Where the rows and the columns of a product's output, and of its bias, lie in memory: evenly, or
- * as tables in scratch memory say.
- */
-import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, select, set, v128, when } from './assembler.ts'
+/** Where the rows and the columns of a product's output lie in memory: evenly, or as tables in scratch memory say. */
+import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, select, set, when } from './assembler.ts'
 import { tapBytes, tapFields } from './convShape.ts'
-import type { GemmBias, Side } from './gemm.ts'
+import type { Side } from './gemm.ts'
 
 /** The side of an output whose positions lie `step` bytes apart. */
 export function evenSide(first: Local, step: Local, adjacent: boolean): Side {
@@ -13,24 +10,6 @@ export function evenSide(first: Local, step: Local, adjacent: boolean): Side {
     offset: (position) => i32.mul(i32.add(get(first), position), get(step)),
     adjacent: () => i32.const(adjacent ? 1 : 0),
   }
-}
-
-/** How four neighbouring columns of a bias are loaded: all equal, adjacent, or apart. */
-function biasVector(f: FunctionBuilder, columnBytes: number, step: Local): (address: Code) => Code {
-  if (columnBytes === 0) return (address) => v128.load32Splat(address)
-  if (columnBytes === 4) return (address) => v128.load(address)
-  const at = f.local('i32')
-  const vector = f.local('v128')
-  return (address) => [
-    set(at, address),
-    set(vector, v128.load32Zero(get(at))),
-    [1, 2, 3].map((lane) => [set(at, i32.add(get(at), get(step))), set(vector, v128.load32Lane(get(at), get(vector), lane))]),
-    get(vector),
-  ]
-}
-
-export function stridedBias(f: FunctionBuilder, base: Local, step: { readonly row: Local; readonly column: Local }, columnBytes: number): GemmBias {
-  return { base, rowStep: step.row, columnStep: step.column, vector: biasVector(f, columnBytes, step.column) }
 }
 
 /** A column of i32 in a table of records. */

@@ -58,16 +58,13 @@ export class TileCode {
     ]
   }
 
-  /** Adds the accumulators to the output, or on the first block of k writes them plus the bias. */
+  /** Adds the accumulators to the output, or on the first block of k writes them. */
   write(t: TileTarget): Code {
     const address = this.f.local('i32')
     const wide = this.accumulators.map((accumulators, r): Code => {
       const row: Code = [
         set(address, t.outRow(r)),
-        when(t.first,
-          t.biasVector === undefined ? [] : accumulators.map((sum, v) => set(sum, f32x4.add(get(sum), t.biasVector?.(r, v) ?? []))),
-          accumulators.map((sum, v) => set(sum, f32x4.add(get(sum), v128.load(get(address), 16 * v)))),
-        ),
+        when(t.later, accumulators.map((sum, v) => set(sum, f32x4.add(get(sum), v128.load(get(address), 16 * v))))),
         accumulators.map((sum, v) => v128.store(get(address), get(sum), 16 * v)),
       ]
       return r === 0 ? row : when(i32.gt(get(t.rows), i32.const(r)), row)
@@ -87,7 +84,7 @@ export class TileCode {
           f32.store(get(address), [
             f32.load(get(source)),
             // The branch leaves the number to add on the stack.
-            t.first, 0x04, 0x7d, t.biasElement?.(get(r), get(c)) ?? f32.const(0), 0x05, f32.load(get(address)), 0x0b,
+            t.later, 0x04, 0x7d, f32.load(get(address)), 0x05, f32.const(0), 0x0b,
             0x92,
           ]),
           set(source, i32.add(get(source), i32.const(4))),
@@ -102,14 +99,12 @@ export interface TileTarget {
   /** How many rows and columns of the tile exist. */
   readonly rows: Local
   readonly columns: Local
-  /** Not 0 for the first block of k. */
-  readonly first: Code
+  /** 0 for the first block of k. */
+  readonly later: Code
   /** Not 0 if all columns exist and are adjacent in the output. */
   readonly adjacent: Code
   outRow(row: number): Code
   outElement(row: Code, column: Code): Code
-  biasVector?(row: number, vector: number): Code
-  biasElement?(row: Code, column: Code): Code
   /** Scratch memory for one tile. */
   readonly spill: Local
 }

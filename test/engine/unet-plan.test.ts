@@ -45,9 +45,10 @@ test('a step is one run of one plan, with no copies between layouts', async () =
   const [plan, ...others] = await explain(next.loss, next.norm)
   expect(others).toHaveLength(0)
   expect(plan?.text).not.toContain('copy for')
-  expect(plan?.launches).toBeLessThanOrEqual(380)
+  // 45 elementwise launches went into the epilogues of matrix products and convolutions.
+  expect(plan?.launches).toBeLessThanOrEqual(332)
   // 701,345 parameters with their moments and averages are results, 11.2 MB of the peak.
-  expect(plan?.peakBytes).toBeLessThanOrEqual(24_100_000)
+  expect(plan?.peakBytes).toBeLessThanOrEqual(23_900_000)
   cpu.resetCounters()
   await realize(next.loss, next.norm)
   for (let k = 2; k < 5; k++) {

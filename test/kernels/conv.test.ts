@@ -22,14 +22,13 @@ interface Case {
     readonly spare: number
   }[]
   readonly layouts: { readonly x: Layout; readonly w: Layout; readonly y: Layout }
-  readonly bias?: boolean
   readonly cuts?: readonly number[]
   readonly relaxed?: boolean
   readonly wide?: boolean
   readonly first?: number
 }
 
-type Placement = ConvDescriptor & { readonly x: Placed; readonly w: Placed; readonly y: Placed; readonly bias?: Placed | undefined }
+type Placement = ConvDescriptor & { readonly x: Placed; readonly w: Placed; readonly y: Placed }
 
 function describeCase(c: Case): Placement {
   const pick = (field: keyof Case['dims'][number]): number[] => c.dims.map((d) => d[field])
@@ -42,7 +41,6 @@ function describeCase(c: Case): Placement {
     x: place([c.batch, inChannels, ...input], c.layouts.x),
     w: place([outChannels, c.inChannels, ...kernel], c.layouts.w),
     y: place([c.batch, outChannels, ...output], c.layouts.y),
-    bias: c.bias === true ? place([outChannels], { order: [0], spacing: 2, front: 1 }) : undefined,
   }
 }
 
@@ -77,9 +75,6 @@ function check(c: Case): void {
     const operands: readonly Operand[] = into === 'y' ? ['x', 'w'] : into === 'x' ? ['y', 'w'] : ['x', 'y']
     const values = { x: new Float32Array(0), w: new Float32Array(0), y: new Float32Array(0) }
     const inputs = operands.map((name, i) => (values[name] = normals(d[name].size, i + c.batch)))
-    const withBias = into === 'y' && d.bias !== undefined
-    const bias = withBias ? normals(d.bias.size, 99) : new Float32Array(0)
-    if (withBias) inputs.push(bias)
     const out = launch(kernel, inputs, d[into].size, [], c.first)
 
     const sums = new Float64Array(d[into].size)
@@ -100,9 +95,8 @@ function check(c: Case): void {
     for (const position of positions(shapes[into])) {
       const to = address(d[into], position)
       written.add(to)
-      const extra = withBias ? (bias[address(d.bias, [position[1] ?? 0])] ?? Number.NaN) : 0
-      const bound = 2 ** -24 * (4 + Math.min(terms[to] ?? 0, maxDepth) + Math.ceil((terms[to] ?? 0) / maxDepth)) * ((sizes[to] ?? 0) + Math.abs(extra)) + 1e-37
-      const error = Math.abs((out.out[to] ?? Number.NaN) - ((sums[to] ?? 0) + extra)) / bound
+      const bound = 2 ** -24 * (4 + Math.min(terms[to] ?? 0, maxDepth) + Math.ceil((terms[to] ?? 0) / maxDepth)) * (sizes[to] ?? 0) + 1e-37
+      const error = Math.abs((out.out[to] ?? Number.NaN) - (sums[to] ?? 0)) / bound
       worst = Number.isNaN(error) ? Infinity : Math.max(worst, error)
     }
     expect(worst, `error of ${into} relative to its bound`).toBeLessThan(1)
@@ -121,16 +115,16 @@ const dim = { output: 5, kernel: 3, stride: 1, dilation: 1, low: 1, high: 1, spa
 describe('convolution and its gradients', () => {
   const cases: [string, Case['dims'], Partial<Case>][] = [
     ['1 × 1', [{ ...dim, kernel: 1, low: 0, high: 0 }, { ...dim, kernel: 1, low: 0, high: 0 }], {}],
-    ['3 × 3', [dim, { ...dim, output: 7 }], { bias: true }],
+    ['3 × 3', [dim, { ...dim, output: 7 }], {}],
     ['3 × 3 on wide images', [{ ...dim, output: 3 }, { ...dim, output: 40 }], { batch: 2 }],
-    ['stride 2', [{ ...dim, stride: 2, spare: 1 }, { ...dim, stride: 2, output: 9 }], { bias: true }],
+    ['stride 2', [{ ...dim, stride: 2, spare: 1 }, { ...dim, stride: 2, output: 9 }], {}],
     ['4 × 4, stride 2, one-dimensional', [{ ...dim, kernel: 4, stride: 2, output: 21 }], {}],
     ['stride 3 over a kernel of 2: pixels that no tap reaches', [{ ...dim, kernel: 2, stride: 3, spare: 2 }, { ...dim, stride: 2 }], {}],
     ['dilation', [{ ...dim, dilation: 2, low: 2, high: 2 }, { ...dim, dilation: 3, low: 0, high: 4, output: 9 }], {}],
     ['three dimensions', [{ ...dim, output: 3 }, { ...dim, output: 2, stride: 2 }, { ...dim, output: 9 }], { batch: 1 }],
     ['padding wider than the image', [{ ...dim, output: 7, low: 4, high: 3 }, { ...dim, output: 6, low: 0, high: 5 }], {}],
-    ['groups', [dim, dim], { groups: 3, bias: true }],
-    ['depthwise', [dim, { ...dim, output: 12 }], { groups: 9, inChannels: 1, outChannels: 1, bias: true }],
+    ['groups', [dim, dim], { groups: 3 }],
+    ['depthwise', [dim, { ...dim, output: 12 }], { groups: 9, inChannels: 1, outChannels: 1 }],
     ['many blocks of the summed index', [{ ...dim, output: 11 }, { ...dim, output: 12 }], { batch: 3, inChannels: 37, outChannels: 9 }],
   ]
   it.each(cases)('%s', (_, dims, rest) => {
@@ -175,7 +169,6 @@ describe('convolution and its gradients', () => {
           { minLength: rank, maxLength: rank },
         ),
         layouts: fc.record({ x: layout(rank), w: layout(rank), y: layout(rank) }),
-        bias: fc.boolean(),
         cuts: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 1, maxLength: 4 }),
         relaxed: fc.boolean(),
         wide: fc.boolean(),

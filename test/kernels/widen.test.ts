@@ -4,6 +4,8 @@
  */
 import { setFlagsFromString } from 'node:v8'
 import { afterEach, expect, it } from 'vitest'
+import type { Epilogue } from '../../kernels/descriptor.ts'
+import { accumulator, binary, load, unary } from '../../kernels/expression.ts'
 import { type ConvDescriptor, convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
 import type { WasmKernel, WasmTarget } from '../../kernels/wasm/kernel.ts'
 import { matmulKernel } from '../../kernels/wasm/matmul.ts'
@@ -24,10 +26,13 @@ function agree(make: (target: WasmTarget) => WasmKernel, sizes: readonly number[
 const rows = (columns: number): { strides: number[]; offset: number } => ({ strides: [columns, 1], offset: 0 })
 const columns = (count: number): { strides: number[]; offset: number } => ({ strides: [1, count], offset: 0 })
 
+/** sigmoid(product + bias) */
+const epilogue: Epilogue = { inputs: [{ dtype: 'f32', strides: [0, 1], offset: 0 }], value: unary('sigmoid', binary('add', accumulator('f32'), load(0, 'f32'))) }
+
 it.each([[33, 330, 65], [128, 64, 48], [7, 9, 16]])('matmul %i × %i × %i', (m, k, n) => {
   agree((target) => matmulKernel({ batch: [], m, k, n, a: rows(k), b: rows(n), out: rows(n) }, target), [m * k, k * n], m * n)
   off.forEach(setFlagsFromString)
-  agree((target) => matmulKernel({ batch: [], m, k, n, a: columns(m), b: columns(k), out: rows(n), bias: { strides: [0, 1], offset: 0 } }, target), [m * k, k * n, n], m * n)
+  agree((target) => matmulKernel({ batch: [], m, k, n, a: columns(m), b: columns(k), out: rows(n) }, target, epilogue), [m * k, k * n, n], m * n)
 })
 
 it.each([[3, 20, 7, 33], [4, 32, 8, 32]])('convolution of %i images of %i channels', (batch, inChannels, size, outChannels) => {

@@ -2,7 +2,7 @@
 import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../../kernels/wasm/conv.ts'
 import type { ConvDescriptor } from '../../../kernels/wasm/conv.ts'
 import type { Step } from '../../compile/lower.ts'
-import { rowMajor } from '../../compile/schedule.ts'
+import { rowMajor } from '../../compile/order.ts'
 import type { Layouts } from '../../compile/schedule.ts'
 import type { View } from '../../compile/view.ts'
 import type { Window } from '../../ops/conv.ts'
@@ -13,29 +13,27 @@ import type { KernelRule } from './rule.ts'
 /** Images whose channels are neighbours stay as they are; others are copied so that they become it. */
 const image = (view: View): readonly number[] | 'any' => fastest(view, 1, channelsLast(view.shape))
 
-function descriptor(x: View, w: View, y: View, { stride, padding, output, dilation, groups }: Window, bias?: View): ConvDescriptor {
+function descriptor(x: View, w: View, y: View, { stride, padding, output, dilation, groups }: Window): ConvDescriptor {
   return {
     batch: at(x.shape, 0), inChannels: at(x.shape, 1), outChannels: at(w.shape, 0), groups,
     input: x.shape.slice(2), kernel: w.shape.slice(2), output, stride, padding, dilation,
-    x: all(x), w: all(w), y: all(y), bias: bias && all(bias),
+    x: all(x), w: all(w), y: all(y),
   }
 }
 
 /** An image in, weights as they lie, an image out. */
 function imageToImage({ outputs }: Step, inputs: readonly View[]): Layouts {
-  return { inputs: inputs.map((view, i) => (i === 0 ? image(view) : 'any')), outputs: outputs.map((y) => channelsLast(y.spec.shape)) }
+  return { inputs: inputs.map((view, i) => (i === 0 ? image(view) : 'any')), outputs: outputs.map((y) => channelsLast(y.spec.shape)), epilogue: true }
 }
 
 export const conv: KernelRule = {
   layouts: imageToImage,
-  kernel({ inputs: [x, w, bias], outputs: [y], step }, target) {
-    return convKernel(descriptor(known(x), known(w), known(y), step.attributes as Window, bias), target)
-  },
+  kernel: ({ inputs: [x, w], outputs: [y], step, epilogue }, target) => convKernel(descriptor(known(x), known(w), known(y), step.attributes as Window), target, epilogue),
 }
 
 export const convInputGrad: KernelRule = {
   layouts: imageToImage,
-  kernel: ({ inputs: [dy, w], outputs: [dx], step }, target) => convInputGradKernel(descriptor(known(dx), known(w), known(dy), step.attributes as Window), target),
+  kernel: ({ inputs: [dy, w], outputs: [dx], step, epilogue }, target) => convInputGradKernel(descriptor(known(dx), known(w), known(dy), step.attributes as Window), target, epilogue),
 }
 
 export const convWeightGrad: KernelRule = {

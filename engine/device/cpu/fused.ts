@@ -13,9 +13,8 @@ import type { AdamWAttributes } from '../../ops/optimizer.ts'
 import type { GroupNormAttributes } from '../../ops/groupNorm.ts'
 import { isPacked } from '../../compile/view.ts'
 import type { View } from '../../compile/view.ts'
-import { rowMajor } from '../../compile/schedule.ts'
+import { rowMajor } from '../../compile/order.ts'
 import { at, sizeOf } from '../../shape.ts'
-import { conv } from './convolution.ts'
 import { all, alongAxis, channelsLast, grouped, isRowMajor, known, orderKeepingLast, packed, rowSizes, rows, rowsAlongAxis } from './layouts.ts'
 import type { KernelRule, Operands } from './rule.ts'
 
@@ -138,4 +137,4 @@ const softmaxGrad: KernelRule = {
   },
 }
 
-export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, attention, attentionGrad, convBias: conv, adamw, softmax, softmaxGrad, squaredNorm }
+export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, attention, attentionGrad, adamw, softmax, softmaxGrad, squaredNorm }

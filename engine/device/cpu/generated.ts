@@ -1,12 +1,12 @@
 /** From the compiler's map and reduce launches to the kernel generators' descriptors. */
 import { mapKernel } from '../../../kernels/wasm/map.ts'
-import type { MapDescriptor, Operand, ReduceDescriptor } from '../../../kernels/descriptor.ts'
+import type { Epilogue, MapDescriptor, Operand, ReduceDescriptor } from '../../../kernels/descriptor.ts'
 import type { Expression, StorageType } from '../../../kernels/expression.ts'
 import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
 import { reduceKernel } from '../../../kernels/wasm/reduce.ts'
-import { replaceLoads } from '../../compile/fragment.ts'
+import { replaceLeaves } from '../../compile/fragment.ts'
 import type { Load } from '../../compile/fragment.ts'
-import type { MapLaunch, ReduceLaunch } from '../../compile/plan.ts'
+import type { MapLaunch, OpLaunch, ReduceLaunch } from '../../compile/plan.ts'
 import { memoryOrder } from '../../compile/view.ts'
 import type { Range } from '../../compile/view.ts'
 import type { DType } from '../../dtype.ts'
@@ -39,7 +39,7 @@ function operand({ view, dtype }: Load, axes: readonly number[], extra = 0): Ope
 /** The loads an expression really reads, and the expression that numbers them from `first`. */
 function number(expression: Expression, loads: readonly Load[], first: number): { used: Load[]; expression: Expression } {
   const used: Load[] = []
-  const numbered = replaceLoads(expression, (e) => {
+  const numbered = replaceLeaves(expression, 'load', (e) => {
     const l = loads.find((k) => k.id === e.value)
     if (l === undefined) throw new RangeError(`load ${e.value} has no operand`)
     if (!used.includes(l)) used.push(l)
@@ -79,6 +79,13 @@ export function reduceCall({ reduction, expression, loads, output }: ReduceLaunc
     outputs: [{ operand: operand(output, order), value: epilogue.expression }],
   }
   return { kernel: reduceKernel(descriptor), buffers: [...element.used.map((l) => l.buffer), ...epilogue.used.map((l) => l.buffer), output.buffer] }
+}
+
+/** An epilogue over the axes of its kernel's output, and the buffers that it reads. */
+export function epilogueOf({ expression, loads }: NonNullable<OpLaunch['epilogue']>): { readonly epilogue: Epilogue; readonly buffers: readonly number[] } {
+  const { used, expression: value } = number(expression, loads, 0)
+  const inputs = used.map((l) => operand(l, [...l.view.shape.keys()]))
+  return { epilogue: { inputs, value }, buffers: used.map((l) => l.buffer) }
 }
 
 /** Axes of a load that move in memory. */

@@ -11,7 +11,7 @@ import { DeviceError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
 import type { Fused } from '../../op.ts'
 import { formatShape, sizeOf } from '../../shape.ts'
-import { mapCall, reduceCall } from './generated.ts'
+import { epilogueOf, mapCall, reduceCall } from './generated.ts'
 import type { Call } from './generated.ts'
 import { fusedRules } from './fused.ts'
 import { primitiveRules } from './primitive.ts'
@@ -53,9 +53,10 @@ export function callsOf(launch: Launch, target: WasmTarget): Call {
       return reduceCall(launch)
     case 'op': {
       const rule = ruleFor(launch.step)
-      const inputs = launch.inputs.map((l) => l.buffer)
+      const { epilogue, buffers } = launch.epilogue === undefined ? { epilogue: undefined, buffers: [] } : epilogueOf(launch.epilogue)
+      const inputs = [...launch.inputs.map((l) => l.buffer), ...buffers]
       const outputs = launch.outputs.map((l) => l.buffer)
-      const kernel = rule.kernel({ inputs: launch.inputs.map((l) => l.view), outputs: launch.outputs.map((l) => l.view), step: launch.step }, target)
+      const kernel = rule.kernel({ inputs: launch.inputs.map((l) => l.view), outputs: launch.outputs.map((l) => l.view), step: launch.step, epilogue }, target)
       return { kernel, buffers: rule.operands?.(inputs, outputs, launch.step) ?? [...inputs, ...outputs] }
     }
     default:

@@ -2,7 +2,7 @@
 import { isPacked, memoryOrder } from '../../compile/view.ts'
 import type { View } from '../../compile/view.ts'
 import type { Layouts } from '../../compile/schedule.ts'
-import { rowMajor } from '../../compile/schedule.ts'
+import { rowMajor } from '../../compile/order.ts'
 import type { Step, Value } from '../../compile/lower.ts'
 import { at, sizeOf } from '../../shape.ts'
 import type { Shape } from '../../shape.ts'

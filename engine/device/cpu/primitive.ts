@@ -34,11 +34,11 @@ const gather: KernelRule = {
 }
 
 const matmul: KernelRule = {
-  layouts: (step) => ({ ...strided(step), outputs: ['any'] }),
-  kernel({ inputs: [a, b], outputs: [y] }, target) {
+  layouts: (step) => ({ ...strided(step), outputs: ['any'], epilogue: true }),
+  kernel({ inputs: [a, b], outputs: [y], epilogue }, target) {
     const [left, right, out] = [known(a), known(b), known(y)]
     const [m = 0, k = 0] = left.shape.slice(-2)
-    return matmulKernel({ batch: left.shape.slice(0, -2), m, k, n: at(right.shape, right.shape.length - 1), a: all(left), b: all(right), out: all(out) }, target)
+    return matmulKernel({ batch: left.shape.slice(0, -2), m, k, n: at(right.shape, right.shape.length - 1), a: all(left), b: all(right), out: all(out) }, target, epilogue)
   },
 }
 

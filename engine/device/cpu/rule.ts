@@ -1,4 +1,5 @@
 /** What an entry of the CPU's kernel table says. */
+import type { Epilogue } from '../../../kernels/descriptor.ts'
 import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/kernel.ts'
 import type { Step } from '../../compile/lower.ts'
 import type { Layouts } from '../../compile/schedule.ts'
@@ -15,6 +16,8 @@ export interface Operands {
   readonly inputs: readonly View[]
   readonly outputs: readonly View[]
   readonly step: Step
+  /** Given only where the layouts say that the kernel takes one. */
+  readonly epilogue: Epilogue | undefined
 }
 
 export interface KernelRule {
