@@ -16,12 +16,17 @@ export interface LayerOptions {
   readonly dtype?: DType
 }
 
+/** What runs in the place of a module's forward. */
+export type Around<Arguments extends readonly unknown[], Result> = (forward: (...inputs: Arguments) => Result, ...inputs: Arguments) => Result
+
 /** `forward` of the subclass says what it computes; callers use `call`, which puts the module's path on the ops. */
 export abstract class Module<Arguments extends readonly [TensorLike, ...unknown[]] = never, Result = unknown> {
   /** Whether layers such as dropout and batch norm behave as in training; `train` and `eval` set it. */
   training = true
   /** Where the modules inside were when last looked for. */
   #places = new Map<Module, Field>()
+  /** What stands around `forward`, the innermost first; without its type, so that any module is a `Module`. */
+  #around: readonly object[] = []
 
   abstract forward(...inputs: Arguments): Result
 
@@ -33,9 +38,27 @@ export abstract class Module<Arguments extends readonly [TensorLike, ...unknown[
     const name = outer instanceof Module ? outer.#nameOf(this) : undefined
     device.running = this
     try {
-      return name === undefined ? this.forward(...inputs) : device.scope(name, () => this.forward(...inputs))
+      return name === undefined ? this.#run(inputs) : device.scope(name, () => this.#run(inputs))
     } finally {
       device.running = outer
+    }
+  }
+
+  #run(inputs: Arguments): Result {
+    const innermost = (...given: Arguments): Result => this.forward(...given)
+    if (this.#around.length === 0) return innermost(...inputs)
+    return (this.#around as readonly Around<Arguments, Result>[]).reduce((inner, around) => (...given) => around(inner, ...given), innermost)(...inputs)
+  }
+
+  /**
+   * Has `around` called in the place of a module's `forward`, which it gets and may call, on these or other inputs. Of
+   * several the last one is outermost. Returns what takes it away again.
+   */
+  static wrap<A extends readonly [TensorLike, ...unknown[]], R>(module: Module<A, R>, around: Around<A, R>): () => void {
+    const own: Around<A, R> = (forward, ...inputs) => around(forward, ...inputs)
+    module.#around = [...module.#around, own]
+    return () => {
+      module.#around = module.#around.filter((other) => other !== own)
     }
   }
 

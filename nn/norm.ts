@@ -1,5 +1,5 @@
 /** Normalisation layers, with PyTorch's names, defaults and initial values: weights of 1, biases of 0. */
-import { ShapeError, groupNorm, layerNorm, ones, rmsNorm, variable, zeros } from '../engine/index.ts'
+import { ShapeError, cast, groupNorm, layerNorm, ones, rmsNorm, variable, zeros } from '../engine/index.ts'
 import type { Shape, Tensor, TensorLike, Variable } from '../engine/index.ts'
 import { formatShape } from '../engine/shape.ts'
 import { Module } from './module.ts'
@@ -45,7 +45,7 @@ export class GroupNorm extends Module<[TensorLike], Tensor> {
   }
 
   forward(x: TensorLike): Tensor {
-    return groupNorm(x, this.#groups, this.weight, this.bias, this.#rest)
+    return cast(groupNorm(x, this.#groups, this.weight, this.bias, this.#rest), x.dtype)
   }
 }
 
@@ -73,7 +73,7 @@ export class InstanceNorm2d extends Module<[TensorLike], Tensor> {
 
   forward(x: TensorLike): Tensor {
     checkImage('InstanceNorm2d', x, this.#channels)
-    return groupNorm(x, this.#channels, this.weight, this.bias, { epsilon: this.#eps })
+    return cast(groupNorm(x, this.#channels, this.weight, this.bias, { epsilon: this.#eps }), x.dtype)
   }
 }
 
@@ -102,7 +102,7 @@ export class LayerNorm extends Module<[TensorLike], Tensor> {
   }
 
   forward(x: TensorLike): Tensor {
-    return layerNorm(x, this.#shape, this.weight, this.bias, { epsilon: this.#eps })
+    return cast(layerNorm(x, this.#shape, this.weight, this.bias, { epsilon: this.#eps }), x.dtype)
   }
 }
 
@@ -127,6 +127,6 @@ export class RMSNorm extends Module<[TensorLike], Tensor> {
   }
 
   forward(x: TensorLike): Tensor {
-    return rmsNorm(x, this.#shape, this.weight, { epsilon: this.#eps ?? (x.dtype === 'f64' ? 2 ** -52 : 2 ** -23) })
+    return cast(rmsNorm(x, this.#shape, this.weight, { epsilon: this.#eps ?? (x.dtype === 'f64' ? 2 ** -52 : 2 ** -23) }), x.dtype)
   }
 }

@@ -1,7 +1,7 @@
 /** A device as users hold it: a queue of runs over a backend, the cache of plans, and the accounting of bytes. */
 import { PlanCache } from '../compile/cache.ts'
 import type { DType } from '../dtype.ts'
-import { DeviceError } from '../error.ts'
+import { DTypeError, DeviceError } from '../error.ts'
 import { Generator } from '../random.ts'
 import type { Storage } from '../storage.ts'
 import type { Variable } from '../variable.ts'
@@ -34,6 +34,8 @@ export class Device {
   path = ''
   /** Whose code is running, the innermost module. */
   running: object | undefined
+  /** The type in which f32 operands of products are multiplied: matmul, linear, convolutions, attention. Default: their own. */
+  productType: 'f16' | 'bf16' | undefined
   private nodes = 0
   private walks = 0
   private variables = 0
@@ -123,6 +125,18 @@ export class Device {
       return fn()
     } finally {
       this.path = outer
+    }
+  }
+
+  /** Runs `fn` with `type` as the type of products. Throws DTypeError where the device lacks it. */
+  withProductType<T>(type: 'f16' | 'bf16' | undefined, fn: () => T): T {
+    if (type !== undefined && !this.supports(type)) throw new DTypeError(`withProductType: device ${this.name} has no ${type}; it has ${[...this.backend.dtypes].join(', ')}`)
+    const outer = this.productType
+    this.productType = type
+    try {
+      return fn()
+    } finally {
+      this.productType = outer
     }
   }
 

@@ -16,7 +16,7 @@ import { iota } from './iota.ts'
 import { exp, log } from './math.ts'
 import { matmulOp, transposeLast } from './matmul.ts'
 import { expand, reshape, sumKeep } from './movement.ts'
-import { filled, floatType, statisticsType } from './operands.ts'
+import { filled, productType, statisticsType } from './operands.ts'
 import { maxKeep } from './reduce.ts'
 
 export interface AttentionAttributes {
@@ -144,11 +144,11 @@ export interface AttentionOptions {
  */
 export function scaledDotProductAttention(q: TensorLike, k: TensorLike, v: TensorLike, { mask, causal = false, scale }: AttentionOptions = {}): Tensor {
   const op = 'scaledDotProductAttention'
-  const dtype = floatType(op, { q, k, v })
+  const dtype = productType(op, { q, k, v })
   const working = statisticsType(dtype)
   checkOperands(op, q, k, v)
   const lead = broadcastShapes(op, ...[q, k, v].map((t) => t.shape.slice(0, -2)))
-  const operands = [q, k, v].map((t) => expand(cast(t, working), [...lead, ...t.shape.slice(-2)]))
+  const operands = [q, k, v].map((t) => expand(cast(cast(t, dtype), working), [...lead, ...t.shape.slice(-2)]))
   const factor = scale ?? 1 / Math.sqrt(at(q.shape, q.shape.length - 1))
   if (typeof factor !== 'number' && factor.shape.length > 0) throw new ShapeError(`${op}: scale has shape ${formatShape(factor.shape)} but must be a scalar []; multiply q by it instead`)
   const multiplier = typeof factor === 'number' ? leafTensor(q.device, { kind: 'scalar', value: factor }, [], working) : cast(factor, working)

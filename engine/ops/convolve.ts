@@ -7,7 +7,7 @@ import { at, formatShape, sameShape } from '../shape.ts'
 import type { Shape } from '../shape.ts'
 import { convInputGradOp, convOp, perChannel } from './conv.ts'
 import { add, cast } from './elementwise.ts'
-import { floatType } from './operands.ts'
+import { productType } from './operands.ts'
 
 /** One number for all spatial axes, or one for each. */
 export type PerAxis = number | readonly number[]
@@ -73,7 +73,7 @@ function checkGroups(op: string, groups: number, counts: Readonly<Record<string,
 }
 
 function convolve(op: string, axes: number, x: TensorLike, weight: TensorLike, { bias, stride = 1, padding = 0, dilation = 1, groups = 1 }: ConvOptions): Tensor {
-  const dtype = floatType(op, { input: x, weight, bias })
+  const dtype = productType(op, { input: x, weight, bias })
   checkOperands(op, axes, x.shape, weight.shape, ['O', 'C/groups'])
   const [channels, outputs] = [at(x.shape, 1), at(weight.shape, 0)]
   checkGroups(op, groups, { 'input channels': channels, 'output channels': outputs })
@@ -106,7 +106,7 @@ function samePadding(op: string, stride: readonly number[], extent: readonly num
 }
 
 function transposed(op: string, axes: number, x: TensorLike, weight: TensorLike, { bias, stride = 1, padding = 0, outputPadding = 0, dilation = 1, groups = 1 }: ConvTransposeOptions): Tensor {
-  const dtype = floatType(op, { input: x, weight, bias })
+  const dtype = productType(op, { input: x, weight, bias })
   checkOperands(op, axes, x.shape, weight.shape, ['C', 'O/groups'])
   const channels = at(x.shape, 1)
   if (channels !== at(weight.shape, 0)) {

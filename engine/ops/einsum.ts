@@ -6,7 +6,7 @@ import { at, formatShape } from '../shape.ts'
 import { cast, mul } from './elementwise.ts'
 import { matmulOp } from './matmul.ts'
 import { permute, reshape, strideSlice, sumKeep, zeroPad } from './movement.ts'
-import { floatType } from './operands.ts'
+import { productType } from './operands.ts'
 
 /** A tensor whose axes have labels: letters of the equation, and numbers for the axes of an ellipsis, from the back. */
 interface Labelled {
@@ -26,7 +26,7 @@ interface Equation {
  * right. Throws ShapeError for an equation that does not parse or sizes that differ, DTypeError for integers.
  */
 export function einsum(equation: string, ...operands: readonly TensorLike[]): Tensor {
-  const dtype = floatType('einsum', Object.fromEntries(operands.map((x, i) => [`operand ${i}`, x])))
+  const dtype = productType('einsum', Object.fromEntries(operands.map((x, i) => [`operand ${i}`, x])))
   const { inputs, output } = parse(equation, operands)
   const sizes = sizesOf(equation, operands, inputs)
   const missing = output.find((label) => !sizes.has(label))

@@ -11,7 +11,7 @@ import type { Shape } from '../shape.ts'
 import { add, cast } from './elementwise.ts'
 import { matmulOp, transposeLast } from './matmul.ts'
 import { reshape, sumKeep } from './movement.ts'
-import { floatType } from './operands.ts'
+import { floatType, productType } from './operands.ts'
 
 /** x [..., in], weight [out, in], bias [out] or absent → [..., out]. */
 export const linearOp: Fused<readonly [x: Tensor, weight: Tensor, ...bias: Tensor[]]> = {
@@ -68,7 +68,7 @@ function checkOperands(x: Spec, weight: Spec, bias?: Spec): void {
  * Throws ShapeError where sizes differ, DTypeError for integers.
  */
 export function linear(x: TensorLike, weight: TensorLike, bias?: TensorLike): Tensor {
-  const dtype = floatType('linear', { x, weight, bias })
+  const dtype = productType('linear', { x, weight, bias })
   const operands = bias === undefined ? [x, weight] : [x, weight, bias]
   return apply(linearOp, operands.map((t) => cast(t, dtype)))
 }

@@ -6,7 +6,7 @@ import type { Primitive } from '../op.ts'
 import { at, broadcastShapes, formatShape, sameShape, sizeOf } from '../shape.ts'
 import { cast } from './elementwise.ts'
 import { expand, permute, reshape } from './movement.ts'
-import { floatType } from './operands.ts'
+import { floatType, productType } from './operands.ts'
 
 /** [...batch, M, K] · [...batch, K, N] → [...batch, M, N]; the batches are equal. */
 export const matmulOp: Primitive<readonly [a: Tensor, b: Tensor], object, 'matmul'> = {
@@ -39,7 +39,7 @@ export function matmul(a: TensorLike, b: TensorLike): Tensor {
 }
 
 function product(op: string, x: TensorLike, y: TensorLike): Tensor {
-  const dtype = floatType(op, { a: x, b: y })
+  const dtype = productType(op, { a: x, b: y })
   const [columns, rows] = [x.shape.at(-1), y.shape.at(-2) ?? y.shape.at(-1)]
   if (columns === undefined || rows === undefined) throw new ShapeError(`${op}: ${formatShape(x.shape)} and ${formatShape(y.shape)} need an axis each to contract; multiply scalars with mul`)
   if (columns !== rows) {

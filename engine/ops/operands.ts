@@ -19,6 +19,13 @@ export function floatType(op: string, operands: Readonly<Record<string, TensorLi
   return common ?? 'f32'
 }
 
+/** The same for what multiplies and adds up many numbers: f32 becomes the type that the device is told to multiply in. */
+export function productType(op: string, operands: Readonly<Record<string, TensorLike | undefined>>): DType {
+  const type = floatType(op, operands)
+  const device = Object.values(operands).find((x) => x !== undefined)?.device
+  return type === 'f32' ? (device?.productType ?? type) : type
+}
+
 /** The type in which statistics of `dtype` are computed: sums, means and exponentials of half floats are f32. */
 export function statisticsType(dtype: DType): DType {
   return dtype === 'f16' || dtype === 'bf16' ? 'f32' : dtype

@@ -3,7 +3,7 @@
  * steps that are skipped on the device, moving averages in the same plan, and a state dict under PyTorch's names.
  */
 import { ConfigError, ShapeError, add, cast, clamp, div, globalNorm, isFinite, logicalNot, minimum, mul, neg, scalar, tensor, variable } from '../../engine/index.ts'
-import type { Tensor, Variable } from '../../engine/index.ts'
+import type { Tensor, TensorLike, Variable } from '../../engine/index.ts'
 import { literal } from '../../engine/ops/elementwise.ts'
 import { formatShape, sameShape } from '../../engine/shape.ts'
 import type { HostTensor } from '../checkpoint/format.ts'
@@ -30,6 +30,11 @@ export interface OptimizerOptions {
   readonly clipValue?: HyperParameter
   /** Moving averages that follow each step, in the same plan. AdamW's kernel takes the first along. */
   readonly ema?: EMA | readonly EMA[]
+}
+
+export interface UpdateOptions {
+  /** What the loss was multiplied by [], the same for all micro-batches: gradients are divided by it. Default 1. */
+  readonly lossScale?: TensorLike
 }
 
 interface RuledGroup {
@@ -80,18 +85,20 @@ export abstract class Optimizer {
    * clipping; where it is not finite the step changes nothing but `skipped`.
    * Throws ConfigError for a gradient that is missing, ShapeError for one of another shape.
    */
-  update(gradients: Readonly<Record<string, Tensor>>): Tensor {
+  update(gradients: Readonly<Record<string, Tensor>>, { lossScale }: UpdateOptions = {}): Tensor {
     const mean = this.#mean(this.#pick(gradients))
-    const norm = globalNorm(mean)
+    const unscale = lossScale === undefined ? undefined : div(literal(1), lossScale)
+    const norm = times(globalNorm(mean), unscale)
     const applies = isFinite(norm)
     const { maxNorm, clipValue } = numbersAt(this.#name, this.#clipping, this.step)
-    const clipped = clipValue === undefined ? mean : clampAll(mean, clipValue)
+    const clipped = clipValue === undefined ? mean : clampAll(mean.map((g) => times(g, unscale)), clipValue)
+    const kept = maxNorm === undefined ? undefined : minimum(div(maxNorm, add(norm, literal(1e-6))), literal(1))
     const averages = this.averages.map((average) => ({ average, weight: average.weight() }))
     const step = {
       k: this.step,
       t: cast(add(this.applied, literal(1)), norm.dtype),
       applies,
-      scale: maxNorm === undefined ? undefined : minimum(div(maxNorm, add(norm, literal(1e-6))), literal(1)),
+      scale: clipValue === undefined && unscale !== undefined ? times(unscale, kept) : kept,
       ema: averages[0],
     }
     const moves = new Map<Variable, Tensor>()
@@ -161,6 +168,8 @@ export abstract class Optimizer {
 }
 
 const isList = <T extends object, U>(x: T | readonly U[]): x is readonly U[] => Array.isArray(x)
+
+const times = (x: Tensor, factor: Tensor | undefined): Tensor => (factor === undefined ? x : mul(x, factor))
 
 /** A count of the steps at which `holds` [] is true. */
 const count = (steps: Variable, holds: Tensor): Tensor => add(steps, cast(holds, 'i32'))
