@@ -53,18 +53,20 @@ export class EMA {
    * steps); where `applies`, a bool [], is false nothing changes.
    */
   update(applies?: Tensor): void {
-    const parameters = new Map([...this.values.keys()].map((p) => [p, p.read()]))
-    for (const [to, value] of this.moves(parameters, { weight: this.weight(), applies })) to.assign(value)
+    const moves = new Map<Variable, Tensor>()
+    for (const [parameter] of this.values) moves.set(parameter, parameter.read())
+    this.follow(moves, this.weight(), applies)
+    for (const [to, value] of moves) if (!this.values.has(to)) to.assign(value)
   }
 
-  /** What an update assigns when parameters move to `moved`: averages that are in there already are left to that. */
-  moves(moved: ReadonlyMap<Variable, Tensor>, { weight, applies }: { readonly weight: number | Tensor; readonly applies: Tensor | undefined }): (readonly [to: Variable, value: Tensor])[] {
-    const gated = (to: Variable, value: Tensor): readonly [Variable, Tensor] => [to, applies === undefined ? value : where(applies, value, to)]
-    const averages = [...this.values].flatMap(([parameter, average]) => {
-      const p = moved.get(parameter)
-      return p === undefined || moved.has(average) ? [] : [gated(average, add(average, mul(sub(p, average), weight)))]
-    })
-    return [...averages, gated(this.step, add(this.step, literal(1)))]
+  /** Adds to `moves` what follows from the parameters in it, where an average is not there already. For optimisers. */
+  follow(moves: Map<Variable, Tensor>, weight: number | Tensor, applies?: Tensor): void {
+    const move = (to: Variable, value: Tensor): unknown => moves.set(to, applies === undefined ? value : where(applies, value, to))
+    for (const [parameter, average] of this.values) {
+      const p = moves.get(parameter)
+      if (p !== undefined && !moves.has(average)) move(average, add(average, mul(sub(p, average), weight)))
+    }
+    move(this.step, add(this.step, literal(1)))
   }
 
   /** Every variable it owns: `step`, and `average.` with the name of each parameter. */

@@ -3,7 +3,8 @@
  * exponential moving average of the weights; and the norm of all gradients, for clipping.
  */
 import { leafTensor } from '../create.ts'
-import { hostArray, isFloat } from '../dtype.ts'
+import { hostArray, isFloat, promote } from '../dtype.ts'
+import type { DType } from '../dtype.ts'
 import { ShapeError } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply, applyMany } from '../op.ts'
@@ -151,8 +152,7 @@ export const squaredNormOp: Fused = {
   kind: 'fused',
   name: 'squaredNorm',
   shape(tensors) {
-    const dtype = floatType('globalNorm', Object.fromEntries(tensors.map((x, i) => [`tensor ${i}`, x])))
-    return { shape: [tensors.reduce((n, x) => n + Math.ceil(sizeOf(x.shape) / squaredNormChunk), 0)], dtype }
+    return { shape: [tensors.reduce((n, x) => n + Math.ceil(sizeOf(x.shape) / squaredNormChunk), 0)], dtype: commonType(tensors) }
   },
   decompose(tensors) {
     const parts = tensors.map((x) => {
@@ -165,9 +165,14 @@ export const squaredNormOp: Fused = {
   },
 }
 
+/** Names are made for the message only: there may be hundreds of tensors, at every step. */
+function commonType(tensors: readonly TensorLike[]): DType {
+  return tensors.reduce<DType>((type, x, i) => promote('globalNorm', type, isFloat(x.dtype) ? x.dtype : floatType('globalNorm', { [`tensor ${i}`]: x })), tensors[0]?.dtype ?? 'f32')
+}
+
 /** √Σ x² over all elements of all tensors, such as all gradients: []. Throws ShapeError for an empty list, DTypeError for integers. */
 export function globalNorm(tensors: readonly TensorLike[]): Tensor {
   if (tensors.length === 0) throw new ShapeError('globalNorm: the list of tensors is empty; pass at least one')
-  const dtype = statisticsType(floatType('globalNorm', Object.fromEntries(tensors.map((x, i) => [`tensor ${i}`, x]))))
+  const dtype = statisticsType(commonType(tensors))
   return sqrt(reshape(sumKeep(apply(squaredNormOp, tensors.map((x) => cast(x, dtype))), [0]), []))
 }

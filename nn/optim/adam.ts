@@ -65,12 +65,12 @@ function adam({ lr = 1e-3, betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, wei
   })
 }
 
-function fused({ parameters, gradients, states, t, scale, applies, ema }: GroupStep<Moments>, { lr, beta1, beta2, eps, weightDecay }: Readonly<Record<Name, number | Tensor>>): GroupResult<Moments> {
+function fused({ parameters, gradients, state, t, scale, applies, ema }: GroupStep<Moments>, { lr, beta1, beta2, eps, weightDecay }: Readonly<Record<Name, number | Tensor>>): GroupResult<Moments> {
   const next = adamWStep({
     parameters,
     gradients,
-    first: states.map((s) => s.exp_avg),
-    second: states.map((s) => s.exp_avg_sq),
+    first: state.exp_avg,
+    second: state.exp_avg_sq,
     ema: ema?.averages,
     lr,
     beta1,
@@ -83,7 +83,7 @@ function fused({ parameters, gradients, states, t, scale, applies, ema }: GroupS
     emaWeight: ema?.weight ?? 1,
     apply: cast(applies, t.dtype),
   })
-  return { parameters: next.parameters, states: next.first.flatMap((m, i) => { const v = next.second[i]; return v === undefined ? [] : [{ exp_avg: m, exp_avg_sq: v }] }), averages: next.ema }
+  return { parameters: next.parameters, state: { exp_avg: next.first, exp_avg_sq: next.second }, averages: next.ema }
 }
 
 /** The gradients with that of the L2 penalty, which clipping leaves alone. */

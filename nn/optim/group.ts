@@ -1,13 +1,12 @@
 /** Parameters that one rule moves: what a step assigns to them, to their state and to the average that a fused op takes along. */
 import { mul, variable, where } from '../../engine/index.ts'
 import type { Tensor, Variable } from '../../engine/index.ts'
+import { at } from '../../engine/shape.ts'
 import type { EMA } from '../ema.ts'
 import { numbersAt } from './hyperparameter.ts'
 import type { NamedVariables } from './parameters.ts'
 import { lift } from './rule.ts'
-import type { AnyRule, State } from './rule.ts'
-
-export type Move = readonly [to: Variable, value: Tensor]
+import type { AnyRule } from './rule.ts'
 
 /** What all groups share in one step. */
 export interface Step {
@@ -19,57 +18,70 @@ export interface Step {
   readonly applies: Tensor
   /** Multiplies every gradient. */
   readonly scale: Tensor | undefined
-  readonly ema: { readonly average: EMA; readonly weight: number | Tensor } | undefined
+  /** Of the first average: 1 − decay. */
+  readonly weight: number | Tensor | undefined
 }
+
+/** What is assigned once the whole step is built. */
+export type Moves = Map<Variable, Tensor>
+
+type Columns<T> = Readonly<Record<string, readonly T[]>>
 
 export class Group {
   readonly names: readonly string[]
-  readonly parameters: readonly Variable[]
   /** Of each parameter, under PyTorch's names. */
   readonly states: readonly NamedVariables[]
   readonly #optimizer: string
   readonly #rule: AnyRule
+  readonly #parameters: readonly Variable[]
+  /** The states by name, and the first average where it has all parameters: as a fused op takes them. */
+  readonly #columns: Columns<Variable>
+  readonly #averages: readonly Variable[] | undefined
 
-  constructor(optimizer: string, parameters: NamedVariables, rule: AnyRule) {
+  constructor(optimizer: string, parameters: NamedVariables, rule: AnyRule, average: EMA | undefined) {
     this.#optimizer = optimizer
     this.#rule = rule
     this.names = Object.keys(parameters)
-    this.parameters = Object.values(parameters)
-    this.states = this.parameters.map((p) => Object.fromEntries(Object.entries(rule.state(p)).flatMap(([slot, initial]) => (initial === undefined ? [] : [[slot, variable(initial)]]))))
+    this.#parameters = Object.values(parameters)
+    this.states = this.#parameters.map((p) => Object.fromEntries(Object.entries(rule.state(p)).flatMap(([slot, initial]) => (initial === undefined ? [] : [[slot, variable(initial)]]))))
+    this.#columns = Object.fromEntries(Object.keys(this.states[0] ?? {}).map((slot) => [slot, this.states.flatMap((state) => state[slot] ?? [])]))
+    const averages = this.#parameters.flatMap((p) => average?.values.get(p) ?? [])
+    this.#averages = averages.length === this.#parameters.length ? averages : undefined
   }
 
-  /** What a step assigns, given a gradient for each parameter. */
-  moves(gradients: readonly Tensor[], step: Step): Move[] {
-    return this.#rule.together === undefined ? this.#oneByOne(gradients, step) : this.#together(gradients, step)
+  /** Adds to `moves` what a step assigns, given a gradient for each parameter. */
+  step(gradients: readonly Tensor[], step: Step, moves: Moves): void {
+    if (this.#parameters.length === 0) return
+    if (this.#rule.together === undefined) this.#oneByOne(gradients, step, moves)
+    else this.#together(this.#rule, gradients, step, moves)
   }
 
-  #oneByOne(gradients: readonly Tensor[], { k, t, applies, scale }: Step): Move[] {
+  #oneByOne(gradients: readonly Tensor[], { k, t, applies, scale }: Step, moves: Moves): void {
     const numbers = Object.fromEntries(Object.entries(numbersAt(this.#optimizer, this.#rule.numbers, k)).map(([name, x]) => [name, lift(x, t)]))
-    return this.parameters.flatMap((parameter, i) => {
-      const [g, state] = [gradients[i], this.states[i]]
-      if (g === undefined || state === undefined) return []
-      const { p, ...next } = this.#rule.update(parameter.read(), scale === undefined ? g : mul(g, scale), read(state), { ...numbers, t })
-      return [[parameter, p] as const, ...pairs(state, next)].map(([to, value]) => [to, where(applies, value, to)] as const)
+    this.#parameters.forEach((parameter, i) => {
+      const [g, state] = [at(gradients, i), at(this.states, i)]
+      const before = Object.fromEntries(Object.entries(state).map(([slot, v]) => [slot, v.read()]))
+      const { p, ...after } = this.#rule.update(parameter.read(), scale === undefined ? g : mul(g, scale), before, { ...numbers, t })
+      moves.set(parameter, where(applies, p, parameter))
+      for (const [slot, v] of Object.entries(state)) moves.set(v, where(applies, after[slot] ?? v, v))
     })
   }
 
-  #together(gradients: readonly Tensor[], { k, ema, ...step }: Step): Move[] {
-    const averages = ema === undefined ? [] : this.parameters.flatMap((p) => ema.average.values.get(p) ?? [])
-    const followed = averages.length === this.parameters.length
-    const next = this.#rule.together?.({
+  #together(rule: AnyRule, gradients: readonly Tensor[], { k, weight, ...step }: Step, moves: Moves): void {
+    const averages = weight === undefined ? undefined : this.#averages
+    const after = rule.together?.({
       ...step,
-      parameters: this.parameters.map((p) => p.read()),
+      parameters: this.#parameters.map(read),
       gradients,
-      states: this.states.map(read),
-      ema: ema === undefined || !followed ? undefined : { averages: averages.map((a) => a.read()), weight: ema.weight },
-    }, numbersAt(this.#optimizer, this.#rule.numbers, k))
-    if (next === undefined) return []
-    return [...zip(this.parameters, next.parameters), ...this.states.flatMap((state, i) => pairs(state, next.states[i] ?? {})), ...zip(averages, next.averages)]
+      state: Object.fromEntries(Object.entries(this.#columns).map(([slot, variables]) => [slot, variables.map(read)])),
+      ema: averages === undefined || weight === undefined ? undefined : { averages: averages.map(read), weight },
+    }, numbersAt(this.#optimizer, rule.numbers, k))
+    if (after === undefined) return
+    const move = (variables: readonly Variable[], values: readonly Tensor[] | undefined): void => variables.forEach((v, i) => values?.[i] !== undefined && moves.set(v, values[i]))
+    move(this.#parameters, after.parameters)
+    for (const [slot, variables] of Object.entries(this.#columns)) move(variables, after.state[slot])
+    move(averages ?? [], after.averages)
   }
 }
 
-const read = (state: NamedVariables): Record<string, Tensor> => Object.fromEntries(Object.entries(state).map(([slot, v]) => [slot, v.read()]))
-
-const pairs = (state: NamedVariables, next: State): Move[] => Object.entries(state).flatMap(([slot, v]) => { const value = next[slot]; return value === undefined ? [] : [[v, value] as const] })
-
-const zip = (variables: readonly Variable[], values: readonly Tensor[]): Move[] => values.flatMap((value, i) => { const v = variables[i]; return v === undefined ? [] : [[v, value] as const] })
+const read = (v: Variable): Tensor => v.read()

@@ -11,6 +11,7 @@ import { loadVariables } from '../checkpoint/load.ts'
 import type { LoadOptions } from '../checkpoint/load.ts'
 import type { EMA } from '../ema.ts'
 import { Group } from './group.ts'
+import type { Moves } from './group.ts'
 import { checkNumbers, numbersAt } from './hyperparameter.ts'
 import type { HyperParameter } from './hyperparameter.ts'
 import { common } from './parameters.ts'
@@ -71,9 +72,9 @@ export abstract class Optimizer {
     for (const numbers of [...groups.map(({ rule }) => rule.numbers), this.#clipping]) checkNumbers(name, numbers)
     if (maxNorm !== undefined && clipValue !== undefined) throw new ConfigError(`${name}: there are both maxNorm and clipValue; choose one`)
     const { device } = common(name, groups.flatMap(({ parameters }) => Object.entries(parameters)))
-    this.#groups = groups.map(({ parameters, rule }) => new Group(name, parameters, rule))
-    this.parameters = Object.fromEntries(groups.flatMap(({ parameters }) => Object.entries(parameters)))
     this.averages = isList(ema) ? ema : [ema]
+    this.#groups = groups.map(({ parameters, rule }) => new Group(name, parameters, rule, this.averages[0]))
+    this.parameters = Object.fromEntries(groups.flatMap(({ parameters }) => Object.entries(parameters)))
     const counter = (): Variable => variable(tensor(new Int32Array(1), [], { device }))
     this.applied = counter()
     this.skipped = counter()
@@ -93,25 +94,22 @@ export abstract class Optimizer {
     const { maxNorm, clipValue } = numbersAt(this.#name, this.#clipping, this.step)
     const clipped = clipValue === undefined ? mean : clampAll(mean.map((g) => times(g, unscale)), clipValue)
     const kept = maxNorm === undefined ? undefined : minimum(div(maxNorm, add(norm, literal(1e-6))), literal(1))
-    const averages = this.averages.map((average) => ({ average, weight: average.weight() }))
+    const weights = this.averages.map((average) => average.weight())
     const step = {
       k: this.step,
       t: cast(add(this.applied, literal(1)), norm.dtype),
       applies,
       scale: clipValue === undefined && unscale !== undefined ? times(unscale, kept) : kept,
-      ema: averages[0],
+      weight: weights[0],
     }
-    const moves = new Map<Variable, Tensor>()
-    const move = (list: Iterable<readonly [Variable, Tensor]>): void => {
-      for (const [to, value] of list) moves.set(to, value)
-    }
+    const moves: Moves = new Map()
     let from = 0
     for (const group of this.#groups) {
-      move(group.moves(clipped.slice(from, from + group.names.length), step))
+      group.step(clipped.slice(from, from + group.names.length), step, moves)
       from += group.names.length
     }
-    for (const { average, weight } of averages) move(average.moves(moves, { applies, weight }))
-    move([[this.applied, count(this.applied, applies)], [this.skipped, count(this.skipped, logicalNot(applies))]])
+    this.averages.forEach((average, i) => average.follow(moves, weights[i] ?? 0, applies))
+    moves.set(this.applied, count(this.applied, applies)).set(this.skipped, count(this.skipped, logicalNot(applies)))
     for (const [to, value] of moves) to.assign(value)
     this.#pending = 0
     this.step++
@@ -148,14 +146,18 @@ export abstract class Optimizer {
 
   /** The gradients in the order of the parameters, in their types. */
   #pick(gradients: Readonly<Record<string, Tensor>>): Tensor[] {
-    const missing = Object.keys(this.parameters).filter((name) => !Object.hasOwn(gradients, name))
-    if (missing.length > 0) throw new ConfigError(`${this.#name}: no gradient for ${missing.join(', ')}; pass one for each parameter`)
-    return Object.entries(this.parameters).flatMap(([name, { shape, dtype }]) => {
+    const missing: string[] = []
+    const list = Object.entries(this.parameters).flatMap(([name, { shape, dtype }]) => {
       const g = gradients[name]
-      if (g === undefined) return []
+      if (g === undefined) {
+        missing.push(name)
+        return []
+      }
       if (!sameShape(g.shape, shape)) throw new ShapeError(`${this.#name}: parameter ${name} is ${formatShape(shape)} but its gradient is ${formatShape(g.shape)}; make their shapes equal`)
       return [cast(g, dtype)]
     })
+    if (missing.length > 0) throw new ConfigError(`${this.#name}: no gradient for ${missing.join(', ')}; pass one for each parameter`)
+    return list
   }
 
   /** With those of the micro-batches before. */

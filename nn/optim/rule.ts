@@ -19,10 +19,13 @@ export interface Rule<N extends string, S extends State> {
   together?(group: GroupStep<S>, numbers: Readonly<Record<N, number | Tensor>>): GroupResult<S>
 }
 
+/** The states of many parameters, slot by slot. */
+type Columns<S extends State> = { readonly [Slot in keyof S]: readonly Tensor[] }
+
 export interface GroupStep<S extends State> {
   readonly parameters: readonly Tensor[]
   readonly gradients: readonly Tensor[]
-  readonly states: readonly S[]
+  readonly state: Columns<S>
   readonly t: Tensor
   /** Multiplies every gradient. */
   readonly scale: Tensor | undefined
@@ -34,7 +37,7 @@ export interface GroupStep<S extends State> {
 
 export interface GroupResult<S extends State> {
   readonly parameters: readonly Tensor[]
-  readonly states: readonly S[]
+  readonly state: Columns<S>
   /** Empty where there were none. */
   readonly averages: readonly Tensor[]
 }
