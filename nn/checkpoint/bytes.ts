@@ -7,7 +7,7 @@ export interface ByteSource {
   readonly name: string
   /** Bytes in all. */
   readonly size: number
-  /** The bytes from `from` up to but without `to`, which lie within `size`. Rejects rather than give other or fewer bytes. */
+  /** The bytes from `from` up to but without `to`, within `size`, for the caller to keep. Rejects rather than give other or fewer. */
   read(from: number, to: number): Promise<Uint8Array<ArrayBuffer>>
 }
 
@@ -28,7 +28,7 @@ export function reasonOf(error: unknown): string {
 
 /** Bytes in memory. */
 export function bytesSource(bytes: Uint8Array<ArrayBuffer>, name: string): ByteSource {
-  return { name, size: bytes.length, read: async (from, to) => bytes.subarray(from, to) }
+  return { name, size: bytes.length, read: async (from, to) => bytes.slice(from, to) }
 }
 
 /** A Blob, or a File that was chosen or dropped: only what is asked for is read into memory. */

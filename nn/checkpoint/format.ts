@@ -28,6 +28,8 @@ interface Format {
   readonly bytes: number
   readonly decode: (bytes: Bytes, to: TypedArray) => string | undefined
   readonly encode: (data: TypedArray, to: Bytes) => string | undefined
+  /** The host array that bytes of the file are, where they need no decoding. */
+  readonly view?: (bytes: Bytes) => TypedArray
 }
 
 type Constructor<T> = new (buffer: ArrayBuffer, offset: number, length: number) => T
@@ -49,6 +51,7 @@ function plain(dtype: DType, type: Constructor<TypedArray> & { readonly BYTES_PE
     bytes: type.BYTES_PER_ELEMENT,
     decode: (bytes, to) => copy(viewed(type, bytes), to),
     encode: (data, to) => copy(data, viewed(type, to)),
+    view: (bytes) => viewed(type, bytes),
   }
 }
 

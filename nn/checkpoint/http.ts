@@ -18,7 +18,7 @@ export async function httpSource(url: URL, init: RequestInit = {}): Promise<Byte
     name,
     size,
     async read(from, to) {
-      if (to <= first.bytes.length) return first.bytes.subarray(from, to)
+      if (to <= first.bytes.length) return first.bytes.slice(from, to)
       const next = await request(url, name, init, from, to)
       if (next.size !== size || next.tag !== tag) throw new CheckpointError(`${name} changed on the server while it was read; start again`)
       return next.bytes

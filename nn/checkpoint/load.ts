@@ -1,6 +1,7 @@
 /** Values into variables by name: everything that does not fit is reported at once, and then nothing is loaded. */
 import { CheckpointError, realize, tensor } from '../../engine/index.ts'
 import type { DType, Shape, Variable } from '../../engine/index.ts'
+import { leafTensor, toHostArray } from '../../engine/create.ts'
 import { readData } from '../../engine/realize.ts'
 import { formatShape, sameShape } from '../../engine/shape.ts'
 import { converts, foreignDTypes } from './format.ts'
@@ -39,7 +40,7 @@ export function loadVariables(variables: Readonly<Record<string, Variable>>, val
   const { targets, ...rest } = match(variables, values, options)
   for (const [name, variable] of targets) {
     const value = values.get(name)
-    if (value !== undefined) assign(variable, value)
+    if (value !== undefined) variable.assign(tensor(value.data, variable.shape, { dtype: variable.dtype, device: variable.device }))
   }
   return rest
 }
@@ -66,7 +67,7 @@ export async function loadCheckpoint(variables: Readonly<Record<string, Variable
     for await (const [name, value] of checkpoint.entries(targets.keys())) {
       const variable = targets.get(name)
       if (variable === undefined) continue
-      assign(variable, value)
+      assignOwn(variable, value)
       batch.push(variable)
       bytes += value.data.byteLength
       if (bytes >= batchBytes) await write()
@@ -83,8 +84,11 @@ function isCheckpoint(from: CheckpointLocation | Checkpoint): from is Checkpoint
   return typeof from === 'object' && 'entries' in from && 'tensors' in from
 }
 
-function assign(variable: Variable, { data }: HostTensor): void {
-  variable.assign(tensor(data, variable.shape, { dtype: variable.dtype, device: variable.device }))
+/** Without a copy of values that nobody else has. */
+function assignOwn(variable: Variable, { dtype, data }: HostTensor): void {
+  const fits = dtype === variable.dtype || (variable.dtype === 'f32' && data instanceof Float32Array)
+  const values = fits ? data : toHostArray('loadCheckpoint', data, variable.dtype)
+  variable.assign(leafTensor(variable.device, { kind: 'data', data: values }, variable.shape, variable.dtype))
 }
 
 /** The variable for each name of the checkpoint that has one. */

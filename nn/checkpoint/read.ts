@@ -30,7 +30,7 @@ export interface Safetensors {
   readonly metadata: Readonly<Record<string, string>>
 }
 
-/** Bytes read at once: a multiple of every element's, small beside a model and large beside the cost of a request. */
+/** Bytes read at once: a multiple of every element's, small beside a model and large beside the cost of a request. A tensor that needs no decoding is read as a whole. */
 const spanBytes = 2 ** 24
 
 /**
@@ -88,9 +88,11 @@ async function* readTensors(source: ByteSource, tensors: Header['tensors'], name
     for (const { name, info, from, to } of span) {
       const [begin, end] = info.range
       const start = from - (span[0]?.from ?? 0)
-      if (tensor === undefined || from === begin) tensor = allocate(name, info, source.name)
-      const elements = tensor.data.length / Math.max(1, end - begin)
-      decodeInto(tensor.data.subarray((from - begin) * elements, (to - begin) * elements), bytes.subarray(start, start + to - from), { name, info, source: source.name })
+      if (tensor === undefined || from === begin) tensor = (span.length === 1 && to === end ? adopt(info, bytes) : undefined) ?? allocate(name, info, source.name)
+      if (tensor.data.buffer !== bytes.buffer) {
+        const elements = tensor.data.length / Math.max(1, end - begin)
+        decodeInto(tensor.data.subarray((from - begin) * elements, (to - begin) * elements), bytes.subarray(start, start + to - from), { name, info, source: source.name })
+      }
       if (to === end) yield [name, tensor]
     }
   }
@@ -101,14 +103,25 @@ function spansOf(tensors: readonly (readonly [string, TensorInfo])[]): Part[][] 
   const spans: Part[][] = []
   for (const [name, info] of tensors) {
     const [begin, end] = info.range
-    for (let from = begin; from < end || from === begin; from += spanBytes) {
-      const part = { name, info, from, to: Math.min(end, from + spanBytes) }
+    const most = viewOf(info) === undefined ? spanBytes : Math.max(spanBytes, end - begin)
+    for (let from = begin; from < end || from === begin; from += most) {
+      const part = { name, info, from, to: Math.min(end, from + most) }
       const span = spans.at(-1)
       if (span !== undefined && span.at(-1)?.to === from && part.to - (span[0]?.from ?? 0) <= spanBytes) span.push(part)
       else spans.push([part])
     }
   }
   return spans
+}
+
+function viewOf({ format }: TensorInfo): ((bytes: Uint8Array<ArrayBuffer>) => TypedArray) | undefined {
+  return isFileDType(format) ? formats[format].view : undefined
+}
+
+/** The tensor whose values the bytes are as they stand, if they are. */
+function adopt(info: TensorInfo, bytes: Uint8Array<ArrayBuffer>): HostTensor | undefined {
+  const view = viewOf(info)
+  return view === undefined || info.dtype === undefined || bytes.byteOffset % 8 !== 0 ? undefined : { dtype: info.dtype, shape: info.shape, data: view(bytes) }
 }
 
 /** The tensor without its values. */
