@@ -13,6 +13,8 @@ export interface TrainingCheckpoint {
   /** One value per step. */
   readonly history: { readonly loss: readonly number[]; readonly norm: readonly number[] }
   readonly generator: GeneratorState
+  /** The device's own, from which layers such as dropout draw. */
+  readonly deviceGenerator: GeneratorState
   /** Of the device that computed it. */
   readonly fingerprint: string
   /** The caller's, such as a configuration. */
@@ -23,9 +25,9 @@ export interface TrainingCheckpoint {
 const series = (values: readonly number[]): HostTensor => ({ dtype: 'f32', shape: [values.length], data: Float32Array.from(values) })
 
 /** The file's bytes. Equal states give equal bytes. */
-export function encodeTraining({ step, history, generator, fingerprint, notes, variables }: TrainingCheckpoint): Uint8Array<ArrayBuffer> {
+export function encodeTraining({ step, history, generator, deviceGenerator, fingerprint, notes, variables }: TrainingCheckpoint): Uint8Array<ArrayBuffer> {
   const tensors = new Map([...variables, ['history.loss', series(history.loss)], ['history.norm', series(history.norm)]])
-  return encodeSafetensors(tensors, { format, version, state: JSON.stringify({ step, generator, fingerprint, notes }) })
+  return encodeSafetensors(tensors, { format, version, state: JSON.stringify({ step, generator, deviceGenerator, fingerprint, notes }) })
 }
 
 /** Reads a whole file; `source` names it in errors. Throws CheckpointError for one that is damaged or of another kind. */
@@ -44,7 +46,11 @@ export function decodeTraining(bytes: Uint8Array<ArrayBuffer>, source: string): 
   }
   const text = (value: unknown, what: string): string => (typeof value === 'string' ? value : damaged(what))
   const state = parseRecord(metadata['state']) ?? damaged('state')
-  const generator = asRecord(state['generator']) ?? damaged('generator state')
+  const drawn = (name: string, what: string): GeneratorState => {
+    const found = asRecord(state[name]) ?? damaged(`${what} state`)
+    return { key: words(found['key'], `${what} key`), counter: words(found['counter'], `${what} counter`) }
+  }
+  const generators = { generator: drawn('generator', 'generator'), deviceGenerator: drawn('deviceGenerator', 'device generator') }
   const notes = asRecord(state['notes']) ?? damaged('notes')
   const step = count(state['step'], 'step')
   const list = (name: string): number[] => {
@@ -54,7 +60,7 @@ export function decodeTraining(bytes: Uint8Array<ArrayBuffer>, source: string): 
   return {
     step,
     history: { loss: list('history.loss'), norm: list('history.norm') },
-    generator: { key: words(generator['key'], 'generator key'), counter: words(generator['counter'], 'generator counter') },
+    ...generators,
     fingerprint: text(state['fingerprint'], 'device'),
     notes: Object.fromEntries(Object.entries(notes).map(([key, value]) => [key, text(value, `note ${key}`)])),
     variables: new Map([...tensors].filter(([name]) => !name.startsWith('history.'))),

@@ -9,7 +9,7 @@ import { at, sizeOf } from '../engine/shape.ts'
 import { loadVariables, readVariables } from '../nn/checkpoint/load.ts'
 import { EMA } from '../nn/ema.ts'
 import type { EMAOptions } from '../nn/ema.ts'
-import { namedParameters } from '../nn/module.ts'
+import { namedParameters, stateDict } from '../nn/module.ts'
 import type { Module } from '../nn/module.ts'
 import { AdamW } from '../nn/optim/adam.ts'
 import type { AdamWOptions } from '../nn/optim/adam.ts'
@@ -114,17 +114,18 @@ export class Trainer {
       if (data.some((x) => !Number.isFinite(x))) throw new DivergedError(`${name} is no longer finite at step ${this.step}; nothing was saved. Lower the learning rate, or clip the gradients`)
     }
     const { generator, device } = this.#options
-    return encodeTraining({ step: this.step, history: this.history, generator: generator.state(), fingerprint: device.fingerprint, notes, variables })
+    return encodeTraining({ step: this.step, history: this.history, generator: generator.state(), deviceGenerator: device.generator.state(), fingerprint: device.fingerprint, notes, variables })
   }
 
   /**
    * Goes on from what `save` wrote. Returns warnings, such as that it was written on another device.
    * Throws CheckpointError where it does not fit the model.
    */
-  restore({ step, history, generator, fingerprint, variables }: TrainingCheckpoint, source = 'checkpoint'): string[] {
+  restore({ step, history, generator, deviceGenerator, fingerprint, variables }: TrainingCheckpoint, source = 'checkpoint'): string[] {
     loadVariables(this.#variables(), variables, { source })
     const { device, examples } = this.#options
     this.#options.generator.restore(generator)
+    device.generator.restore(deviceGenerator)
     this.#order = orderOf(examples, this.#options.generator)
     this.optimizer.step = step
     this.history = { loss: [...history.loss], norm: [...history.norm] }
@@ -132,7 +133,7 @@ export class Trainer {
   }
 
   #variables(): Record<string, Variable> {
-    return { ...prefixed('model.', this.parameters), ...prefixed('optimizer.', this.optimizer.stateDict()), ...prefixed('ema.', this.ema?.stateDict() ?? {}) }
+    return { ...prefixed('model.', stateDict(this.#options.model)), ...prefixed('optimizer.', this.optimizer.stateDict()), ...prefixed('ema.', this.ema?.stateDict() ?? {}) }
   }
 
   #begin(): Promise<FinishedStep> {

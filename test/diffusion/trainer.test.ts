@@ -5,8 +5,7 @@ import { DivergedError, Trainer } from '../../diffusion/trainer.ts'
 import type { FinishedStep, TrainerOptions } from '../../diffusion/trainer.ts'
 import { CheckpointError, ConfigError, Generator, add, device as openDevice, mseLoss, mul, normal, silu } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../../engine/index.ts'
-import { Linear } from '../../nn/linear.ts'
-import { Module } from '../../nn/module.ts'
+import { BatchNorm2d, Conv2d, Dropout, Linear, Module, freeze } from '../../nn/index.ts'
 import { encodeSafetensors } from '../../nn/checkpoint/write.ts'
 
 class Mlp extends Module<[TensorLike], Tensor> {
@@ -101,6 +100,40 @@ describe('a run that is taken up', () => {
     expect(Buffer.compare(await second.save(), await whole.save())).toBe(0)
   })
 
+  test('keeps what the model holds besides parameters: running statistics, frozen weights, the draws of dropout', async () => {
+    class Regularised extends Module<[TensorLike], Tensor> {
+      readonly first = new Conv2d(3, 8, 1)
+      readonly norm = new BatchNorm2d(8)
+      readonly dropout = new Dropout(0.4)
+      readonly last = new Conv2d(8, 3, 1)
+
+      forward(x: TensorLike): Tensor {
+        return this.last.call(this.dropout.call(silu(this.norm.call(this.first.call(x)))))
+      }
+    }
+    const build = (): Trainer => {
+      const model = new Regularised()
+      freeze(model.last)
+      return new Trainer({ model, device: one, examples: { ...examples, shape: [11, 3, 1, 1] }, batch: 4, generator: new Generator(9), loss: (x) => mseLoss(model.call(x), x) })
+    }
+    one.manualSeed(3)
+    const whole = build()
+    const drawn = one.generator.state()
+    await collect(whole.steps(9))
+    const end = await whole.save()
+
+    one.manualSeed(3)
+    const first = build()
+    expect(one.generator.state()).toEqual(drawn)
+    await collect(first.steps(4))
+    const saved = decodeTraining(await first.save(), 'file')
+    expect([...saved.variables.keys()]).toEqual(expect.arrayContaining(['model.norm.running_var', 'model.last.weight']))
+    const second = build() // starts with other weights, from another place in the device's stream
+    second.restore(saved)
+    await collect(second.steps(9))
+    expect(Buffer.compare(await second.save(), end)).toBe(0)
+  })
+
   test('on another device says so', async () => {
     const trainer = make(one)
     await collect(trainer.steps(1))
@@ -144,7 +177,7 @@ describe('what goes wrong', () => {
     ['another version', encodeSafetensors(new Map(), { format: 'langevin-training', version: '9' }), /run is of version 9, but this program reads version 2/],
     ['no state', encodeSafetensors(new Map(), { format: 'langevin-training', version: '2', state: '{' }), /run has no valid state; the file is damaged/],
     ['no generator', encodeSafetensors(new Map(), { format: 'langevin-training', version: '2', state: '{"step":0,"notes":{}}' }), /run has no valid generator state/],
-    ['a history of another length', encodeSafetensors(new Map(), { format: 'langevin-training', version: '2', state: '{"step":1,"notes":{},"fingerprint":"","generator":{"key":[0,0],"counter":[0,0]}}' }), /run has no valid history.loss/],
+    ['a history of another length', encodeSafetensors(new Map(), { format: 'langevin-training', version: '2', state: '{"step":1,"notes":{},"fingerprint":"","generator":{"key":[0,0],"counter":[0,0]},"deviceGenerator":{"key":[0,0],"counter":[0,0]}}' }), /run has no valid history.loss/],
   ])('%s is not a checkpoint', (_, bytes, message) => {
     expect(() => decodeTraining(bytes, 'run')).toThrow(CheckpointError)
     expect(() => decodeTraining(bytes, 'run')).toThrow(message)
