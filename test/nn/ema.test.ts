@@ -89,6 +89,19 @@ describe('an average', () => {
     expect(first).not.toEqual(second)
   })
 
+  test("costs no launch but its count's where AdamW's kernel takes it along", async () => {
+    const launches = async (follow: boolean): Promise<number> => {
+      const parameters = parametersOn(device)
+      const optimizer = new AdamW(parameters, follow ? { ema: new EMA(parameters) } : {})
+      for (let k = 0; k < 3; k++) {
+        device.resetCounters()
+        await realize(optimizer.update(gradientsAt(k, device)))
+      }
+      return device.counters.launches
+    }
+    expect((await launches(true)) - (await launches(false))).toBe(1)
+  })
+
   test('of some of the parameters leaves the others out', async () => {
     const { w, b } = parametersOn(device)
     const ema = new EMA({ w }, { decay: 0.5 })
@@ -133,6 +146,7 @@ describe('decays', () => {
 
   test('half-life in images', async () => {
     await expectBetas(halfLifeDecay(500_000, { batch: 512 }), (k) => 0.5 ** (512 / Math.max(Math.min(500_000, k * 512 * 0.05), 1e-8)))
+    await expectBetas(halfLifeDecay(100, { batch: 1, rampUp: 0.5 }), (k) => 0.5 ** (1 / Math.max(Math.min(100, k * 0.5), 1e-8)))
     await expectBetas(halfLifeDecay(1000, { batch: 10, rampUp: null }), () => 0.5 ** (10 / 1000))
   })
 

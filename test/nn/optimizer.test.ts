@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ConfigError, DTypeError, DeviceError, ShapeError, add, device as openDevice, mseLoss, mul, narrow, realize, sub, sum, tensor, valueAndGrad, variable } from '../../engine/index.ts'
 import type { Device, Tensor, Variable } from '../../engine/index.ts'
-import { AdamW, Adagrad, EMA, Muon, SGD, readVariables, warmupDecay } from '../../nn/index.ts'
+import { Adafactor, Adagrad, Adam, AdamW, EMA, Muon, RMSprop, SGD, readVariables, warmupDecay } from '../../nn/index.ts'
 import type { AdamWOptions, OptimizerOptions } from '../../nn/index.ts'
 import { gradientsAt, number, optimizers, parametersOn, snapshot } from './optimizers.ts'
 
@@ -197,6 +197,28 @@ test('the norm and the decision to skip are over all groups', async () => {
   const optimizer = new AdamW([{ parameters: { w } }, { parameters: { b }, lr: 1 }])
   await realize(optimizer.update({ ...gradientsAt(0, device), b: tensor([1, 2, Number.NaN], null, { device }) }))
   expect(await snapshot({ w, b })).toEqual(before)
+})
+
+test("Adam's penalty is not clipped", async () => {
+  const w = variable(tensor([3, 4], null, { device }))
+  const optimizer = new Adam({ w }, { betas: [0, 0], weightDecay: 0.5, maxNorm: 1 })
+  await realize(optimizer.update({ w: tensor([30, -40], null, { device }) }))
+  const moment = await optimizer.stateDict()['exp_avg.w']?.data()
+  expect([...(moment ?? [])]).toEqual([expect.closeTo(0.6 + 1.5, 5), expect.closeTo(-0.8 + 2, 5)])
+})
+
+test('Adafactor moves parameters that are 0, as if their size were eps[1]', async () => {
+  const w = variable(tensor([0, 0], null, { device }))
+  await realize(new Adafactor({ w }, { lr: 0.5, eps: [null, 0.1] }).update({ w: tensor([7, -7], null, { device }) }))
+  expect([...(await w.data())]).toEqual([expect.closeTo(-0.05, 6), expect.closeTo(0.05, 6)])
+})
+
+test('a centred RMSprop whose gradients stand still divides by no root of a rounding error below 0', async () => {
+  const w = variable(tensor(new Float32Array(64), null, { device }))
+  const optimizer = new RMSprop({ w }, { alpha: 0.5, centered: true, eps: 1 })
+  const gradient = Float32Array.from({ length: 64 }, (_, i) => 0.1 + i / 7)
+  for (let k = 0; k < 60; k++) await realize(optimizer.update({ w: tensor(gradient, null, { device }) }))
+  for (const x of await w.data()) expect(x).toSatisfy(Number.isFinite)
 })
 
 test("Muon's group of other parameters takes AdamW's steps", async () => {
