@@ -2,7 +2,7 @@
 import { truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
-import { CheckpointError, variable, zeros } from '../../engine/index.ts'
+import { CheckpointError, realize, variable, zeros } from '../../engine/index.ts'
 import type { Device, Variable } from '../../engine/index.ts'
 import { bytesSource } from '../../nn/checkpoint/bytes.ts'
 import type { ByteSource } from '../../nn/checkpoint/bytes.ts'
@@ -145,7 +145,19 @@ describe('loading', () => {
   onEach(opened, 'gives every variable its values', async (device) => {
     const to = { a: variable([[0, 0], [0, 0]], { device }), b: variable([0], { device }), c: variable([0, 0], { device }) }
     expect(await loadCheckpoint(to, file)).toEqual({ missing: [], unexpected: [] })
+    expect(device.moved.size).toBe(0)
     expect([await to.a.array(), await to.b.array(), await to.c.array()]).toEqual([[[1, 2], [3, 4]], [5], [6, 7]])
+  })
+
+  onEach(opened, 'holds back 64 MB at most before they are written', async (device) => {
+    const large = (value: number): HostTensor => ({ dtype: 'u8', shape: [2 ** 25], data: new Uint8Array(2 ** 25).fill(value) })
+    const bytes = encodeSafetensors(new Map([['a', large(1)], ['b', large(2)], ['c', large(3)]]))
+    const to = Object.fromEntries(['a', 'b', 'c'].map((name) => [name, variable(zeros([2 ** 25], { device, dtype: 'u8' }))]))
+    await realize(...Object.values(to))
+    const before = device.counters.submits
+    await loadCheckpoint(to, bytes)
+    expect(device.counters.submits - before).toBe(2)
+    for (const [i, cell] of Object.values(to).entries()) expect((await cell.data()).at(-1)).toBe(i + 1)
   })
 
   onEach(opened, 'converts floats to the width of the variable', async (device) => {

@@ -78,6 +78,7 @@ describe('refused', () => {
     ['an answer that does not say which part it is', (response) => response.writeHead(206).end(file.subarray(0, 100)), 'the answer does not say which part it is'],
     ['a size that is not known', part('bytes 0-65535/*'), 'the server sent "bytes 0-65535/*" where bytes 0-65535 were asked for'],
     ['another part', part(`bytes 8-65543/${size}`), `the server sent "bytes 8-65543/${size}" where bytes 0-65535 were asked for`],
+    ['another beginning', part(`bytes 8-65535/${size}`, file.subarray(8, 65536)), `the server sent "bytes 8-65535/${size}" where bytes 0-65535 were asked for`],
     ['less of it than there is', part(`bytes 0-99/${size}`), `the server sent "bytes 0-99/${size}" where bytes 0-65535 were asked for`],
     ['more bytes than it says', part(`bytes 0-65535/${size}`), 'the server sent another number of bytes than the 65536 it announced; try again'],
     ['fewer bytes than it says', part(`bytes 0-65535/${size}`, file.subarray(0, 99)), 'the server sent another number of bytes than the 65536 it announced; try again'],

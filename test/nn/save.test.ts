@@ -10,6 +10,7 @@ import { saveCheckpoint } from '../../nn/checkpoint/save.ts'
 import { encodeSafetensors, streamSafetensors } from '../../nn/checkpoint/write.ts'
 import { Scratch } from '../cli/langevin.ts'
 import { closeAll, onEach, openAll } from '../devices.ts'
+import { faulty } from '../faults.ts'
 import { bitsOf, collect, entriesOf, host } from './files.ts'
 
 const opened = await openAll()
@@ -69,6 +70,19 @@ describe('a file', () => {
     read.mockRestore()
   })
 
+  onEach(opened, 'of a variable whose computation fails says so, if it is read', async (device) => {
+    const { device: broken, faults } = faulty(device)
+    for (const consumed of [true, false]) {
+      const w = variable([1], { device: broken })
+      await realize(w)
+      w.assign(w.mul(2))
+      faults.failure = new Error('no power')
+      const chunks = streamSafetensors({ w })
+      if (consumed) await expect(collect(chunks)).rejects.toThrow('no power')
+      await broken.idle()
+    }
+  })
+
   test('that cannot be written leaves what was there', async () => {
     using scratch = new Scratch()
     const at = scratch.path('model.safetensors')
@@ -121,6 +135,11 @@ describe('shards', () => {
     }
   })
 
+  test('keep the metadata of each; where two differ the first one\'s', async () => {
+    const [one, two] = [encodeSafetensors(new Map([['a', host([1])]]), { format: 'pt', x: '1' }), encodeSafetensors(new Map([['b', host([2])]]), { format: 'np', y: '2' })]
+    expect((await openCheckpoint([one, two])).metadata).toEqual({ format: 'pt', x: '1', y: '2' })
+  })
+
   test('of one tensor each where every one is too large', async () => {
     using scratch = new Scratch()
     await saveCheckpoint(scratch.path('m.safetensors'), model, { maxShardBytes: 1 })
@@ -135,6 +154,16 @@ describe('shards', () => {
     const bad: HostTensor = { dtype: 'i32', shape: [5], data: Int32Array.of(200, 0, 0, 0, 0), format: 'I8' }
     await expect(saveCheckpoint(scratch.path('model.safetensors'), { a: host([9, 9, 9, 9, 9]), bad }, { maxShardBytes: 20 })).rejects.toThrow('tensor bad')
     expect(readdirSync(scratch.folder).map((name) => [name, readFileSync(scratch.path(name), 'utf8')])).toEqual(before)
+  })
+
+  test('of which some cannot be put in their places leave no index, that old and new ones are not mixed', async () => {
+    using scratch = await sharded()
+    const [, second = ''] = names
+    rmSync(scratch.path(second))
+    mkdirSync(scratch.path(second, 'in the way'), { recursive: true })
+    await expect(saveCheckpoint(scratch.path('model.safetensors'), { ...Object.fromEntries(model), a: host([9, 9, 9, 9]) }, { maxShardBytes: 20 })).rejects.toThrow('model.safetensors could not be saved')
+    expect(readdirSync(scratch.folder).sort()).toEqual(names)
+    await expect(openCheckpoint(scratch.folder)).rejects.toThrow('holds no checkpoint')
   })
 
   test.each<[string, (scratch: Scratch) => void, string]>([
