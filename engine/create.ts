@@ -5,7 +5,7 @@ import { hostArray, isFloat, narrowed } from './dtype.ts'
 import type { DType, TypedArray } from './dtype.ts'
 import { DTypeError, ShapeError } from './error.ts'
 import { Node, Tensor } from './graph.ts'
-import type { Leaf } from './graph.ts'
+import type { Leaf, Spec } from './graph.ts'
 import type { LeafOp } from './op.ts'
 import { checkShape, formatShape, sizeOf } from './shape.ts'
 import type { Shape } from './shape.ts'
@@ -26,9 +26,17 @@ const ops = { scalar: leafOp('scalar'), data: leafOp('data'), cell: leafOp('vari
 
 /** A leaf of the graph. */
 export function leafTensor(device: Device, leaf: Leaf, shape: Shape, dtype: DType): Tensor {
-  device.assertOpen(ops[leaf.kind].name)
-  return new Tensor(new Node(device, ops[leaf.kind], [], {}, [{ shape, dtype }], leaf))
+  return leafOf(device, leaf, [{ shape, dtype }])
 }
+
+/** The same, for who keeps the list of its one spec. */
+export function leafOf(device: Device, leaf: Leaf, outputs: readonly Spec[]): Tensor {
+  device.assertOpen(ops[leaf.kind].name)
+  return new Tensor(new Node(device, ops[leaf.kind], nothing, noAttributes, outputs, leaf))
+}
+
+const nothing: readonly Tensor[] = []
+const noAttributes = {}
 
 /** A number as a tensor of shape []: data of the plan, never part of generated code. */
 export function scalar(value: number, { dtype = 'f32', device = getDefaultDevice('scalar') }: CreateOptions = {}): Tensor {

@@ -12,7 +12,7 @@ import type { Device } from './device/device.ts'
 import { hostArray } from './dtype.ts'
 import type { TypedArray } from './dtype.ts'
 import { ShapeError, StaleReadError } from './error.ts'
-import type { Leaf, Tensor, TensorLike } from './graph.ts'
+import type { Leaf, Node, Tensor, TensorLike } from './graph.ts'
 import { partition } from './partition.ts'
 import type { Part } from './partition.ts'
 import { Run, blockOf, producerOf } from './run.ts'
@@ -96,18 +96,21 @@ function planFor(device: Device, { outputs, cells, reached }: Part, counted = tr
 
 function start(device: Device, { outputs, cells }: Part, { captured, plan, moves }: Planned): Promise<void> {
   const run = new Run(device, plan, captured.leaves)
-  const kept: [Tensor, Leaf][] = outputs.map((t) => {
+  const nodes = new Set<Node>()
+  for (const t of outputs) {
     const storage = new Storage(device, t, t.node.path === '' ? t.node.op.name : `${t.node.path}/${t.node.op.name}`)
     run.fill(storage)
-    return [t, { kind: 'stored', storage }]
-  })
-  const wanted = new Set(outputs)
+    becomeLeaf(t, { kind: 'stored', storage })
+    nodes.add(t.node)
+  }
   cells.forEach((cell, i) => {
     run.move(cell)
     const value = moves[i]
-    if (value !== undefined && value.leaf === undefined && !wanted.has(value)) kept.push([value, { kind: 'cell', cell, version: cell.version }])
+    if (value === undefined || value.leaf !== undefined) return
+    becomeLeaf(value, { kind: 'cell', cell, version: cell.version })
+    nodes.add(value.node)
   })
-  letGo(kept)
+  nodes.forEach(letGo)
   return device.enqueue(async () => run.execute())
 }
 
@@ -120,18 +123,17 @@ function assertFresh(t: Tensor, leaf: Leaf): void {
   }
 }
 
-/** From here on the tensors are leaves; a node with no other output lets go of its inputs. */
-function letGo(kept: readonly (readonly [Tensor, Leaf])[]): void {
-  for (const [{ node, output }, leaf] of kept) {
-    const leaves = (node.leaves ??= node.outputs.map(() => undefined))
-    leaves[output] = leaf
-    node.realized = true
-  }
-  for (const node of new Set(kept.map(([t]) => t.node))) {
-    if (node.leaves?.includes(undefined) === true) continue
-    node.inputs = []
-    node.attributes = {}
-  }
+function becomeLeaf({ node, output }: Tensor, leaf: Leaf): void {
+  node.leaves ??= node.outputs.map(() => undefined)
+  node.leaves[output] = leaf
+  node.realized = true
+}
+
+/** A node with no other output has no more use for its inputs. */
+function letGo(node: Node): void {
+  if (node.leaves?.includes(undefined) === true) return
+  node.inputs = []
+  node.attributes = {}
 }
 
 /**

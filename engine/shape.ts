@@ -5,11 +5,15 @@ export type Shape = readonly number[]
 
 /** Number of elements. */
 export function sizeOf(shape: Shape): number {
-  return shape.reduce((n, d) => n * d, 1)
+  let size = 1
+  for (const d of shape) size *= d
+  return size
 }
 
 export function sameShape(x: Shape, y: Shape): boolean {
-  return x.length === y.length && x.every((d, i) => d === y[i])
+  if (x.length !== y.length) return false
+  for (let i = 0; i < x.length; i++) if (x[i] !== y[i]) return false
+  return true
 }
 
 export function formatShape(shape: Shape): string {

@@ -2,13 +2,13 @@
  * A variable is a named cell that owns its storage for life; no two cells and no output share memory.
  * `assign` moves the cell to a new node; reading records the cell and its version.
  */
-import { leafTensor, tensor } from './create.ts'
+import { leafOf, tensor } from './create.ts'
 import type { CreateOptions, HostData } from './create.ts'
 import type { Device } from './device/device.ts'
 import type { DType } from './dtype.ts'
 import { DTypeError, DeviceError, ShapeError } from './error.ts'
 import { Tensor } from './graph.ts'
-import type { TensorLike } from './graph.ts'
+import type { Spec, TensorLike } from './graph.ts'
 import type { Run } from './run.ts'
 import { formatShape, sameShape } from './shape.ts'
 import type { Shape } from './shape.ts'
@@ -36,12 +36,14 @@ export class Variable implements TensorLike {
   private current: Tensor | undefined
   private substitute: Tensor | undefined
   private versions = 0
+  private readonly specs: readonly Spec[]
 
   constructor(initial: Tensor, name: string) {
     this.name = name
     this.shape = initial.shape
     this.dtype = initial.dtype
     this.device = initial.device
+    this.specs = [{ shape: this.shape, dtype: this.dtype }]
     this.mark = 1 << this.device.nextVariable() % 31
     this.storage = new Storage(this.device, initial, `variable ${name || '(unnamed)'}`)
     this.assign(initial)
@@ -52,7 +54,7 @@ export class Variable implements TensorLike {
     if (this.substitute !== undefined) return this.substitute
     if (this.pending !== undefined) return this.pending
     if (this.poison !== undefined) throw new DeviceError(`variable ${this.name}: a run failed while writing it (${this.poison.message}); assign or load it again before reading`)
-    this.current ??= leafTensor(this.device, { kind: 'cell', cell: this, version: this.version }, this.shape, this.dtype)
+    this.current ??= leafOf(this.device, { kind: 'cell', cell: this, version: this.version }, this.specs)
     return this.current
   }
 

@@ -62,7 +62,7 @@ export class Walk implements Reached {
       else {
         node.walk = number
         nodes.push(node)
-        if (visitor.enter?.(node) !== false) for (const t of node.inputs) stack.push(t)
+        if (visitor.enter?.(node) !== false) stack.push(...node.inputs)
       }
     }
   }
@@ -177,11 +177,12 @@ export function encodeValue(value: unknown, interner: Interner, out: Sink): void
       else if (Array.isArray(value)) {
         out.push(valueCodes.array)
         out.push(value.length)
-        for (const v of value) encodeValue(v, interner, out)
+        for (let i = 0; i < value.length; i++) encodeValue(value[i], interner, out)
       } else {
         out.push(valueCodes.object)
-        for (const name in value) {
-          const v: unknown = Reflect.get(value, name)
+        const record = value as Readonly<Record<string, unknown>>
+        for (const name in record) {
+          const v = record[name]
           if (typeof v === 'function') continue // Functions belong to gradients, which are taken before anything is compiled.
           out.push(interner.text(name))
           encodeValue(v, interner, out)
@@ -194,41 +195,43 @@ export function encodeValue(value: unknown, interner: Interner, out: Sink): void
   }
 }
 
-/** Everything about a capture that is structure, as numbers. Scalars' values, data and versions are not. */
+/**
+ * Everything about a capture that is structure, as numbers. Scalars' values, data and versions are not.
+ * Without iterators: this runs once a step, too seldom for V8 to take their objects away.
+ */
 export function encode({ nodes, leaves, results, cells }: Capture, interner: Interner, out: Key): Key {
   out.length = 0
-  for (const list of [leaves, nodes, results]) out.push(list.length)
-  for (const { leaf } of leaves) if (leaf.kind === 'cell') leaf.cell.note = -1
-  for (const cell of cells) if (cell !== undefined) cell.note = -1
-  let position = 0
+  out.push(leaves.length)
+  out.push(nodes.length)
+  out.push(results.length)
+  leaves.forEach(({ leaf }) => leaf.kind === 'cell' && (leaf.cell.note = -1))
+  cells.forEach((cell) => cell !== undefined && (cell.note = -1))
   let numbered = 0
-  for (const { tensor, leaf } of leaves) {
-    tensor.node.note = position++ // Outputs of one node follow each other, so the last position and the output tell which.
+  leaves.forEach(({ tensor, leaf }, position) => {
+    tensor.node.note = position // Outputs of one node follow each other, so the last position and the output tell which.
     out.push(isHostLeaf(leaf) ? leafCodes.data : leafCodes[leaf.kind])
     out.push(interner.text(tensor.dtype))
     out.push(tensor.output)
-    out.push(tensor.shape.length)
-    for (const d of tensor.shape) out.push(d)
-    if (leaf.kind !== 'cell') continue
+    encodeValue(tensor.shape, interner, out)
+    if (leaf.kind !== 'cell') return
     if (leaf.cell.note < 0) leaf.cell.note = numbered++
     out.push(leaf.cell.note)
+  })
+  const reference = ({ node, output }: Tensor): void => {
+    out.push(node.note)
+    out.push(output)
   }
-  for (const node of nodes) {
-    node.note = position++
+  nodes.forEach((node, i) => {
+    node.note = leaves.length + i
     out.push(interner.op(node.op))
     out.push(node.inputs.length)
-    for (const t of node.inputs) reference(t, out)
+    node.inputs.forEach(reference)
     encodeValue(node.attributes, interner, out)
-  }
+  })
   results.forEach((t, i) => {
-    reference(t, out)
+    reference(t)
     const cell = cells[i]
     out.push(cell === undefined ? -1 : cell.note < 0 ? -2 : cell.note)
   })
   return out
-}
-
-function reference({ node, output }: Tensor, out: Key): void {
-  out.push(node.note)
-  out.push(output)
 }

@@ -10,7 +10,7 @@ import { DTypeError } from '../error.ts'
 import type { Spec, Tensor, TensorLike } from '../graph.ts'
 import { apply, applyOn } from '../op.ts'
 import type { Elementwise } from '../op.ts'
-import { broadcastShapes } from '../shape.ts'
+import { broadcastShapes, sameShape } from '../shape.ts'
 import { expand } from './movement.ts'
 
 /** A number written inside an op's definition: structure, which the compiler may simplify. Users' numbers never are. */
@@ -36,7 +36,7 @@ export const literalOp: Elementwise<readonly [], { value: number; dtype: DType }
   expression: (_, { value, dtype }) => constant(narrowed(value, dtype), scalarType(dtype)),
 }
 
-export const isTensor = (x: Operand): x is TensorLike => typeof x !== 'number' && !(x instanceof Literal)
+export const isTensor = (x: Operand | undefined): x is TensorLike => typeof x === 'object' && !(x instanceof Literal)
 
 function lift(op: string, x: Operand, dtype: DType, device: Device): Tensor {
   if (x instanceof Literal) return applyOn(device, literalOp, { value: x.value, dtype })
@@ -49,6 +49,9 @@ function lift(op: string, x: Operand, dtype: DType, device: Device): Tensor {
 
 /** Operands in their common type and shape; numbers take the tensors' type. `floats`: integers become f32. */
 export function unify(op: string, operands: readonly Operand[], floats = false): Tensor[] {
+  const [x, y] = operands
+  // The usual case, without the lists.
+  if (operands.length === 2 && isTensor(x) && isTensor(y) && x.dtype === y.dtype && sameShape(x.shape, y.shape) && !(floats && !isFloat(x.dtype))) return [x.read(), y.read()]
   const tensors = operands.filter(isTensor)
   const common = tensors.reduce<DType | undefined>((type, x) => (type === undefined ? x.dtype : promote(op, type, x.dtype)), undefined) ?? 'f32'
   const dtype = floats && !isFloat(common) ? 'f32' : common

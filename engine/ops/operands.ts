@@ -11,7 +11,8 @@ import { expand } from './movement.ts'
 /** The common float type of named operands, of which some may be absent; integers are a DTypeError that names them. */
 export function floatType(op: string, operands: Readonly<Record<string, TensorLike | undefined>>): DType {
   let common: DType | undefined
-  for (const [name, x] of Object.entries(operands)) {
+  for (const name in operands) {
+    const x = operands[name]
     if (x === undefined) continue
     if (!isFloat(x.dtype)) throw new DTypeError(`${op}: ${name} is ${x.dtype}, but ${op} takes floats; cast it to f32 first`)
     common = common === undefined ? x.dtype : promote(op, common, x.dtype)
@@ -22,8 +23,12 @@ export function floatType(op: string, operands: Readonly<Record<string, TensorLi
 /** The same for what multiplies and adds up many numbers: f32 becomes the type that the device is told to multiply in. */
 export function productType(op: string, operands: Readonly<Record<string, TensorLike | undefined>>): DType {
   const type = floatType(op, operands)
-  const device = Object.values(operands).find((x) => x !== undefined)?.device
-  return type === 'f32' ? (device?.productType ?? type) : type
+  if (type !== 'f32') return type
+  for (const name in operands) {
+    const x = operands[name]
+    if (x !== undefined) return x.device.productType ?? type
+  }
+  return type
 }
 
 /** The type in which statistics of `dtype` are computed: sums, means and exponentials of half floats are f32. */
