@@ -1,8 +1,9 @@
 /**
- * Modules: classes whose public fields are parameters (variables), buffers or other modules, alone or in arrays. A field
- * is spelled as in the checkpoints it is loaded from, so that the state dict is a walk over the fields and PyTorch's
+ * Modules: classes whose public fields are parameters (variables), buffers or other modules, alone or in arrays and plain
+ * objects. A field is spelled as in the checkpoints it is loaded from, so that the state dict is a walk over the fields and PyTorch's
  * names need no table.
  */
+import * as errors from '../engine/error.ts'
 import { ConfigError, Variable } from '../engine/index.ts'
 import type { DType, Device, Generator, Tensor, TensorLike } from '../engine/index.ts'
 
@@ -30,15 +31,26 @@ export abstract class Module<Arguments extends readonly [TensorLike, ...unknown[
 
   abstract forward(...inputs: Arguments): Result
 
-  /** `forward`, under the module's name in the module around it: `down_blocks.0.resnets.1`. */
+  /**
+   * `forward`, under the module's name in the module around it: `down_blocks.0.resnets.1`. Errors of the engine's that it
+   * throws have the path of the innermost module in front of their message.
+   */
   call(...inputs: Arguments): Result {
     const [{ device }] = inputs
     const outer = device.running
     // Asked of who calls: a module may be in several places, or be put there later.
     const name = outer instanceof Module ? outer.#nameOf(this) : undefined
     device.running = this
+    const run = (): Result => {
+      try {
+        return this.#run(inputs)
+      } catch (error) {
+        place(error, device.path)
+        throw error
+      }
+    }
     try {
-      return name === undefined ? this.#run(inputs) : device.scope(name, () => this.#run(inputs))
+      return name === undefined ? run() : device.scope(name, run)
     } finally {
       device.running = outer
     }
@@ -82,6 +94,20 @@ export abstract class Module<Arguments extends readonly [TensorLike, ...unknown[
   }
 }
 
+/** Errors that have been on their way through a module, and say which. */
+const placed = new WeakSet<Error>()
+
+/** Puts the path of the module that runs in front of the message of an error of the engine's, once. */
+function place(error: unknown, path: string): void {
+  if (!(error instanceof Error) || placed.has(error) || !Object.values(errors).some((kind) => error instanceof kind)) return
+  placed.add(error)
+  if (path === '') return
+  const { message, stack } = error
+  error.message = `${path}: ${message}`
+  // V8 has written the message into the stack, which is what is printed.
+  if (stack !== undefined) error.stack = stack.replace(message, () => error.message)
+}
+
 /** State that no gradient trains, such as running statistics. `freeze` and `unfreeze` pass it by. */
 export class Buffer extends Variable {
   /** Whether it is part of the state dict. */
@@ -100,31 +126,43 @@ export interface BufferOptions {
   readonly name?: string
 }
 
-/** A public field of a module, or an entry of an array in one, that holds a variable or a module. */
+/** A public field of a module, or an entry of an array or plain object in one, that holds a variable or a module. */
 interface Field<Value = Variable | Module> {
   /** `conv1`, `resnets.0`. */
   readonly name: string
   readonly value: Value
-  /** The module or the array that holds it, and where. */
+  /** The module, array or object that holds it, and where. */
   readonly owner: object
   readonly key: string
 }
 
 const isChild = (field: Field): field is Field<Module> => field.value instanceof Module
 
+/** Whether it is an object without a class, `{ … }`. */
+export function isRecord(x: unknown): x is Readonly<Record<string, unknown>> {
+  if (typeof x !== 'object' || x === null) return false
+  const prototype: unknown = Object.getPrototypeOf(x)
+  return prototype === Object.prototype || prototype === null
+}
+
 /** In the order in which they were set. */
-function fieldsOf(owner: object, prefix = '', found: Field[] = []): Field[] {
+function fieldsOf(owner: object, prefix = '', found: Field[] = [], outer: readonly object[] = []): Field[] {
   const entries: [string, unknown][] = Object.entries(owner)
+  const around = [...outer, owner]
   for (const [key, value] of entries) {
     if (value instanceof Variable || value instanceof Module) found.push({ name: prefix + key, value, owner, key })
-    else if (Array.isArray(value)) fieldsOf(value, `${prefix}${key}.`, found)
+    else if ((Array.isArray(value) || isRecord(value)) && !around.includes(value)) fieldsOf(value, `${prefix}${key}.`, found, around)
   }
   return found
 }
 
-/** Every variable under its dotted name, as often as it has one. */
-function variablesOf(module: Module, prefix = ''): [string, Variable][] {
-  return fieldsOf(module).flatMap(({ name, value }) => (value instanceof Module ? variablesOf(value, `${prefix}${name}.`) : [[prefix + name, value] as [string, Variable]]))
+/** Every variable under its dotted name, as often as it has one. A way back to a module around is not followed. */
+function variablesOf(module: Module, prefix = '', outer: readonly Module[] = []): [string, Variable][] {
+  const around = [...outer, module]
+  return fieldsOf(module).flatMap(({ name, value }): [string, Variable][] => {
+    if (value instanceof Variable) return [[prefix + name, value]]
+    return around.includes(value) ? [] : variablesOf(value, `${prefix}${name}.`, around)
+  })
 }
 
 /** Without the names after the first of the same variable. */
@@ -133,7 +171,7 @@ function once(named: readonly [string, Variable][]): [string, Variable][] {
   return named.filter(([, variable]) => !seen.has(variable) && seen.add(variable))
 }
 
-const parametersOf = (module: Module): [string, Variable][] => once(variablesOf(module).filter(([, variable]) => !(variable instanceof Buffer)))
+const parametersOf = (module: Module, prefix = ''): [string, Variable][] => once(variablesOf(module, prefix).filter(([, variable]) => !(variable instanceof Buffer)))
 
 /**
  * Every parameter and persistent buffer of a module under its dotted name, such as
@@ -143,9 +181,9 @@ export function stateDict(module: Module, prefix = ''): Record<string, Variable>
   return Object.fromEntries(variablesOf(module, prefix).filter(([, variable]) => !(variable instanceof Buffer) || variable.persistent))
 }
 
-/** The parameters that optimisers move: those not frozen, each once, under its first name. */
-export function namedParameters(module: Module): Record<string, Variable> {
-  return Object.fromEntries(parametersOf(module).filter(([, variable]) => variable.trainable))
+/** The parameters that optimisers move: those not frozen, each once, under `prefix` and its first name. */
+export function namedParameters(module: Module, prefix = ''): Record<string, Variable> {
+  return Object.fromEntries(parametersOf(module, prefix).filter(([, variable]) => variable.trainable))
 }
 
 /** The buffers, saved or not, each once, under its first name. */
@@ -195,7 +233,7 @@ export function unfreeze(module: Module): void {
  * Returns the paths that were replaced.
  */
 export function replaceModules(root: Module, replacement: (module: Module, path: string) => Module | undefined): string[] {
-  const decided = new Map<Module, Module | undefined>()
+  const decided = new Map<Module, Module | undefined>([[root, undefined]])
   const replaced: string[] = []
   const visit = (module: Module, outer: string): void => {
     for (const { name, value, owner, key } of fieldsOf(module).filter(isChild)) {

@@ -1,7 +1,7 @@
 /** Trees of modules: buffers, variables and modules in two places, freezing, train and eval, substitution, paths, meta. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { UNet2D } from '../../diffusion/unet.ts'
-import { ConfigError, DeviceError, device as openDevice, grad, metaDevice, mul, ones, realize, sum, tensor, variable, withDefaultDevice, zeros } from '../../engine/index.ts'
+import { ConfigError, DeviceError, ShapeError, device as openDevice, grad, metaDevice, mul, ones, realize, sum, tensor, variable, withDefaultDevice, zeros } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike, Variable } from '../../engine/index.ts'
 import { Sequential } from '../../nn/container.ts'
 import { Linear } from '../../nn/linear.ts'
@@ -120,6 +120,102 @@ describe('modules', () => {
     const model = new Shared()
     expect(() => model.call(zeros([1, 3]))).toThrow('linear: x has 3 features')
     expect(pathsOf(model.last.call(point()))).toEqual([''])
+  })
+})
+
+describe('an error', () => {
+  const failure = (act: () => unknown): Error => {
+    try {
+      act()
+    } catch (error) {
+      if (error instanceof Error) return error
+    }
+    throw new RangeError('nothing was thrown')
+  }
+
+  test("of the engine's names the innermost module, once, in the message and in what is printed", () => {
+    const model = new Sequential(new Linear(2, 2), new Inner(new Inner(new Linear(3, 2))))
+    const error = failure(() => model.call(point()))
+    expect(error).toBeInstanceOf(ShapeError)
+    expect(error.message).toMatch(/^1\.layer\.layer: linear: x has 2 features/)
+    expect(error.stack?.split('\n')[0]).toMatch(/: 1\.layer\.layer: linear: x has 2 features/)
+    expect(error.stack).toContain('linear.ts') // Where it was thrown.
+  })
+
+  test('of a module called by itself stays as it is, and keeps its cause', () => {
+    expect(failure(() => new Linear(3, 2).call(point())).message).toMatch(/^linear: /)
+    const cause = new RangeError('why')
+    class Failing extends Module<[TensorLike], Tensor> {
+      forward(): Tensor {
+        throw new ConfigError('no', { cause })
+      }
+    }
+    const error = failure(() => new Inner(new Failing()).call(point()))
+    expect([error.message, error.cause]).toEqual(['layer: no', cause])
+  })
+
+  test('thrown again under another module, or of another kind, stays as it is', () => {
+    const known = new ConfigError('known')
+    class Failing extends Module<[TensorLike], Tensor> {
+      readonly error: Error
+      constructor(error: Error) {
+        super()
+        this.error = error
+      }
+      forward(): Tensor {
+        throw this.error
+      }
+    }
+    for (const model of [new Inner(new Failing(known)), new Sequential(new Failing(known))]) expect(() => model.call(point())).toThrow(known)
+    expect(known.message).toBe('layer: known')
+    expect(failure(() => new Inner(new Failing(new RangeError('mine'))).call(point())).message).toBe('mine')
+  })
+})
+
+describe('fields', () => {
+  class Holder extends Module<[TensorLike], Tensor> {
+    readonly blocks: Record<string, Linear> = { first: new Linear(2, 2, { bias: false }), second: new Linear(2, 2, { bias: false }) }
+    readonly options: { readonly scales: readonly Variable[]; self?: object } = { scales: [variable(ones([1]))] }
+
+    constructor() {
+      super()
+      this.options.self = this.options
+    }
+
+    forward(x: TensorLike): Tensor {
+      return Object.values(this.blocks).reduce((h: Tensor, block) => block.call(h), mul(x, 1))
+    }
+  }
+
+  test('of plain objects count like those of the module, ones that hold themselves too', () => {
+    const model = new Holder()
+    expect(Object.keys(stateDict(model, 'net.'))).toEqual(['net.blocks.first.weight', 'net.blocks.second.weight', 'net.options.scales.0'])
+    expect([...namedModules(model).keys()]).toEqual(['', 'blocks.first', 'blocks.second'])
+    expect(pathsOf(model.call(point())).slice(0, 2)).toEqual(['blocks.second', 'blocks.first'])
+    expect(replaceModules(model, (module) => new Residual(module as Linear))).toEqual(['blocks.first', 'blocks.second'])
+    expect(Object.keys(stateDict(model))[0]).toBe('blocks.first.base.weight')
+  })
+
+  test('that lead back to a module around are passed by', () => {
+    class Child extends Module<[TensorLike], Tensor> {
+      readonly layer = new Linear(2, 2)
+      parent: Module | undefined
+      forward(x: TensorLike): Tensor {
+        return this.layer.call(x)
+      }
+    }
+    const child = new Child()
+    const model = new Sequential(child)
+    child.parent = model
+    expect(Object.keys(stateDict(model))).toEqual(['0.layer.weight', '0.layer.bias'])
+    const asked: string[] = []
+    replaceModules(model, (_, path) => void asked.push(path))
+    expect(asked).toEqual(['0', '0.layer'])
+  })
+
+  test('of modules inside may be named by where those are, for groups of parameters', () => {
+    const model = new Inner(new Linear(2, 2))
+    expect(Object.keys(namedParameters(model.layer, 'layer.'))).toEqual(Object.keys(namedParameters(model)))
   })
 })
 
