@@ -1,6 +1,7 @@
 /** Files on disks; the twin of files.browser.ts, chosen by package.json's `imports`. */
-import { open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { open, readdir, readlink, realpath, rename, rm, stat } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { CheckpointError } from '../../engine/index.ts'
@@ -57,10 +58,14 @@ async function identify(handle: FileHandle): Promise<{ size: number; version: st
 
 /** Written beside it and flushed to the disk, to be renamed over it: `file` is always either what it was or all of `chunks`. */
 async function stageFile(file: string, chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<Staged> {
-  const beside = `${file}.tmp` // Always the same, so that what a crash left behind is used up by the next.
+  const place = await behindLinks(file)
+  const folder = path.dirname(place)
+  await removeLeftovers(folder)
+  // Of each saving its own, so that several at a time do not write into each other's.
+  const beside = path.join(folder, `langevin-${hostname()}-${process.pid}-${crypto.randomUUID().slice(0, 8)}.tmp`)
   const discard = (): Promise<void> => rm(beside, { force: true })
   try {
-    const handle = await open(beside, 'w')
+    const handle = await open(beside, 'wx')
     try {
       for await (const chunk of chunks) await writeAll(handle, chunk)
       await handle.sync()
@@ -73,15 +78,57 @@ async function stageFile(file: string, chunks: AsyncIterable<Uint8Array> | Itera
   }
   const commit = async (): Promise<void> => {
     try {
-      await rename(beside, file)
+      await rename(beside, place)
     } catch (error) {
       await discard()
       throw error
     }
     // So that the renaming itself survives a power cut. Windows cannot open folders, and needs no flush.
-    if (process.platform !== 'win32') await withFile(path.dirname(file), (handle) => handle.sync())
+    if (process.platform !== 'win32') await withFile(folder, (handle) => handle.sync())
   }
   return { commit, discard }
+}
+
+/** Where a path leads that may be a symbolic link, also one to nothing: the link is to stay one. */
+async function behindLinks(file: string): Promise<string> {
+  try {
+    return await realpath(file)
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error
+    const link = await readlink(file).catch(() => undefined)
+    return link === undefined ? file : behindLinks(path.resolve(await realpath(path.dirname(file)), link))
+  }
+}
+
+/** Nobody writes to one file for so long without a word. */
+const abandonedMs = 24 * 3600 * 1000
+
+/** Removes what savings left behind that were killed: their process is gone or, where that cannot be told, they are old. */
+async function removeLeftovers(folder: string): Promise<void> {
+  for (const name of await readdir(folder).catch(() => [])) {
+    const [, host, pid] = /^langevin-(.+)-(\d+)-[\da-f]{8}\.tmp$/.exec(name) ?? []
+    if (host === undefined) continue
+    const file = path.join(folder, name)
+    const gone = host === hostname() && !isRunning(Number(pid))
+    if (gone || (await ageMs(file)) > abandonedMs) await rm(file, { force: true })
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0) // sends nothing
+  } catch (error) {
+    return !hasCode(error, 'ESRCH')
+  }
+}
+
+/** Since it was last written to; 0 where there is no such file. */
+function ageMs(file: string): Promise<number> {
+  return stat(file).then(({ mtimeMs }) => Date.now() - mtimeMs, () => 0)
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
 }
 
 async function writeAll(handle: FileHandle, chunk: Uint8Array): Promise<void> {
