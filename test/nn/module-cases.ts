@@ -1,11 +1,11 @@
 /** The modules of the oracle test/oracles/nn/modules.json as they are made here, and its formulas. */
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import { ones, tril } from '../../engine/index.ts'
-import type { Tensor, TensorLike } from '../../engine/index.ts'
+import { ones, reshape, tensor, tril } from '../../engine/index.ts'
+import type { Device, Tensor, TensorLike } from '../../engine/index.ts'
 import { sizeOf } from '../../engine/shape.ts'
 import * as nn from '../../nn/index.ts'
-import type { LayerOptions, Module } from '../../nn/index.ts'
+import type { LayerOptions, Module, MultiheadAttentionCallOptions } from '../../nn/index.ts'
 
 export interface OracleModule {
   readonly state: readonly (readonly [name: string, shape: readonly number[]])[]
@@ -72,10 +72,23 @@ class Function extends nn.Module<[TensorLike], Tensor> {
 
 const plain = (make: (options: LayerOptions) => Module): ModuleCase => ({ make })
 
-function masked(module: Module, [x]: readonly Tensor[]): Tensor {
-  if (!(module instanceof nn.MultiheadAttention) || x === undefined) throw new RangeError('attention over one input')
-  return module.call(x, x, x, { mask: tril(ones([3, 3], { device: x.device })).greater(0) })
+/** Attention of the first input to the last one, under masks made on its device. */
+function attending(options: (device: Device) => MultiheadAttentionCallOptions): NonNullable<ModuleCase['run']> {
+  return (module, inputs) => {
+    const [query, key] = [inputs[0], inputs.at(-1)]
+    if (!(module instanceof nn.MultiheadAttention) || query === undefined || key === undefined) throw new RangeError('attention over one input or two')
+    return module.call(query, key, key, options(query.device))
+  }
 }
+
+const bools = (device: Device, rows: readonly number[][]): Tensor => tensor(rows, null, { device }).greater(0)
+const paddedKeys = [[1, 1, 1, 0, 1], [0, 1, 1, 0, 0]]
+const eachSample = [[1, 0, 1], [1, 1, 0], [0, 0, 1], [0, 1, 1], [1, 0, 0], [1, 1, 1]]
+const together = (device: Device): MultiheadAttentionCallOptions => ({
+  mask: tensor(values([3, 5], Math.sin), [3, 5], { device }),
+  keyPadding: bools(device, [[1, 0, 1, 1, 1], [1, 1, 0, 0, 1]]),
+  causal: true,
+})
 
 export const moduleCases: Readonly<Record<string, ModuleCase>> = {
   linear: plain((o) => new nn.Linear(3, 4, o)),
@@ -108,7 +121,10 @@ export const moduleCases: Readonly<Record<string, ModuleCase>> = {
   'attention self': { make: (o) => new nn.MultiheadAttention(4, 2, o), rounded: true },
   'attention cross': { make: (o) => new nn.MultiheadAttention(4, 2, { bias: false, ...o }), rounded: true },
   'attention sizes': { make: (o) => new nn.MultiheadAttention(4, 2, { kdim: 3, vdim: 5, ...o }), rounded: true },
-  'attention masked': { make: (o) => new nn.MultiheadAttention(4, 2, o), run: masked, rounded: true },
+  'attention masked': { make: (o) => new nn.MultiheadAttention(4, 2, o), run: attending((device) => ({ mask: tril(ones([3, 3], { device })).greater(0) })), rounded: true },
+  'attention padded': { make: (o) => new nn.MultiheadAttention(4, 2, o), run: attending((device) => ({ keyPadding: bools(device, paddedKeys) })), rounded: true },
+  'attention each sample': { make: (o) => new nn.MultiheadAttention(4, 2, o), run: attending((device) => ({ mask: reshape(bools(device, eachSample), [2, 1, 3, 3]) })), rounded: true },
+  'attention padded, biased, causal': { make: (o) => new nn.MultiheadAttention(4, 2, { bias: false, ...o }), run: attending(together), rounded: true },
   relu: plain(() => new nn.ReLU()),
   leakyRelu: { make: () => new nn.LeakyReLU({ negativeSlope: 0.2 }), rounded: true },
   elu: { make: () => new nn.ELU({ alpha: 0.7 }), rounded: true },

@@ -93,29 +93,6 @@ describe('Embedding', () => {
   })
 })
 
-describe('MultiheadAttention', () => {
-  test('with normalised queries and keys, their length does not matter', async () => {
-    for (const qkNorm of ['layerNorm', 'rmsNorm'] as const) {
-      const layer = new nn.MultiheadAttention(8, 2, { qkNorm, bias: false })
-      expect(Object.entries(nn.stateDict(layer)).filter(([name]) => name.includes('norm')).map(([name, { shape }]) => [name, shape])).toContainEqual(['q_norm.weight', [4]])
-      const [q, k] = [draw(1, [2, 3, 8]), draw(2, [2, 5, 8])]
-      const [one, other] = [await list(layer.call(q, k)), await list(layer.call(q.mul(100), k))]
-      one.forEach((x, i) => expect(Math.abs(x - (other[i] ?? 0))).toBeLessThan(1e-4))
-    }
-  })
-
-  test('values may differ from keys', async () => {
-    const layer = new nn.MultiheadAttention(4, 2)
-    const [q, v] = [draw(1, [1, 3, 4]), draw(2, [1, 3, 4])]
-    const [one, other] = [await list(layer.call(q, q, v)), await list(layer.call(q, q.mul(1), v))]
-    one.forEach((x, i) => expect(Math.abs(x - (other[i] ?? 0))).toBeLessThan(1e-6))
-  })
-
-  test('refuses heads that do not divide its size', () => {
-    expect(() => new nn.MultiheadAttention(6, 4)).toThrow('MultiheadAttention: a size of 6 does not divide into 4 heads; choose heads that divide 6')
-  })
-})
-
 describe('positions', () => {
   test.each(['interleaved', 'halves'] as const)('rotary products depend on distances alone, %s', async (pairs) => {
     const [q, k] = [draw(1, [1, 8]).expand([6, 8]), draw(2, [1, 8]).expand([6, 8])]
