@@ -1,6 +1,6 @@
 /**
  * What runs together: the outputs of a realisation with every assigned variable that shares work with them, overwrites
- * what they read, or reads what they overwrite. The other assigned variables run by themselves. One walk over the graph.
+ * what they read, or reads what they overwrite. The other assigned variables run by themselves. Usually that is one part, and one walk over the graph finds it.
  */
 import { Walk, reach } from './compile/capture.ts'
 import type { Reached } from './compile/capture.ts'

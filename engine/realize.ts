@@ -3,7 +3,7 @@
  * A realised tensor becomes a leaf and lets go of its graph.
  */
 import type { Plan } from './compile/cache.ts'
-import { capture, encode } from './compile/capture.ts'
+import { capture, encode, reach } from './compile/capture.ts'
 import type { Capture } from './compile/capture.ts'
 import { lower } from './compile/lower.ts'
 import { toHostArray } from './create.ts'
@@ -11,7 +11,7 @@ import { getDefaultDevice } from './device/device.ts'
 import type { Device } from './device/device.ts'
 import { hostArray } from './dtype.ts'
 import type { TypedArray } from './dtype.ts'
-import { ShapeError, StaleReadError } from './error.ts'
+import { DeviceError, ShapeError, StaleReadError } from './error.ts'
 import type { Leaf, Node, Tensor, TensorLike } from './graph.ts'
 import { partition } from './partition.ts'
 import type { Part } from './partition.ts'
@@ -71,7 +71,10 @@ function prepare(device: Device, tensors: readonly TensorLike[]): (() => Promise
   const producers = new Set(outputs.flatMap(({ leaf }) => (leaf === undefined ? [] : (producerOf(leaf) ?? []))))
   const open = outputs.filter(isOpen)
   const waits = [...producers].map((run) => () => device.enqueue(async () => settled(run)))
-  const planned = partition(open, [...device.moved]).map((part) => ({ part, plan: planFor(device, part) }))
+  const parts = partition(open, [...device.moved])
+  const { refusal } = device.backend
+  if (refusal !== undefined && parts.length > 0) throw new DeviceError(refusal)
+  const planned = parts.map((part) => ({ part, plan: planFor(device, part) }))
   return [...waits, ...planned.map(({ part, plan }) => () => start(device, part, plan))]
 }
 
@@ -89,10 +92,26 @@ interface Planned {
 function planFor(device: Device, { outputs, cells, reached }: Part, counted = true): Planned {
   const moves = cells.flatMap((cell) => (cell.move === undefined ? [] : [cell.move]))
   const captured = capture(reached, [...outputs, ...moves], [...outputs.map(() => undefined), ...cells])
-  for (const { tensor, leaf } of captured.leaves) assertFresh(tensor, leaf)
+  try {
+    for (const { tensor, leaf } of captured.leaves) assertFresh(tensor, leaf)
+  } catch (error) {
+    if (counted) dropStale(cells, error)
+    throw error
+  }
   const plan = device.plans.find(encode(captured, device.plans.interner, device.plans.key), async () => device.backend.compile(lower(captured, device)), counted)
   return { captured, plan, moves }
 }
+
+/** Assigned values that can no longer be computed are forgotten with the error that says so, or it would meet all that follows. */
+function dropStale(cells: readonly Variable[], error: unknown): void {
+  for (const cell of cells) {
+    if (cell.move === undefined || reach([cell.move]).leaves.every(({ leaf }) => !isStale(leaf))) continue
+    cell.drop()
+    if (cell.version === 0 && error instanceof Error) cell.poison = error // It never had a value to go back to.
+  }
+}
+
+const isStale = (leaf: Leaf): boolean => (leaf.kind === 'cell' && leaf.version !== leaf.cell.version) || (leaf.kind === 'stored' && leaf.storage.disposed)
 
 function start(device: Device, { outputs, cells }: Part, { captured, plan, moves }: Planned): Promise<void> {
   const run = new Run(device, plan, captured.leaves)

@@ -17,7 +17,7 @@ export class Run {
   error: Error | undefined
   private readonly device: Device
   private readonly plan: Plan
-  private readonly leaves: readonly CapturedLeaf[]
+  private leaves: readonly CapturedLeaf[]
   private readonly producers = new Set<Run>()
   private readonly results: Storage[] = []
   private readonly commits: Commit[] = []
@@ -52,7 +52,8 @@ export class Run {
   /** Takes back the move of a variable that this run did not get to write. */
   undo(cell: Variable): void {
     const commit = this.commits.find((c) => c.cell === cell)
-    if (commit !== undefined) cell.undo(commit, this.error)
+    // What it began to write is lost, and the cell stays poisoned where it is.
+    if (commit !== undefined && cell.poison !== this.error) cell.undo(commit, this.error)
   }
 
   async execute(): Promise<void> {
@@ -63,9 +64,13 @@ export class Run {
         cell.poison = undefined
         if (cell.producer === this) cell.producer = undefined
       }
+      this.commits.length = 0 // Only a failed run is asked to go back.
     } finally {
       for (const { leaf } of this.leaves) if (leaf.kind === 'stored') leaf.storage.unpin()
       for (const storage of this.outputs) storage.unpin()
+      // A loop that always has a step in flight would keep every step before it alive.
+      this.producers.clear()
+      this.leaves = []
     }
   }
 

@@ -66,8 +66,7 @@ export class Variable implements TensorLike {
     if (next.dtype !== this.dtype) throw new DTypeError(`assign: variable ${this.name} is ${this.dtype} but the value is ${next.dtype}; cast the value`)
     const { leaf } = next
     if (leaf?.kind === 'cell' && leaf.cell === this && leaf.version === this.version) {
-      this.pending = undefined
-      this.device.moved.delete(this)
+      this.drop()
       return
     }
     this.pending = next
@@ -94,14 +93,19 @@ export class Variable implements TensorLike {
 
   /** The queue takes the assigned value over: from here on the cell is at a new version. Returns what `undo` needs. */
   commit(run: Run): Commit {
-    const before = new Commit(this, this.version, this.producer, this.current)
-    this.pending = undefined
+    this.versions++
+    const commit = new Commit(this, this.versions, this.version, this.producer, this.current)
+    this.drop()
     this.current = undefined
-    this.device.moved.delete(this)
-    this.version = ++this.versions
+    this.version = commit.made
     this.producer = run
-    before.made = this.version
-    return before
+    return commit
+  }
+
+  /** Forgets the assigned value. */
+  drop(): void {
+    this.pending = undefined
+    this.device.moved.delete(this)
   }
 
   /** Goes back to the version before a commit whose run failed, unless the cell has moved on. */
@@ -119,14 +123,15 @@ export class Variable implements TensorLike {
 /** A variable's move to a new version, and where it was before. There are many at every step, so it is a plain record. */
 export class Commit {
   readonly cell: Variable
+  /** The new version. */
+  readonly made: number
   readonly version: number
   readonly producer: Run | undefined
   readonly current: Tensor | undefined
-  /** The new version. */
-  made = 0
 
-  constructor(cell: Variable, version: number, producer: Run | undefined, current: Tensor | undefined) {
+  constructor(cell: Variable, made: number, version: number, producer: Run | undefined, current: Tensor | undefined) {
     this.cell = cell
+    this.made = made
     this.version = version
     this.producer = producer
     this.current = current

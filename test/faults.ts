@@ -16,6 +16,10 @@ export class FaultyBackend implements Backend {
   full = false
   /** Why the next run fails, if it does. */
   failure: Error | undefined
+  /** Why the next run fails once it has written, if it does. */
+  late: Error | undefined
+  /** Why the next graph does not compile, if it does not. */
+  uncompilable: Error | undefined
   private readonly inner: Backend
 
   constructor(inner: Backend) {
@@ -32,6 +36,9 @@ export class FaultyBackend implements Backend {
   }
 
   async compile(graph: LoweredGraph): Promise<Executable> {
+    const { uncompilable } = this
+    this.uncompilable = undefined
+    if (uncompilable !== undefined) throw uncompilable
     return this.inner.compile(graph)
   }
 
@@ -55,7 +62,10 @@ export class FaultyBackend implements Backend {
     const { failure } = this
     this.failure = undefined
     if (failure !== undefined) throw failure
-    return this.inner.run(executable, bindings)
+    await this.inner.run(executable, bindings)
+    const { late } = this
+    this.late = undefined
+    if (late !== undefined) throw late
   }
 
   /** The real backend lives on. */

@@ -361,4 +361,41 @@ describe('failures', () => {
     expect(await list(other)).toEqual([10])
     await expect(dependant.data()).rejects.toThrow('boom')
   })
+
+  each('two in a row, the first after it wrote: old values are stale, never what lies there by chance', async (real) => {
+    const { device, faults } = faulty(real)
+    const w = variable([1], { name: 'w', device })
+    await realize(w)
+    const old = mul(w, 2)
+    faults.late = new Error('too late')
+    w.assign(add(w, 10))
+    const first = realize(w)
+    await Promise.resolve() // Its plan is compiled; the next one's is not.
+    w.assign(tensor([3, 4], null, { device }).sum().reshape([1]))
+    faults.uncompilable = new Error('cannot be')
+    const second = realize(w)
+    expect((await Promise.allSettled([first, second])).map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+    await expect(old.data()).rejects.toThrow(StaleReadError)
+    w.assign(tensor([7], null, { device }))
+    expect(await list(w)).toEqual([7])
+  })
+
+  each('a value assigned from one that was withdrawn is reported once and forgotten; all else goes on', async (real) => {
+    const { device, faults } = faulty(real)
+    const [w, other] = [variable(large, { name: 'w', device }), variable([5], { name: 'other', device })]
+    await realize(w, other)
+    faults.full = true
+    const y = mul(w, 2)
+    w.assign(add(w, 1))
+    const failed = realize(y)
+    w.assign(add(w, 10)) // of a version that will not be
+    await expect(failed).rejects.toThrow('out of memory')
+    faults.full = false
+    await expect(realize(w)).rejects.toThrow(StaleReadError)
+    other.assign(add(other, 1))
+    expect(await list(other)).toEqual([6])
+    expect((await w.data())[0]).toBe(1)
+    w.assign(add(w, 1))
+    expect((await w.data())[0]).toBe(2)
+  })
 })

@@ -34,6 +34,8 @@ export interface Backend {
   readonly kind: DeviceKind
   /** One line for people: threads, instruction level, adapter. */
   readonly description: string
+  /** Why nothing is computed here, if nothing is. */
+  readonly refusal?: string
   /** Everything that can change results: recorded in checkpoints. */
   readonly fingerprint: string
   readonly dtypes: ReadonlySet<DType>

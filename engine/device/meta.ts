@@ -13,6 +13,7 @@ class MetaBackend implements Backend {
   readonly kind = 'meta'
   readonly description = 'meta: shapes and types, no values'
   readonly fingerprint = 'meta'
+  readonly refusal = refusal
   readonly dtypes: ReadonlySet<DType> = new Set(['f32', 'f16', 'bf16', 'f64', 'i32', 'u32', 'u8', 'bool'])
   readonly memoryLimit = 0
 

@@ -62,8 +62,9 @@ export const attentionOp: Fused<Inputs, AttentionAttributes> = {
     if (o === undefined || lse === undefined) throw new RangeError('attention has two outputs')
     const [q, k, v, scale, mask] = inputs
     const [dq, dk, dv] = dO === undefined ? [] : applyMany(attentionGradOp, [...inputs, o, lse, dO], { causal })
-    const viaLse = dlse && mul(weights(q, k, scale, mask, lse, causal), column(dlse))
-    const ds = (): Tensor | undefined => plus(dO && scoreGradient(weights(q, k, scale, mask, lse, causal), v, o, dO), viaLse)
+    const p = once(() => weights(q, k, scale, mask, lse, causal))
+    const viaLse = dlse && mul(p(), column(dlse))
+    const ds = once(() => plus(dO && scoreGradient(p(), v, o, dO), viaLse))
     const dscale = (): Tensor | undefined => {
       const slope = ds()
       return slope && reshape(sumKeep(mul(slope, apply(matmulOp, [q, transposeLast(k)])), slope.shape.map((_, i) => i)), scale.shape)
@@ -114,6 +115,12 @@ function weights(q: Tensor, k: Tensor, scale: Tensor, mask: Tensor | undefined, 
 /** dS = P ⊙ (dO·vᵀ − Σ dO·o), rows' sums. */
 function scoreGradient(p: Tensor, v: Tensor, o: Tensor, dO: Tensor): Tensor {
   return mul(p, sub(apply(matmulOp, [dO, transposeLast(v)]), sumKeep(mul(dO, o), [o.rank - 1])))
+}
+
+/** `make`, called at most once. */
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined
+  return () => (made ??= { value: make() }).value
 }
 
 const column = (x: Tensor): Tensor => reshape(x, [...x.shape, 1])

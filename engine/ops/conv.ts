@@ -40,7 +40,7 @@ export const convOp: Primitive<readonly [x: Tensor, w: Tensor], Window, 'conv'> 
     checkForm('conv', x.shape, w.shape, [at(x.shape, 0), at(w.shape, 0), ...window.output], window)
     return { shape: [at(x.shape, 0), at(w.shape, 0), ...window.output], dtype }
   },
-  vjp: (dy, [x, w], _, window) => [inputGrad(dy, w, x, window), weightGrad(x, dy, w, window)],
+  vjp: (dy, [x, w], _, window) => [() => inputGrad(dy, w, x, window), () => weightGrad(x, dy, w, window)],
 }
 
 /** dy [N, O, ...output], w [O, C/groups, ...K] → dx [N, channels, ...input]. */
@@ -53,7 +53,7 @@ export const convInputGradOp: Primitive<readonly [dy: Tensor, w: Tensor], InputG
     checkForm('convInputGrad', shape, w.shape, dy.shape, window)
     return { shape, dtype }
   },
-  vjp: (x, [dy, w], _, window) => [apply(convOp, [x, w], windowOf(window)), weightGrad(x, dy, w, window)],
+  vjp: (x, [dy, w], _, window) => [() => apply(convOp, [x, w], windowOf(window)), () => weightGrad(x, dy, w, window)],
 }
 
 /** x [N, C, ...S], dy [N, O, ...output] → dw [O, C/groups, ...kernel]. */
@@ -66,7 +66,7 @@ export const convWeightGradOp: Primitive<readonly [x: Tensor, dy: Tensor], Weigh
     checkForm('convWeightGrad', x.shape, shape, dy.shape, window)
     return { shape, dtype }
   },
-  vjp: (w, [x, dy], _, window) => [inputGrad(dy, w, x, window), apply(convOp, [x, w], windowOf(window))],
+  vjp: (w, [x, dy], _, window) => [() => inputGrad(dy, w, x, window), () => apply(convOp, [x, w], windowOf(window))],
 }
 
 /** [C] as [1, C, 1, …] of `rank` axes, to broadcast over samples and positions. */

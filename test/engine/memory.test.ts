@@ -111,3 +111,19 @@ test('alternating shapes stay within the bound of the plan cache', async () => {
   for (let n = 1; n <= 2 * planLimit; n++) expect(await compute(n)).toBe(6 * n)
   expect(cpu.plans.size).toBeLessThanOrEqual(planLimit)
 })
+
+test('a loop that always has a step in flight holds the data of few steps', async () => {
+  const w = variable(tensor([1]))
+  await realize(w)
+  const before = process.memoryUsage().arrayBuffers
+  let last = realize()
+  for (let i = 0; i < 400; i++) {
+    w.assign(add(w, reshape(sumKeep(tensor(new Float32Array(250_000)), [0]), [1])))
+    const next = realize(w)
+    await last
+    last = next
+  }
+  // One megabyte a step.
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(200e6)
+  await last
+})

@@ -21,6 +21,7 @@ describe('the meta device', () => {
     await expect(x.data()).rejects.toThrow(refusal)
     const v = variable(zeros([2], { device: meta }))
     await expect(realize(v)).rejects.toThrow(refusal)
+    expect(v.add(1).shape).toEqual([2]) // As it was before.
   })
 
   test('does not mix with another', () => {

@@ -25,11 +25,18 @@ export interface PlanCode {
   readonly buffers: number
 }
 
-/** A plan with the arguments of its launches for the addresses of the last run. */
+interface PreparedLaunch {
+  readonly launch: LaunchCode
+  /** For the addresses of the last run. */
+  readonly args: number[]
+}
+
+/** A plan as one thread has prepared it. */
 interface Prepared {
   readonly code: PlanCode
+  readonly launches: readonly PreparedLaunch[]
+  /** Of the last run: those of the buffers, then that of the thread's scratch memory. */
   readonly addresses: Uint32Array
-  readonly args: readonly number[][]
 }
 
 /** Words of the control block at the start of the memory. */
@@ -65,7 +72,7 @@ export class Executor {
   }
 
   addPlan(id: number, code: PlanCode): void {
-    this.plans.set(id, { code, addresses: new Uint32Array(code.buffers + 1), args: code.launches.map(({ constants }) => [...constants]) })
+    this.plans.set(id, { code, launches: code.launches.map((launch) => ({ launch, args: [...launch.constants] })), addresses: new Uint32Array(code.buffers + 1) })
   }
 
   dropPlan(id: number): void {
@@ -74,37 +81,36 @@ export class Executor {
 
   /** Walks a plan. Returns why this thread failed, if it did; it keeps meeting the others all the same. */
   run(id: number): Error | undefined {
-    if (!this.plans.has(id)) return new Error(`plan ${id} is not here`)
+    const launches = this.prepare(id)
+    if (launches === undefined) return new Error(`plan ${id} is not here`)
     let failure: Error | undefined
     let serial = true
-    const { code, args } = this.prepare(id)
-    code.launches.forEach((launch, i) => {
+    for (const { launch, args } of launches) {
       if (!(serial && launch.serial)) this.meet()
       serial = launch.serial
-      failure ??= this.launch(launch, args[i] ?? [])
-    })
+      failure ??= this.launch(launch, args)
+    }
     return failure
   }
 
-  /** The plan's arguments for the addresses that now lie in memory. From step to step they seldom change. */
-  prepare(id: number): Prepared {
+  /** The plan's launches with arguments for the addresses that now lie in memory. From step to step they seldom change. */
+  prepare(id: number): readonly PreparedLaunch[] | undefined {
     const plan = this.plans.get(id)
-    if (plan === undefined) throw new Error(`plan ${id} is not here`)
-    const { code: { launches, addresses: start, buffers }, addresses, args } = plan
+    if (plan === undefined) return undefined
+    const { code: { addresses: start, buffers }, launches, addresses } = plan
     const now = new Uint32Array(this.memory.buffer, start, buffers + this.threads)
     const scratch = now[buffers + this.thread] ?? 0
     let same = addresses[buffers] === scratch
     for (let i = 0; i < buffers && same; i++) same = addresses[i] === now[i]
-    if (same) return plan
+    if (same) return launches
     addresses.set(now.subarray(0, buffers))
     addresses[buffers] = scratch
-    launches.forEach(({ constants, sources }, launch) => {
-      const list = args[launch] ?? []
+    for (const { launch: { constants, sources }, args } of launches) {
       sources.forEach((source, i) => {
-        if (source !== constantSource) list[i] = (constants[i] ?? 0) + (addresses[source === scratchSource ? buffers : source] ?? 0)
+        if (source !== constantSource) args[i] = (constants[i] ?? 0) + (addresses[source === scratchSource ? buffers : source] ?? 0)
       })
-    })
-    return plan
+    }
+    return launches
   }
 
   /** This thread's share of one launch: a contiguous part of its items. */

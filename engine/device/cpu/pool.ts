@@ -123,9 +123,8 @@ export class CallingThread implements Threads {
   }
 
   async run(id: number): Promise<void> {
-    const { code, args } = this.executor.prepare(id)
-    for (const [i, launch] of code.launches.entries()) {
-      const failure = this.executor.launch(launch, args[i] ?? [])
+    for (const { launch, args } of this.executor.prepare(id) ?? []) {
+      const failure = this.executor.launch(launch, args)
       if (failure !== undefined) throw new DeviceError(`cpu: a kernel failed: ${failure.message}`)
       if (performance.now() - this.gaveWay < slice) continue
       await new Promise((resolve) => setTimeout(resolve))
