@@ -19,7 +19,10 @@ export interface LoadOptions {
   readonly strict?: boolean
 }
 
-/** The names that were on one side only, as they are in the checkpoint; both lists are empty where loading was strict. */
+/**
+ * The names that were on one side only, as they are in the checkpoint; both lists are empty where loading was strict. Of
+ * a tied variable, which has several names, one in the checkpoint is enough.
+ */
 export interface Loaded {
   readonly missing: readonly string[]
   readonly unexpected: readonly string[]
@@ -34,14 +37,13 @@ interface Described {
 
 /**
  * Assigns host tensors to the variables of the same names; the next realisation writes them. Floats of another width
- * are converted. Throws CheckpointError listing every missing, unexpected and mis-shaped name.
+ * are converted. Throws CheckpointError listing every missing, unexpected and mis-shaped name, and where two names of one
+ * variable have different values.
  */
 export function loadVariables(variables: Readonly<Record<string, Variable>>, values: ReadonlyMap<string, HostTensor>, options: LoadOptions = {}): Loaded {
-  const { targets, ...rest } = match(variables, values, options)
-  for (const [name, variable] of targets) {
-    const value = values.get(name)
-    if (value !== undefined) variable.assign(tensor(value.data, variable.shape, { dtype: variable.dtype, device: variable.device }))
-  }
+  const { targets, twins, ...rest } = match(variables, values, options)
+  for (const [one, other] of twins) checkSame(options.source, one, other)
+  for (const { variable, value } of targets) variable.assign(tensor(value.data, variable.shape, { dtype: variable.dtype, device: variable.device }))
   return rest
 }
 
@@ -51,11 +53,15 @@ const batchBytes = 2 ** 26
 /**
  * Loads a checkpoint into the variables of the same names, tensor by tensor, so that memory for a few tensors is enough
  * however large the file. Floats of another width are converted. Before anything is loaded, throws CheckpointError
- * listing every missing, unexpected and mis-shaped name; where reading fails later, says how much was loaded.
+ * listing every missing, unexpected and mis-shaped name, or where two names of one variable have different values; where
+ * reading fails later, says how much was loaded.
  */
 export async function loadCheckpoint(variables: Readonly<Record<string, Variable>>, from: CheckpointLocation | Checkpoint, { request, ...options }: LoadOptions & OpenOptions = {}): Promise<Loaded> {
   const checkpoint = isCheckpoint(from) ? from : await openCheckpoint(from, request === undefined ? {} : { request })
-  const { targets, ...rest } = match(variables, checkpoint.tensors, { source: checkpoint.source, ...options })
+  const { source = checkpoint.source } = options
+  const { targets, twins, ...rest } = match(variables, checkpoint.tensors, { ...options, source })
+  for (const [{ name }, { name: other }] of twins) checkSame(source, { name, value: await checkpoint.read(name) }, { name: other, value: await checkpoint.read(other) })
+  const variablesByName = new Map(targets.map(({ name, variable }) => [name, variable]))
   let batch: Variable[] = []
   let [bytes, loaded] = [0, 0]
   const write = async (): Promise<void> => {
@@ -64,8 +70,8 @@ export async function loadCheckpoint(variables: Readonly<Record<string, Variable
     ;[batch, bytes] = [[], 0]
   }
   try {
-    for await (const [name, value] of checkpoint.entries(targets.keys())) {
-      const variable = targets.get(name)
+    for await (const [name, value] of checkpoint.entries(variablesByName.keys())) {
+      const variable = variablesByName.get(name)
       if (variable === undefined) continue
       assignOwn(variable, value)
       batch.push(variable)
@@ -75,7 +81,7 @@ export async function loadCheckpoint(variables: Readonly<Record<string, Variable
     if (batch.length > 0) await write()
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error
-    throw new CheckpointError(`${error.message}. Only ${loaded} of ${targets.size} tensors were loaded`, { cause: error })
+    throw new CheckpointError(`${error.message}. Only ${loaded} of ${targets.length} tensors were loaded`, { cause: error })
   }
   return rest
 }
@@ -91,14 +97,36 @@ function assignOwn(variable: Variable, { dtype, data }: HostTensor): void {
   variable.assign(leafTensor(variable.device, { kind: 'data', data: values }, variable.shape, variable.dtype))
 }
 
-/** The variable for each name of the checkpoint that has one. */
-function match(variables: Readonly<Record<string, Variable>>, values: ReadonlyMap<string, Described>, { source = 'checkpoint', prefix = '', strict = true }: LoadOptions): Loaded & { readonly targets: ReadonlyMap<string, Variable> } {
+/** A tensor of the checkpoint that a variable has the name of. */
+interface Target<T> {
+  readonly name: string
+  readonly variable: Variable
+  readonly value: T
+}
+
+interface Match<T> extends Loaded {
+  /** One for each variable that is in the checkpoint. */
+  readonly targets: readonly Target<T>[]
+  /** Of tied variables: the one in `targets`, and another under a further name. */
+  readonly twins: readonly (readonly [Target<T>, Target<T>])[]
+}
+
+function match<T extends Described>(variables: Readonly<Record<string, Variable>>, values: ReadonlyMap<string, T>, { source = 'checkpoint', prefix = '', strict = true }: LoadOptions): Match<T> {
   const wanted = new Map(Object.entries(variables).map(([name, variable]) => [prefix + name, variable]))
-  const missing = [...wanted.keys()].filter((name) => !values.has(name))
+  const present = [...wanted].flatMap(([name, variable]) => {
+    const value = values.get(name)
+    return value === undefined ? [] : [{ name, variable, value }]
+  })
+  const targets = new Map<Variable, Target<T>>()
+  const twins: [Target<T>, Target<T>][] = []
+  for (const target of present) {
+    const first = targets.get(target.variable)
+    if (first === undefined) targets.set(target.variable, target)
+    else twins.push([first, target])
+  }
+  const missing = [...wanted].flatMap(([name, variable]) => (targets.has(variable) ? [] : [name]))
   const unexpected = [...values.keys()].filter((name) => name.startsWith(prefix) && !wanted.has(name))
-  const targets = new Map([...wanted].filter(([name]) => values.has(name)))
-  const misfits = [...targets].flatMap(([name, variable]) => {
-    const { dtype, shape, format = '' }: Described = values.get(name) ?? variable
+  const misfits = present.flatMap(({ name, variable, value: { dtype, shape, format = '' } }) => {
     if (sameShape(shape, variable.shape) && dtype !== undefined && converts(dtype, variable.dtype)) return []
     const why = foreignDTypes.get(format)?.why
     return [`${name} is ${dtype ?? format} ${formatShape(shape)} but the model has ${variable.dtype} ${formatShape(variable.shape)}${why === undefined ? '' : ` (${why})`}`]
@@ -108,8 +136,20 @@ function match(variables: Readonly<Record<string, Variable>>, values: ReadonlyMa
     ...(strict && unexpected.length > 0 ? [`unexpected: ${unexpected.join(', ')}`] : []),
     ...(misfits.length > 0 ? [`of another shape or type: ${misfits.join('; ')}`] : []),
   ]
-  if (problems.length > 0) throw new CheckpointError(`${source} does not fit the model. ${problems.join('. ')}. Load it into the model it was saved from, or pass { strict: false } to load what fits`)
-  return { targets, missing, unexpected }
+  const hint = strict && misfits.length === 0 ? ', or pass { strict: false } to load what fits' : ''
+  if (problems.length > 0) throw new CheckpointError(`${source} does not fit the model. ${problems.join('. ')}. Load it into the model it was saved from${hint}`)
+  return { targets: [...targets.values()], twins, missing, unexpected }
+}
+
+/** Two names of one variable stand for the same values, bit for bit: of others, which are meant is not known. */
+function checkSame(source = 'checkpoint', one: Pick<Target<HostTensor>, 'name' | 'value'>, other: Pick<Target<HostTensor>, 'name' | 'value'>): void {
+  const [x, y] = [bytesOf(one.value), bytesOf(other.value)]
+  if (one.value.dtype === other.value.dtype && x.length === y.length && x.every((byte, i) => byte === y[i])) return
+  throw new CheckpointError(`${source} has different values for ${one.name} and ${other.name}, which are one variable in the model; which are meant is not known. Load it into a model where they are two, or leave one of the names out of what is loaded`)
+}
+
+function bytesOf({ data: { buffer, byteOffset, byteLength } }: HostTensor): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength)
 }
 
 /** The present values of variables, on the host, under `prefix` and their names. */

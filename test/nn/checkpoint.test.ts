@@ -7,7 +7,7 @@ import type { Device, Variable } from '../../engine/index.ts'
 import { bytesSource } from '../../nn/checkpoint/bytes.ts'
 import type { ByteSource } from '../../nn/checkpoint/bytes.ts'
 import type { HostTensor } from '../../nn/checkpoint/format.ts'
-import { loadCheckpoint } from '../../nn/checkpoint/load.ts'
+import { loadCheckpoint, loadVariables } from '../../nn/checkpoint/load.ts'
 import { openCheckpoint } from '../../nn/checkpoint/open.ts'
 import { encodeSafetensors } from '../../nn/checkpoint/write.ts'
 import { Scratch } from '../cli/langevin.ts'
@@ -190,9 +190,9 @@ describe('loading', () => {
     const to = blank(device, { a: [2, 2], b: [2], d: [1], step: [] })
     const { source, ranges } = watched(bytes)
     await expect(loadCheckpoint(to, source)).rejects.toThrow(
-      'watched does not fit the model. missing: d. unexpected: c. of another shape or type: b is f32 [1] but the model has f32 [2]; step is i32 [] but the model has f32 []. Load it into the model it was saved from, or pass { strict: false } to load what fits',
+      'watched does not fit the model. missing: d. unexpected: c. of another shape or type: b is f32 [1] but the model has f32 [2]; step is i32 [] but the model has f32 []. Load it into the model it was saved from',
     )
-    await expect(loadCheckpoint(to, source, { strict: false, source: 'mine' })).rejects.toThrow('mine does not fit the model. of another shape or type: b is f32 [1]')
+    await expect(loadCheckpoint(to, source, { strict: false, source: 'mine' })).rejects.toThrow(/^mine does not fit the model\. of another shape or type: b is f32 \[1\].* Load it into the model it was saved from$/)
     expect(ranges).toHaveLength(4)
     expect(await to['a']?.array()).toEqual([[0, 0], [0, 0]])
   })
@@ -201,6 +201,41 @@ describe('loading', () => {
     const to = blank(device, { b: [1], d: [1] })
     expect(await loadCheckpoint(to, file, { strict: false })).toEqual({ missing: ['d'], unexpected: ['a', 'c'] })
     expect([await to['b']?.array(), await to['d']?.array()]).toEqual([[5], [0]])
+  })
+
+  onEach(opened, 'strictly: names on one side only say how to load the rest', async (device) => {
+    for (const [shapes, problem] of [[{ a: [2, 2], b: [1] }, 'unexpected: c'], [{ a: [2, 2], b: [1], c: [2], d: [1] }, 'missing: d']] as const) {
+      await expect(loadCheckpoint(blank(device, shapes), file)).rejects.toThrow(`${problem}. Load it into the model it was saved from, or pass { strict: false } to load what fits`)
+    }
+  })
+
+  onEach(opened, 'a tied variable from either of its names, or from both where they agree', async (device) => {
+    const [one, two] = [host([1, NaN]), host([1, 3])]
+    const files: [Record<string, HostTensor>, number[]][] = [[{ head: one }, [1, NaN]], [{ 'embedding.weight': two }, [1, 3]], [{ head: one, 'embedding.weight': one }, [1, NaN]]]
+    for (const [tensors, expected] of files) {
+      const weight = variable([0, 0], { device })
+      const to = { 'embedding.weight': weight, head: weight }
+      expect(await loadCheckpoint(to, encodeSafetensors(new Map(Object.entries(tensors))))).toEqual({ missing: [], unexpected: [] })
+      expect(await weight.array()).toEqual(expected)
+      weight.assign(weight.mul(0))
+      expect(loadVariables(to, new Map(Object.entries(tensors)), { strict: false })).toEqual({ missing: [], unexpected: [] })
+      expect(await weight.array()).toEqual(expected)
+    }
+  })
+
+  onEach(opened, 'a tied variable of which there are two different values, or none, is refused', async (device) => {
+    const weight = variable([0, 0], { device })
+    const to = { first: variable([0], { device }), head: weight, tail: weight }
+    const differ = (head: HostTensor, tail: HostTensor): Map<string, HostTensor> => new Map([['model.first', host([1])], ['model.head', head], ['model.tail', tail]])
+    const message = 'bytes has different values for model.head and model.tail, which are one variable in the model; which are meant is not known. Load it into a model where they are two'
+    for (const values of [differ(host([1, 2]), host([1, 3])), differ(host([1, 2]), { dtype: 'f16', shape: [2], data: Float32Array.of(1, 2) })]) {
+      await expect(loadCheckpoint(to, encodeSafetensors(values), { prefix: 'model.' })).rejects.toThrow(message)
+      expect(() => loadVariables(to, values, { prefix: 'model.', source: 'bytes' })).toThrow(message)
+    }
+    expect(() => loadVariables(to, differ(host([1, 2]), host([1, 3])), { prefix: 'model.' })).toThrow(CheckpointError)
+    expect([await to.first.array(), await weight.array()]).toEqual([[0], [0, 0]])
+    expect(() => loadVariables(to, differ(host([1, 2]), host([1])), { prefix: 'model.' })).toThrow('of another shape or type: model.tail is f32 [1] but the model has f32 [2]')
+    expect(() => loadVariables(to, new Map([['first', host([1])]]))).toThrow('missing: head, tail. Load')
   })
 
   onEach(opened, 'of a prefix', async (device) => {

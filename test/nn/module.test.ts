@@ -79,7 +79,7 @@ describe('loading', () => {
     ] as const)
     expect(() => loadVariables(stateDict(model), values, { source: 'model.safetensors' })).toThrow(CheckpointError)
     expect(() => loadVariables(stateDict(model), values, { source: 'model.safetensors' })).toThrow(
-      'model.safetensors does not fit the model. missing: weight. unexpected: old.bias. of another shape or type: bias is f32 [3] but the model has f32 [2]. Load it into the model it was saved from, or pass { strict: false } to load what fits',
+      'model.safetensors does not fit the model. missing: weight. unexpected: old.bias. of another shape or type: bias is f32 [3] but the model has f32 [2]. Load it into the model it was saved from',
     )
     expect(await model.bias?.data()).toEqual(before)
   })
