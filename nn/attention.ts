@@ -38,11 +38,11 @@ export interface MultiheadAttentionCallOptions extends AttentionOptions {
  */
 export class MultiheadAttention extends Module<[query: TensorLike, key?: TensorLike, value?: TensorLike, options?: MultiheadAttentionCallOptions], Tensor> {
   /** [3E, E]: of queries, keys and values, unless keys or values have sizes of their own. */
-  readonly in_proj_weight: Variable | undefined
-  readonly q_proj_weight: Variable | undefined
-  readonly k_proj_weight: Variable | undefined
-  readonly v_proj_weight: Variable | undefined
-  readonly in_proj_bias: Variable | undefined
+  in_proj_weight: Variable | undefined
+  q_proj_weight: Variable | undefined
+  k_proj_weight: Variable | undefined
+  v_proj_weight: Variable | undefined
+  in_proj_bias: Variable | undefined
   readonly out_proj: Linear
   readonly q_norm: LayerNorm | RMSNorm | undefined
   readonly k_norm: LayerNorm | RMSNorm | undefined

@@ -24,8 +24,8 @@ export interface BatchNormOptions extends LayerOptions {
  * evaluation. x [N, C, H, W] → the same shape. Throws ShapeError for other inputs, and in training for one value a channel.
  */
 export class BatchNorm2d extends Module<[TensorLike], Tensor> {
-  readonly weight: Variable | undefined
-  readonly bias: Variable | undefined
+  weight: Variable | undefined
+  bias: Variable | undefined
   readonly running_mean: Buffer | undefined
   /** Of the unbiased variance. */
   readonly running_var: Buffer | undefined

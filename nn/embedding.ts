@@ -13,7 +13,7 @@ export interface EmbeddingOptions extends LayerOptions {
 
 /** Rows of a table. index [...] of integers, weight [count, width] → [..., width]. Starts normal(0, 1). */
 export class Embedding extends Module<[TensorLike], Tensor> {
-  readonly weight: Variable
+  weight: Variable
   readonly #padding: number | undefined
 
   constructor(count: number, width: number, { paddingIdx, ...options }: EmbeddingOptions = {}) {

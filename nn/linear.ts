@@ -12,8 +12,8 @@ export interface LinearOptions extends LayerOptions {
 
 /** Both start uniform in ±1/√fanIn of the weight. */
 export abstract class WeightAndBias extends Module<[TensorLike], Tensor> {
-  readonly weight: Variable
-  readonly bias: Variable | undefined
+  weight: Variable
+  bias: Variable | undefined
 
   constructor(op: string, weight: Shape, outputs: number, { bias = true, ...options }: LinearOptions) {
     super()

@@ -31,8 +31,8 @@ export interface GroupNormLayerOptions extends LayerOptions {
 
 /** Group normalisation (arXiv:1803.08494). x [N, C, …], weight and bias [C] → the same shape. */
 export class GroupNorm extends Module<[TensorLike], Tensor> {
-  readonly weight: Variable | undefined
-  readonly bias: Variable | undefined
+  weight: Variable | undefined
+  bias: Variable | undefined
   readonly #groups: number
   readonly #rest: { readonly epsilon: number; readonly silu: boolean }
 
@@ -58,8 +58,8 @@ export interface InstanceNormOptions extends LayerOptions {
 
 /** Instance normalisation (arXiv:1607.08022): each channel of each image by itself. x [N, C, H, W] → the same shape. */
 export class InstanceNorm2d extends Module<[TensorLike], Tensor> {
-  readonly weight: Variable | undefined
-  readonly bias: Variable | undefined
+  weight: Variable | undefined
+  bias: Variable | undefined
   readonly #channels: number
   readonly #eps: number
 
@@ -88,8 +88,8 @@ export interface LayerNormLayerOptions extends LayerOptions {
 
 /** Layer normalisation over the last axes, whose sizes are `shape` (arXiv:1607.06450). x [..., …shape] → the same shape. */
 export class LayerNorm extends Module<[TensorLike], Tensor> {
-  readonly weight: Variable | undefined
-  readonly bias: Variable | undefined
+  weight: Variable | undefined
+  bias: Variable | undefined
   readonly #shape: Shape
   readonly #eps: number
 
@@ -115,7 +115,7 @@ export interface RMSNormOptions extends LayerOptions {
 
 /** Root-mean-square normalisation over the last axes, whose sizes are `shape` (arXiv:1910.07467). x [..., …shape] → the same shape. */
 export class RMSNorm extends Module<[TensorLike], Tensor> {
-  readonly weight: Variable | undefined
+  weight: Variable | undefined
   readonly #shape: Shape
   readonly #eps: number | undefined
 

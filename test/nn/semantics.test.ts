@@ -1,7 +1,7 @@
 /** What layers do besides computing: running statistics, dropout, padding rows, positions; and what they refuse. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ConfigError, Generator, ShapeError, device as openDevice, grad, matmul, normal, ones, realize, sum, tensor, transpose, zeros } from '../../engine/index.ts'
-import type { Device, Tensor } from '../../engine/index.ts'
+import type { Device, Tensor, TensorLike } from '../../engine/index.ts'
 import * as nn from '../../nn/index.ts'
 
 let device: Device
@@ -147,4 +147,30 @@ test('a Sequential runs its layers in order, and what replaces them', async () =
   nn.replaceModules(model, (module) => (module instanceof nn.ReLU ? new nn.Identity() : undefined))
   expect(await list(model.call(x))).toEqual(await list(linear.call(x)))
   expect(model.call(x).node.path).toBe('0')
+})
+
+/** The table that words are looked up in is also what they are scored by (Press and Wolf, arXiv:1608.05859). */
+class Tied extends nn.Module<[TensorLike], Tensor> {
+  readonly emb: nn.Embedding = new nn.Embedding(5, 3)
+  readonly head: nn.Linear = new nn.Linear(3, 5, { bias: false })
+
+  constructor() {
+    super()
+    this.head.weight = this.emb.weight
+  }
+
+  forward(index: TensorLike): Tensor {
+    return this.head.call(this.emb.call(index))
+  }
+}
+
+test('weights are tied by assigning one, and trained as one', async () => {
+  const [model, index] = [new Tied(), tensor([0, 3], null, { dtype: 'i32' })]
+  expect([Object.keys(nn.stateDict(model)), Object.keys(nn.namedParameters(model))]).toEqual([['emb.weight', 'head.weight'], ['emb.weight']])
+  const before = await list(model.emb.weight)
+  const loss = sum(model.call(index).mul(draw(1, [2, 5])))
+  await realize(new nn.SGD(nn.namedParameters(model), { lr: 0.1 }).update({ 'emb.weight': grad(loss, model.emb.weight) }))
+  const scores = matmul(model.emb.call(index), transpose(model.emb.weight))
+  expect(await list(model.call(index))).toEqual(await list(scores))
+  expect(await list(model.head.weight)).not.toEqual(before)
 })
