@@ -133,7 +133,7 @@ export class Trainer {
   }
 
   #variables(): Record<string, Variable> {
-    return { ...prefixed('model.', stateDict(this.#options.model)), ...prefixed('optimizer.', this.optimizer.stateDict()), ...prefixed('ema.', this.ema?.stateDict() ?? {}) }
+    return { ...stateDict(this.#options.model, 'model.'), ...this.optimizer.stateDict('optimizer.'), ...this.ema?.stateDict('ema.') }
   }
 
   #begin(): Promise<FinishedStep> {
@@ -170,8 +170,4 @@ export class Trainer {
 /** A child of the generator orders the data, whatever the generator itself has drawn. */
 function orderOf(examples: Examples, generator: Generator): DataOrder {
   return new DataOrder(at(examples.shape, 0), generator.fork(0))
-}
-
-function prefixed<T>(prefix: string, record: Readonly<Record<string, T>>): Record<string, T> {
-  return Object.fromEntries(Object.entries(record).map(([name, value]) => [prefix + name, value]))
 }

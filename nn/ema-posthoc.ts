@@ -39,9 +39,10 @@ export interface EMASnapshot extends PowerFunctionProfile {
 
 /**
  * What each snapshot counts in the best approximation of another profile: least squares over the profiles (Algorithm 3).
- * The weights sum to 1. Throws ConfigError for snapshots that are alike.
+ * The weights sum to 1. Throws ConfigError for snapshots that are alike, and for one of no step.
  */
 export function posthocWeights(snapshots: readonly PowerFunctionProfile[], target: PowerFunctionProfile): number[] {
+  for (const { step } of [...snapshots, target]) if (!(step > 0 && step < Infinity)) throw new ConfigError(`posthocWeights: there is a profile at step ${step}, where there is no average yet; use positive numbers of steps`)
   const weights = solve(snapshots.map((row) => [...snapshots, target].map((column) => innerProduct(row, column))))
   const sum = weights.reduce((a, b) => a + b, 0)
   return weights.map((w) => w / sum)

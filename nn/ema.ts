@@ -7,9 +7,13 @@ import type { DType, Tensor, TensorLike, Variable } from '../engine/index.ts'
 import { literal } from '../engine/ops/elementwise.ts'
 import { formatShape } from '../engine/shape.ts'
 import type { HostTensor } from './checkpoint/format.ts'
-import { loadVariables } from './checkpoint/load.ts'
-import type { LoadOptions } from './checkpoint/load.ts'
+import { loadCheckpoint, loadVariables } from './checkpoint/load.ts'
+import type { LoadOptions, Loaded } from './checkpoint/load.ts'
+import type { CheckpointLocation, OpenOptions } from './checkpoint/open.ts'
+import type { Checkpoint } from './checkpoint/read.ts'
 import type { DecayProfile } from './ema-decay.ts'
+import { stateDict } from './module.ts'
+import type { Module } from './module.ts'
 import { common } from './optim/parameters.ts'
 import type { NamedVariables } from './optim/parameters.ts'
 
@@ -27,10 +31,14 @@ export class EMA {
   readonly step: Variable
   readonly #decay: number | TensorLike | DecayProfile
   readonly #dtype: DType
+  /** Whose steps it follows, and whose it followed before. */
+  #driver: object | undefined
+  readonly #formerDrivers = new WeakSet<object>()
 
-  /** Throws ConfigError for a decay outside 0 to 1 and for no parameters, ShapeError for a decay that is no scalar. */
+  /** Throws ConfigError for a decay outside 0 to 1 or of no known kind, and for no parameters, ShapeError for a decay that is no scalar. */
   constructor(parameters: NamedVariables, { decay = 0.9999 }: EMAOptions = {}) {
     if (typeof decay === 'number' && !(decay >= 0 && decay <= 1)) throw new ConfigError(`EMA: the decay is ${decay}; use a number from 0 to 1`)
+    if (typeof decay !== 'number' && typeof decay !== 'object') throw new ConfigError(`EMA: the decay is a ${typeof decay}; use a number, a scalar tensor, or a profile such as warmupDecay(), for updates are counted on the device`)
     if (typeof decay === 'object' && 'shape' in decay && decay.shape.length > 0) throw new ShapeError(`EMA: the decay has shape ${formatShape(decay.shape)}, but must be a number or a scalar []`)
     const { device, dtype } = common('EMA', Object.entries(parameters))
     const pairs = Object.entries(parameters).map(([name, p]) => ({ name, p, average: variable(p.read(), { trainable: false }) }))
@@ -50,17 +58,18 @@ export class EMA {
 
   /**
    * Follows the parameters as they have been assigned. For averages that no optimiser was given (those move with its
-   * steps); where `applies`, a bool [], is false nothing changes.
+   * steps); where `applies`, a bool [], is false nothing changes. Throws ConfigError in turns with an optimiser.
    */
   update(applies?: Tensor): void {
     const moves = new Map<Variable, Tensor>()
     for (const [parameter] of this.values) moves.set(parameter, parameter.read())
-    this.follow(moves, this.weight(), applies)
+    this.follow(moves, this.weight(), { by: this, ...(applies && { applies }) })
     for (const [to, value] of moves) if (!this.values.has(to)) to.assign(value)
   }
 
-  /** Adds to `moves` what follows from the parameters in it, where an average is not there already. For optimisers. */
-  follow(moves: Map<Variable, Tensor>, weight: number | Tensor, applies?: Tensor): void {
+  /** Adds to `moves` what follows from the parameters in it, where an average is not there already. For optimisers, which are `by`. */
+  follow(moves: Map<Variable, Tensor>, weight: number | Tensor, { by, applies }: { readonly by: object; readonly applies?: Tensor }): void {
+    this.#driveBy(by)
     const move = (to: Variable, value: Tensor): unknown => moves.set(to, applies === undefined ? value : where(applies, value, to))
     for (const [parameter, average] of this.values) {
       const p = moves.get(parameter)
@@ -69,9 +78,33 @@ export class EMA {
     move(this.step, add(this.step, literal(1)))
   }
 
-  /** Every variable it owns: `step`, and `average.` with the name of each parameter. */
-  stateDict(): Record<string, Variable> {
-    return { step: this.step, ...Object.fromEntries(Object.entries(this.average).map(([name, average]) => [`average.${name}`, average])) }
+  /** One may take over from another, as when layers are unfrozen, but in turns each would age all averages. */
+  #driveBy(driver: object): void {
+    if (driver === this.#driver) return
+    if (this.#formerDrivers.has(driver)) throw new ConfigError('EMA: two optimisers, or one and update(), move the same averages in turns, and each step would count twice; give each optimiser an EMA of its own parameters, and call update() for averages that none has')
+    if (this.#driver !== undefined) this.#formerDrivers.add(this.#driver)
+    this.#driver = driver
+  }
+
+  /**
+   * The state dict of a module with the averages in the place of its parameters, to save as a model of its own: every
+   * name, those of tied weights, buffers and parameters without an average included. Throws ConfigError for a module that
+   * has none of the parameters.
+   */
+  modelState(module: Module, prefix = ''): Record<string, Variable> {
+    const state = Object.entries(stateDict(module, prefix))
+    if (!state.some(([, variable]) => this.values.has(variable))) throw new ConfigError('EMA: the module has none of the averaged parameters; pass the one whose namedParameters the EMA was made with')
+    return Object.fromEntries(state.map(([name, variable]) => [name, this.values.get(variable) ?? variable]))
+  }
+
+  /** Every variable it owns, under `prefix`: `step`, and `average.` with the name of each parameter. */
+  stateDict(prefix = ''): Record<string, Variable> {
+    return { [`${prefix}step`]: this.step, ...Object.fromEntries(Object.entries(this.average).map(([name, average]) => [`${prefix}average.${name}`, average])) }
+  }
+
+  /** Goes on from a checkpoint that holds the state dict; a prefix is an option. Throws CheckpointError where it does not fit. */
+  async load(from: CheckpointLocation | Checkpoint, options: LoadOptions & OpenOptions = {}): Promise<Loaded> {
+    return loadCheckpoint(this.stateDict(), from, options)
   }
 
   /** Goes on from the values of a state dict, which the next realisation writes. Throws CheckpointError where they do not fit. */

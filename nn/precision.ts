@@ -4,26 +4,32 @@
  */
 import { ConfigError, Tensor, Variable, add, cast, greaterEqual, isFinite, less, logicalAnd, mul, tensor, variable, where } from '../engine/index.ts'
 import type { Device, TensorLike } from '../engine/index.ts'
-import { Module } from './module.ts'
+import { loadCheckpoint, loadVariables } from './checkpoint/load.ts'
+import type { LoadOptions, Loaded } from './checkpoint/load.ts'
+import type { CheckpointLocation, OpenOptions } from './checkpoint/open.ts'
+import type { HostTensor } from './checkpoint/format.ts'
+import type { Checkpoint } from './checkpoint/read.ts'
+import { Module, isRecord } from './module.ts'
 
 export type HalfType = 'f16' | 'bf16'
 
 /**
  * Has a module and all inside it multiply in `type`: linear layers, convolutions, matmul and attention take their f32
  * operands in it and give results in it, which is also what lies in memory until the backward; norms and other layers keep
- * the type of their input and compute in f32. Floats that the module returns come out as f32, for the loss. Weights stay
- * f32, and so do their gradients. Returns what takes the policy away. Calls throw DTypeError on a device without the type.
+ * the type of their input and compute in f32. Floats that the module returns, alone or in arrays and plain objects, come
+ * out as f32, for the loss; what an instance of a class holds stays as it is. Weights stay f32, and so do their gradients.
+ * Returns what takes the policy away. Calls throw DTypeError on a device without the type.
  */
 export function mixedPrecision<Arguments extends readonly [TensorLike, ...unknown[]], Result>(module: Module<Arguments, Result>, type: HalfType): () => void {
   return Module.wrap(module, (forward, ...inputs) => widened(inputs[0].device.withProductType(type, () => forward(...inputs)), type))
 }
 
-/** A result with its tensors of the half type as f32, in whatever it holds them. */
+/** A result with its tensors of the half type as f32, in arrays and plain objects too. */
 function widened<Result>(result: Result, type: HalfType): Result {
   const widen = (x: unknown): unknown => {
     if (x instanceof Tensor || x instanceof Variable) return x.dtype === type ? cast(x, 'f32') : x
     if (Array.isArray(x)) return x.map(widen)
-    if (typeof x === 'object' && x !== null && Object.getPrototypeOf(x) === Object.prototype) return Object.fromEntries(Object.entries(x).map(([key, value]) => [key, widen(value)]))
+    if (isRecord(x)) return Object.fromEntries(Object.entries(x).map(([key, value]) => [key, widen(value)]))
     return x
   }
   return widen(result) as Result
@@ -84,8 +90,18 @@ export class LossScaler {
     this.steady.assign(where(logicalAnd(finite, less(next, growthInterval)), next, 0))
   }
 
-  /** Its state under the names of GradScaler. */
-  stateDict(): Record<string, Variable> {
-    return { scale: this.factor, growth_tracker: this.steady }
+  /** Its state under `prefix` and the names of GradScaler. */
+  stateDict(prefix = ''): Record<string, Variable> {
+    return { [`${prefix}scale`]: this.factor, [`${prefix}growth_tracker`]: this.steady }
+  }
+
+  /** Goes on from a checkpoint that holds the state dict; a prefix is an option. Throws CheckpointError where it does not fit. */
+  async load(from: CheckpointLocation | Checkpoint, options: LoadOptions & OpenOptions = {}): Promise<Loaded> {
+    return loadCheckpoint(this.stateDict(), from, options)
+  }
+
+  /** Goes on from the values of a state dict, which the next realisation writes. Throws CheckpointError where they do not fit. */
+  loadStateDict(values: ReadonlyMap<string, HostTensor>, options: LoadOptions = {}): void {
+    loadVariables(this.stateDict(), values, options)
   }
 }

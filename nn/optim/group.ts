@@ -43,7 +43,7 @@ export class Group {
     this.#rule = rule
     this.names = Object.keys(parameters)
     this.#parameters = Object.values(parameters)
-    this.states = this.#parameters.map((p) => Object.fromEntries(Object.entries(rule.state(p)).flatMap(([slot, initial]) => (initial === undefined ? [] : [[slot, variable(initial)]]))))
+    this.states = Object.entries(parameters).map(([name, p]) => Object.fromEntries(Object.entries(rule.state(p, name)).flatMap(([slot, initial]) => (initial === undefined ? [] : [[slot, variable(initial)]]))))
     this.#columns = Object.fromEntries(Object.keys(this.states[0] ?? {}).map((slot) => [slot, this.states.flatMap((state) => state[slot] ?? [])]))
     const averages = this.#parameters.flatMap((p) => average?.values.get(p) ?? [])
     this.#averages = averages.length === this.#parameters.length ? averages : undefined

@@ -30,8 +30,14 @@ export interface MuonOptions {
   /** The least norm that the momentum is divided by. Default 1e-7. */
   readonly eps?: HyperParameter
   /** Steps of an [A, B] matrix are multiplied by √max(1, A/B), or by 0.2·√max(A, B), which lets AdamW's numbers serve (Liu et al., arXiv:2502.16982). Default 'original'. */
-  readonly adjustLr?: 'original' | 'matchRmsAdamW'
+  readonly adjustLr?: keyof typeof adjustments
 }
+
+/** What the steps of a matrix are multiplied by. */
+const adjustments = {
+  original: (rows: number, columns: number): number => Math.sqrt(Math.max(1, rows / columns)),
+  matchRmsAdamW: (rows: number, columns: number): number => 0.2 * Math.sqrt(Math.max(rows, columns)),
+} as const
 
 /** A group that AdamW moves: biases, norms, embeddings, the first and the last layer. */
 export interface MuonAdamWGroup extends AdamWOptions {
@@ -41,7 +47,7 @@ export interface MuonAdamWGroup extends AdamWOptions {
 /**
  * Muon for matrices, [A, B]; convolutions' weights [A, …] count as matrices of A rows. Groups with `useMuon: false` take
  * AdamW's options and steps, and none of the general options. State: `momentum_buffer`, or AdamW's.
- * Throws ShapeError for a parameter with fewer than two axes.
+ * Throws ShapeError for a parameter with fewer than two axes, ConfigError for `nsSteps` and `adjustLr` that are none.
  */
 export class Muon extends Optimizer {
   constructor(parameters: ParameterGroups<(MuonOptions & { readonly useMuon?: true }) | MuonAdamWGroup>, options: MuonOptions & OptimizerOptions = {}) {
@@ -51,20 +57,20 @@ export class Muon extends Optimizer {
 
 function muon({ lr = 1e-3, weightDecay = 0.1, momentum = 0.95, nesterov = true, nsCoefficients = [3.4445, -4.775, 2.0315], nsSteps = 5, eps = 1e-7, adjustLr = 'original' }: MuonOptions): AnyRule {
   if (!(Number.isInteger(nsSteps) && nsSteps > 0)) throw new ConfigError(`Muon: nsSteps is ${nsSteps}; use a positive integer, such as 5`)
+  if (!Object.hasOwn(adjustments, adjustLr)) throw new ConfigError(`Muon: adjustLr is ${adjustLr}; use ${Object.keys(adjustments).join(' or ')}`)
   return rule({
     numbers: { lr, weightDecay, momentum, eps },
-    state(p) {
-      if (p.shape.length < 2) throw new ShapeError(`Muon: a parameter is ${formatShape(p.shape)}, but Muon takes matrices; put it into a group with useMuon: false`)
+    state(p, name) {
+      if (p.shape.length < 2) throw new ShapeError(`Muon: parameter ${name} is ${formatShape(p.shape)}, but Muon takes matrices; put it into a group with useMuon: false`)
       return { momentum_buffer: filled(p) }
     },
     update(p, g, { momentum_buffer: b }, n) {
       const b1 = add(b, mul(sub(g, b), oneMinus(n.momentum)))
       const m = nesterov ? add(g, mul(sub(b1, g), n.momentum)) : b1
       const [rows, columns] = [at(p.shape, 0), sizeOf(p.shape.slice(1))]
-      const adjusted = adjustLr === 'original' ? Math.sqrt(Math.max(1, rows / columns)) : 0.2 * Math.sqrt(Math.max(rows, columns))
       const o = orthogonal(reshape(m, [rows, columns]), n.eps, nsCoefficients, nsSteps)
       const kept = mul(p, oneMinus(mul(n.lr, n.weightDecay)))
-      return { p: sub(kept, mul(reshape(o, p.shape), mul(n.lr, literal(adjusted)))), momentum_buffer: b1 }
+      return { p: sub(kept, mul(reshape(o, p.shape), mul(n.lr, literal(adjustments[adjustLr](rows, columns))))), momentum_buffer: b1 }
     },
   })
 }

@@ -2,19 +2,21 @@
  * What optimisers share: groups of named parameters, numbers that change from step to step, clipping, accumulation,
  * steps that are skipped on the device, moving averages in the same plan, and a state dict under PyTorch's names.
  */
-import { ConfigError, ShapeError, add, cast, clamp, div, globalNorm, isFinite, logicalNot, minimum, mul, neg, scalar, tensor, variable } from '../../engine/index.ts'
+import { CheckpointError, ConfigError, ShapeError, add, cast, clamp, div, globalNorm, isFinite, logicalNot, minimum, mul, neg, scalar, tensor, variable } from '../../engine/index.ts'
 import type { Tensor, TensorLike, Variable } from '../../engine/index.ts'
 import { literal } from '../../engine/ops/elementwise.ts'
 import { formatShape, sameShape } from '../../engine/shape.ts'
 import type { HostTensor } from '../checkpoint/format.ts'
-import { loadVariables } from '../checkpoint/load.ts'
-import type { LoadOptions } from '../checkpoint/load.ts'
+import { loadCheckpoint, loadVariables } from '../checkpoint/load.ts'
+import type { LoadOptions, Loaded } from '../checkpoint/load.ts'
+import type { CheckpointLocation, OpenOptions } from '../checkpoint/open.ts'
+import type { Checkpoint } from '../checkpoint/read.ts'
 import type { EMA } from '../ema.ts'
 import { Group } from './group.ts'
 import type { Moves } from './group.ts'
 import { checkNumbers, numbersAt } from './hyperparameter.ts'
 import type { HyperParameter } from './hyperparameter.ts'
-import { common } from './parameters.ts'
+import { common, trainable } from './parameters.ts'
 import type { NamedVariables } from './parameters.ts'
 import type { AnyRule } from './rule.ts'
 
@@ -29,7 +31,7 @@ export interface OptimizerOptions {
   readonly maxNorm?: HyperParameter
   /** Elements of gradients are clamped to ± this. Default: never. Not together with `maxNorm`. */
   readonly clipValue?: HyperParameter
-  /** Moving averages that follow each step, in the same plan. AdamW's kernel takes the first along. */
+  /** Moving averages that follow each step, in the same plan: of this optimiser alone, for each step ages them. AdamW's kernel takes the first along. */
   readonly ema?: EMA | readonly EMA[]
 }
 
@@ -65,13 +67,13 @@ export abstract class Optimizer {
   #sums: readonly Variable[] | undefined
   #pending = 0
 
-  /** Throws ConfigError for numbers out of range, for no parameters, and for one that is listed twice. */
+  /** Throws ConfigError for numbers out of range, for no parameters, for ones that are not trainable, and for one that is listed twice. */
   protected constructor(name: string, groups: readonly RuledGroup[], { maxNorm, clipValue, ema = [] }: OptimizerOptions) {
     this.#name = name
     this.#clipping = { ...(maxNorm !== undefined && { maxNorm }), ...(clipValue !== undefined && { clipValue }) }
     for (const numbers of [...groups.map(({ rule }) => rule.numbers), this.#clipping]) checkNumbers(name, numbers)
     if (maxNorm !== undefined && clipValue !== undefined) throw new ConfigError(`${name}: there are both maxNorm and clipValue; choose one`)
-    const { device } = common(name, groups.flatMap(({ parameters }) => Object.entries(parameters)))
+    const { device } = common(name, trainable(name, groups.flatMap(({ parameters }) => Object.entries(parameters))))
     this.averages = isList(ema) ? ema : [ema]
     this.#groups = groups.map(({ parameters, rule }) => new Group(name, parameters, rule, this.averages[0]))
     this.parameters = Object.fromEntries(groups.flatMap(({ parameters }) => Object.entries(parameters)))
@@ -108,7 +110,7 @@ export abstract class Optimizer {
       group.step(clipped.slice(from, from + group.names.length), step, moves)
       from += group.names.length
     }
-    this.averages.forEach((average, i) => average.follow(moves, weights[i] ?? 0, applies))
+    this.averages.forEach((average, i) => average.follow(moves, weights[i] ?? 0, { applies, by: this }))
     moves.set(this.applied, count(this.applied, applies)).set(this.skipped, count(this.skipped, logicalNot(applies)))
     for (const [to, value] of moves) to.assign(value)
     this.#pending = 0
@@ -124,21 +126,35 @@ export abstract class Optimizer {
     this.#pending++
   }
 
-  /** Every variable it owns: the counts `step` and `skipped`, and the state under PyTorch's names, `exp_avg.conv_in.weight`. */
-  stateDict(): Record<string, Variable> {
+  /** Every variable it owns, under `prefix`: the counts `step` and `skipped`, and the state under PyTorch's names, `exp_avg.conv_in.weight`. */
+  stateDict(prefix = ''): Record<string, Variable> {
     if (this.#pending > 0) throw new ConfigError(`${this.#name}: ${this.#pending} micro-batches were accumulated and are in no step yet; update before the state is read or loaded`)
-    const states = this.#groups.flatMap(({ names, states }) => names.flatMap((name, i) => Object.entries(states[i] ?? {}).map(([slot, v]) => [`${slot}.${name}`, v] as const)))
-    return { step: this.applied, skipped: this.skipped, ...Object.fromEntries(states) }
+    const states = this.#groups.flatMap(({ names, states }) => names.flatMap((name, i) => Object.entries(states[i] ?? {}).map(([slot, v]) => [`${prefix}${slot}.${name}`, v] as const)))
+    return { [`${prefix}step`]: this.applied, [`${prefix}skipped`]: this.skipped, ...Object.fromEntries(states) }
   }
 
-  /** Goes on from the values of a state dict, which the next realisation writes. Throws CheckpointError where they do not fit. */
+  /**
+   * Goes on from a checkpoint that holds the state dict, schedules included: `loadCheckpoint` into it, and `step` from
+   * the counts. A prefix is an option. Throws CheckpointError where it does not fit.
+   */
+  async load(from: CheckpointLocation | Checkpoint, options: LoadOptions & OpenOptions = {}): Promise<Loaded> {
+    const loaded = await loadCheckpoint(this.stateDict(), from, options)
+    await this.recount()
+    return loaded
+  }
+
+  /**
+   * Goes on from the values of a state dict, which the next realisation writes; `step` stays where they have no counts.
+   * Throws CheckpointError where they do not fit, and for one of the counts `step` and `skipped` without the other.
+   */
   loadStateDict(values: ReadonlyMap<string, HostTensor>, options: LoadOptions = {}): void {
+    const [applied, skipped] = ['step', 'skipped'].map((name) => values.get(`${options.prefix ?? ''}${name}`)?.data[0])
+    if (options.strict === false && (applied === undefined) !== (skipped === undefined)) throw new CheckpointError(`${this.#name}: the values have ${applied === undefined ? 'skipped but no step' : 'step but no skipped'}, which count together; pass both or none, or use load, which reads the other from the device`)
     loadVariables(this.stateDict(), values, options)
-    const counted = (name: string): number => values.get(`${options.prefix ?? ''}${name}`)?.data[0] ?? 0
-    this.step = counted('step') + counted('skipped')
+    if (applied !== undefined && skipped !== undefined) this.step = applied + skipped
   }
 
-  /** Takes `step` from the counts on the device, for when something else has loaded the variables of the state dict. */
+  /** Takes `step` from the counts on the device, for when something other than `load` has loaded the state dict's variables. */
   async recount(): Promise<void> {
     const [applied, skipped] = await Promise.all([this.applied.item(), this.skipped.item()])
     this.step = applied + skipped

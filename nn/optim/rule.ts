@@ -11,8 +11,8 @@ export type State = Readonly<Record<string, Tensor | undefined>>
 
 export interface Rule<N extends string, S extends State> {
   readonly numbers: Readonly<Record<N, HyperParameter>>
-  /** What is remembered at the start. */
-  state(parameter: Variable): S
+  /** What is remembered at the start. The name is for errors. */
+  state(parameter: Variable, name: string): S
   /** The parameter and its state after step t = 1, 2, …. */
   update(p: Tensor, g: Tensor, state: S, numbers: Readonly<Record<N | 't', Tensor>>): { readonly p: Tensor } & S
   /** The same for a whole group at once, where there is an op for it. */

@@ -32,7 +32,7 @@ async function composed(device: Device): Promise<Record<string, readonly number[
   const number = (x: number): Tensor => scalar(x, { device })
   const parameters = variables((name) => wave(name, 99, device))
   const averages = variables((name) => wave(name, 99, device))
-  const states = Object.fromEntries(Object.entries(parameters).map(([name, p]) => [name, rule.state(p)]))
+  const states = Object.fromEntries(Object.entries(parameters).map(([name, p]) => [name, rule.state(p, name)]))
   for (let k = 0; k < 5; k++) {
     const gradients = Object.fromEntries(Object.keys(shapes).map((name) => [name, wave(name, k, device)]))
     const scale = minimum(div(maxNorm, add(globalNorm(Object.values(gradients)), 1e-6)), 1)

@@ -4,8 +4,8 @@ import path from 'node:path'
 import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ConfigError, DTypeError, ShapeError, device as openDevice, isFinite, mul, realize, scalar, tensor, variable, withValues } from '../../engine/index.ts'
-import type { Device, Variable } from '../../engine/index.ts'
-import { AdamW, EMA, SGD, gammaOf, halfLifeDecay, posthocEMA, posthocWeights, powerFunctionDecay, powerWarmupDecay, readVariables, sigmaRelOf, warmupDecay } from '../../nn/index.ts'
+import type { Device, Tensor, TensorLike, Variable } from '../../engine/index.ts'
+import { AdamW, Buffer, EMA, Linear, Module, SGD, encodeSafetensors, gammaOf, halfLifeDecay, loadCheckpoint, namedParameters, posthocEMA, posthocWeights, powerFunctionDecay, powerWarmupDecay, readVariables, sigmaRelOf, stateDict, warmupDecay } from '../../nn/index.ts'
 import type { DecayProfile, EMAOptions, EMASnapshot, HostTensor } from '../../nn/index.ts'
 import { gradientsAt, parametersOn, snapshot } from './optimizers.ts'
 
@@ -124,6 +124,68 @@ describe('an average', () => {
   })
 })
 
+describe('of a model', () => {
+  /** A tied weight, a buffer and a frozen parameter. */
+  class Tied extends Module<[TensorLike], Tensor> {
+    readonly embed = new Linear(2, 2, { device, bias: false })
+    readonly head = this.embed.weight
+    readonly count = new Buffer(tensor([7], null, { device }))
+    readonly fixed = variable(tensor([5], null, { device }), { trainable: false })
+    forward(x: TensorLike): Tensor {
+      return mul(this.embed.call(x), this.fixed)
+    }
+  }
+
+  test('it is saved whole, tied names and buffers too, and loads as a model', async () => {
+    const model = new Tied()
+    const ema = new EMA(namedParameters(model), { decay: 0.5 })
+    const optimizer = new SGD(namedParameters(model), { lr: 1, ema })
+    await realize(optimizer.update({ 'embed.weight': tensor([[1, 2], [3, 4]], null, { device }) }))
+    const state = ema.modelState(model, 'net.')
+    expect(Object.keys(state)).toEqual(Object.keys(stateDict(model, 'net.')))
+    expect(Object.keys(state)).toEqual(['net.embed.weight', 'net.head', 'net.count', 'net.fixed'])
+    const again = new Tied()
+    again.count.assign(tensor([0], null, { device }))
+    await loadCheckpoint(stateDict(again), new Blob([encodeSafetensors(await readVariables(state))]), { prefix: 'net.' })
+    const averages = [...((await ema.average['embed.weight']?.data()) ?? [])]
+    expect([...(await again.head.data())]).toEqual(averages)
+    expect(averages).not.toEqual([...(await model.head.data())])
+    expect([await again.count.item(), await again.fixed.item()]).toEqual([7, 5])
+  })
+
+  test('it has nothing of is an error', () => {
+    const ema = new EMA(namedParameters(new Tied()))
+    expect(() => ema.modelState(new Tied())).toThrow(ConfigError)
+    expect(() => ema.modelState(new Tied())).toThrow('EMA: the module has none of the averaged parameters; pass the one whose namedParameters the EMA was made with')
+  })
+})
+
+describe('what drives it', () => {
+  const message = 'EMA: two optimisers, or one and update(), move the same averages in turns, and each step would count twice; give each optimiser an EMA of its own parameters, and call update() for averages that none has'
+
+  test('may be one optimiser after another', async () => {
+    const { w, ema, optimizer } = start({ decay: 0.5 })
+    await realize(optimizer.update(gradient(1, 1)))
+    const next = new SGD({ w }, { lr: 1, ema })
+    for (let k = 0; k < 2; k++) await realize(next.update(gradient(1, 1)))
+    expect(await ema.step.item()).toBe(3)
+  })
+
+  test('may not be two in turns, nor one and the hand', async () => {
+    const { w, ema, optimizer } = start({ decay: 0.5 })
+    optimizer.update(gradient(1, 1))
+    new SGD({ w }, { lr: 1, ema }).update(gradient(1, 1))
+    await realize(w)
+    expect(() => optimizer.update(gradient(1, 1))).toThrow(ConfigError)
+    expect(() => optimizer.update(gradient(1, 1))).toThrow(message)
+    expect([w.move, ema.step.move, optimizer.step]).toEqual([undefined, undefined, 1])
+    const other = start({ decay: 0.5 })
+    other.optimizer.update(gradient(1, 1))
+    other.ema.update()
+    expect(() => other.optimizer.update(gradient(1, 1))).toThrow(message)
+  })
+})
+
 describe('decays', () => {
   const beta = async (profile: DecayProfile, k: number): Promise<number> => {
     const weight = profile.weight(scalar(k, { dtype: 'f64', device: reference }))
@@ -228,6 +290,7 @@ describe('refuses', () => {
   test.each<[string, new () => Error, () => unknown]>([
     ['EMA: the decay is 1.5; use a number from 0 to 1', ConfigError, () => new EMA(w(), { decay: 1.5 })],
     ['EMA: the decay has shape [1], but must be a number or a scalar []', ShapeError, () => new EMA(w(), { decay: tensor([0.5], null, { device }) })],
+    ['EMA: the decay is a function; use a number, a scalar tensor, or a profile such as warmupDecay(), for updates are counted on the device', ConfigError, () => new EMA(w(), { decay: (() => 0.5) as unknown as number })],
     ['EMA: there are no parameters; pass namedParameters(model)', ConfigError, () => new EMA({})],
     ['EMA: parameter i is i32; keep parameters in f32, and cast them where they are used', DTypeError, () => new EMA({ i: variable(new Int32Array(2), { device }) })],
     ['warmupDecay: decay is 2; use a number from 0 to 1', ConfigError, () => warmupDecay(2)],
@@ -240,6 +303,8 @@ describe('refuses', () => {
     ['sigmaRel is 0.3; use a positive number of at most 0.2887, such as 0.05', ConfigError, () => powerFunctionDecay(0.3)],
     ['sigmaRel is 0; use a positive number of at most 0.2887, such as 0.05', ConfigError, () => posthocWeights([at(1)], at(1, 0))],
     ['posthocWeights: two snapshots have the same step and sigmaRel; pass each once', ConfigError, () => posthocWeights([at(1), at(2), at(1)], at(2))],
+    ['posthocWeights: there is a profile at step 0, where there is no average yet; use positive numbers of steps', ConfigError, () => posthocWeights([at(0), at(1)], at(2))],
+    ['posthocWeights: there is a profile at step 0, where there is no average yet; use positive numbers of steps', ConfigError, () => posthocWeights([at(1), at(2)], at(0))],
     ['posthocEMA: there are no snapshots; pass at least two', ConfigError, () => posthocEMA([], at(1))],
     ['posthocEMA: w is [2] in snapshot 0 but [3] in snapshot 1; pass snapshots of one model', ConfigError, () => posthocEMA([{ ...at(1), values: values([2]) }, { ...at(2), values: values([3]) }], at(2))],
     ['posthocEMA: w is [2] in snapshot 0 but missing in snapshot 1; pass snapshots of one model', ConfigError, () => posthocEMA([{ ...at(1), values: values([2]) }, { ...at(2), values: new Map() }], at(2))],

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ConfigError, DTypeError, DeviceError, ShapeError, add, device as openDevice, mseLoss, mul, narrow, realize, sub, sum, tensor, valueAndGrad, variable } from '../../engine/index.ts'
 import type { Device, Tensor, Variable } from '../../engine/index.ts'
-import { Adafactor, Adagrad, Adam, AdamW, EMA, Muon, RMSprop, SGD, readVariables, warmupDecay } from '../../nn/index.ts'
+import { Adafactor, Adagrad, Adam, AdamW, Buffer, EMA, Muon, RMSprop, SGD, readVariables, warmupDecay } from '../../nn/index.ts'
 import type { AdamWOptions, OptimizerOptions } from '../../nn/index.ts'
 import { gradientsAt, number, optimizers, parametersOn, snapshot } from './optimizers.ts'
 
@@ -266,12 +266,13 @@ describe('refuses', () => {
     ['AdamW: the schedule of lr is -1 at step 0; use a number of at least 0', ConfigError, () => new AdamW(w(), { lr: () => -1 }).update(gradientsAt(0, device))],
     ['AdamW: there are no parameters; pass namedParameters(model)', ConfigError, () => new AdamW({})],
     ['AdamW: there are no parameters; pass namedParameters(model)', ConfigError, () => new AdamW([])],
-    ['AdamW: parameter w is listed again as w; list each once, in one group', ConfigError, () => new AdamW([{ parameters: w() }, { parameters: w() }])],
+    ["AdamW: two parameters are called w; give them prefixes, as in namedParameters(model.encoder, 'encoder.')", ConfigError, () => new AdamW([{ parameters: w() }, { parameters: w() }])],
+    ['Muon: adjustLr is match_rms_adamw; use original or matchRmsAdamW', ConfigError, () => new Muon(w(), { adjustLr: 'match_rms_adamw' as 'original' })],
     ['SGD: nesterov goes with a momentum and without dampening; set momentum, and dampening to 0', ConfigError, () => new SGD(w(), { nesterov: true })],
     ['SGD: nesterov goes with a momentum and without dampening; set momentum, and dampening to 0', ConfigError, () => new SGD(w(), { nesterov: true, momentum: 0.9, dampening: 0.1 })],
     ['Adagrad: initialAccumulatorValue is -1; use a number of at least 0', ConfigError, () => new Adagrad(w(), { initialAccumulatorValue: -1 })],
     ['Muon: nsSteps is 0; use a positive integer, such as 5', ConfigError, () => new Muon(w(), { nsSteps: 0 })],
-    ['Muon: a parameter is [3], but Muon takes matrices; put it into a group with useMuon: false', ShapeError, () => new Muon(parametersOn(device))],
+    ['Muon: parameter b is [3], but Muon takes matrices; put it into a group with useMuon: false', ShapeError, () => new Muon(parametersOn(device))],
     ['AdamW: no gradient for w; pass one for each parameter', ConfigError, () => new AdamW(w()).update({})],
     ['AdamW: parameter w is [3,2,1,2] but its gradient is [3]; make their shapes equal', ShapeError, () => new AdamW(w()).update({ w: gradientsAt(0, device).b })],
     ['AdamW: parameter h is bf16; keep parameters in f32, and cast them where they are used', DTypeError, () => new AdamW({ h: variable(tensor([1], null, { dtype: 'bf16', device })) })],
@@ -280,8 +281,16 @@ describe('refuses', () => {
     expect(act).toThrow(message)
   })
 
-  test('one variable under two names', () => {
+  test('what is not trained', () => {
+    const [frozen, steps, mean] = [variable(tensor([1], null, { device }), { trainable: false }), new Buffer(tensor(new Int32Array(1), [], { device })), new Buffer(tensor([1], null, { device }))]
+    const make = (): unknown => new SGD([{ parameters: w() }, { parameters: { frozen, steps, mean } }])
+    expect(make).toThrow(ConfigError)
+    expect(make).toThrow('SGD: frozen, steps, mean cannot be trained (a buffer, or frozen); pass namedParameters(model)')
+  })
+
+  test('one variable under two names, or twice under one', () => {
     const { w: shared } = w()
+    expect(() => new AdamW([{ parameters: { w: shared } }, { parameters: { w: shared } }])).toThrow('AdamW: parameter w is listed again as w; list each once, in one group')
     expect(() => new AdamW({ a: shared, b: shared })).toThrow('AdamW: parameter a is listed again as b; list each once, in one group')
   })
 

@@ -121,6 +121,26 @@ test('a policy inside another holds for its own part, lists and records are wide
   expect([seen, list.map((t) => t.dtype), n]).toEqual([['f32', 'f16'], ['f32', 'f32'], 1])
 })
 
+test('what an instance of a class holds stays as it is', () => {
+  class Output {
+    readonly sample: Tensor
+    constructor(sample: Tensor) {
+      this.sample = sample
+    }
+  }
+  class Wrapping extends Module<[TensorLike], { output: Output; bare: Record<string, Tensor> }> {
+    readonly inner = new Linear(2, 2, { device: reference })
+    forward(x: TensorLike): { output: Output; bare: Record<string, Tensor> } {
+      const y = this.inner.call(x)
+      return { output: new Output(y), bare: Object.assign(Object.create(null) as Record<string, Tensor>, { y }) }
+    }
+  }
+  const model = new Wrapping()
+  mixedPrecision(model, 'f16')
+  const { output, bare } = model.call(wave(reference, 1, 2))
+  expect([output instanceof Output, output.sample.dtype, bare['y']?.dtype]).toEqual([true, 'f16', 'f32'])
+})
+
 describe('loss scaling', () => {
   test('gradients too small for f16 survive it', async () => {
     const layer = new Linear(1, 1, { device: reference, bias: false })
