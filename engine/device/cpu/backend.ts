@@ -34,6 +34,8 @@ class CpuExecutable implements Executable {
   readonly memory: MemoryPlan
   readonly calls: readonly Call[]
   readonly pointers: readonly PointerBlock[]
+  /** Of each buffer in the workspace, in bytes. */
+  readonly offsets: readonly number[]
   /** Where the threads find the addresses of a run. */
   readonly addresses: CpuBlock
   readonly peakBytes: number
@@ -48,6 +50,7 @@ class CpuExecutable implements Executable {
     this.memory = memory
     this.calls = calls
     this.pointers = pointers
+    this.offsets = plan.buffers.map(({ id: buffer }) => memory.offsets.get(buffer) ?? 0)
     this.addresses = addresses
     this.peakBytes = memory.peakBytes
     this.launches = calls.filter(({ kernel }) => kernel.items > 0).length
@@ -220,7 +223,7 @@ export class CpuBackend implements Backend {
   }
 
   /** Where every buffer of the run lies; what the host gives is copied there. */
-  private writeAddresses({ plan, memory, pointers, scratchBytes, addresses: { address: start } }: CpuExecutable, leaves: Bindings['leaves'], results: Bindings['results']): void {
+  private writeAddresses({ plan, offsets, pointers, scratchBytes, addresses: { address: start } }: CpuExecutable, leaves: Bindings['leaves'], results: Bindings['results']): void {
     const { memory: { buffer: bytes }, threads } = this.options
     const { workspace, scratch } = this.shared
     const addresses = new Uint32Array(bytes, start, plan.buffers.length + threads.count)
@@ -229,7 +232,7 @@ export class CpuBackend implements Backend {
         addresses[id] = asCpu(at(results, home.index)).address
         continue
       }
-      const address = workspace.address + (memory.offsets.get(id) ?? 0)
+      const address = workspace.address + at(offsets, id)
       const leaf = home.kind === 'leaf' ? at(leaves, home.index) : undefined
       const resident = typeof leaf === 'object' && !ArrayBuffer.isView(leaf)
       addresses[id] = resident ? asCpu(leaf).address : address
