@@ -2,6 +2,7 @@
 import { div, elu, gelu, leakyRelu, mish, mul, quickGelu, relu, sigmoid, silu, softplus, tanh } from '../engine/index.ts'
 import type { EluOptions, GeluOptions, LeakyReluOptions, Tensor, TensorLike } from '../engine/index.ts'
 import { Module } from './module.ts'
+import { checkWord } from './options.ts'
 
 /** max(x, 0). */
 export class ReLU extends Module<[TensorLike], Tensor> {
@@ -45,12 +46,13 @@ export class SiLU extends Module<[TensorLike], Tensor> {
   }
 }
 
-/** x · Φ(x), exactly or by tanh. */
+/** x · Φ(x), exactly or by tanh. Throws ConfigError for another `approximate`. */
 export class GELU extends Module<[TensorLike], Tensor> {
   readonly #options: GeluOptions
 
   constructor(options: GeluOptions = {}) {
     super()
+    checkWord('GELU', 'approximate', options.approximate ?? 'none', ['none', 'tanh'])
     this.#options = options
   }
 

@@ -9,6 +9,7 @@ import { Linear } from './linear.ts'
 import { Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
 import { LayerNorm, RMSNorm } from './norm.ts'
+import { checkWord } from './options.ts'
 
 export interface MultiheadAttentionOptions extends LayerOptions {
   /** Whether the projections have biases. Default true. */
@@ -51,10 +52,11 @@ export class MultiheadAttention extends Module<[query: TensorLike, key?: TensorL
   readonly #vdim: number
   readonly #heads: number
 
-  /** Throws ConfigError unless `heads` divides `size`. */
+  /** Throws ConfigError unless `heads` divides `size`, and for another `qkNorm`. */
   constructor(size: number, heads: number, { bias = true, kdim = size, vdim = size, qkNorm, ...options }: MultiheadAttentionOptions = {}) {
     super()
     if (!Number.isInteger(heads) || heads < 1 || size % heads !== 0) throw new ConfigError(`MultiheadAttention: a size of ${size} does not divide into ${heads} heads; choose heads that divide ${size}`)
+    if (qkNorm !== undefined) checkWord('MultiheadAttention', 'qkNorm', qkNorm, ['layerNorm', 'rmsNorm'])
     this.#size = size
     this.#kdim = kdim
     this.#vdim = vdim

@@ -6,13 +6,14 @@ import { Module } from './module.ts'
 /** What can stand in a row: one tensor in, one out. */
 export type Layer = Module<[TensorLike], Tensor>
 
-/** Each module on what the one before gives. They are `0`, `1`, … in the state dict: `0.weight`. */
+/** Each module on what the one before gives. They are `0`, `1`, … in the state dict: `0.weight`. Throws ConfigError for what is no module. */
 export class Sequential extends Module<[TensorLike], Tensor> {
   /** The modules, by place. */
   readonly [place: number]: Layer
 
   constructor(...layers: readonly Layer[]) {
     super()
+    layers.forEach(checkLayer)
     Object.assign(this, layers)
   }
 
@@ -21,6 +22,12 @@ export class Sequential extends Module<[TensorLike], Tensor> {
     const layers: unknown[] = Object.values(this)
     return layers.filter((layer): layer is Layer => layer instanceof Module).reduce<Tensor>((y, layer) => layer.call(y), x.read())
   }
+}
+
+function checkLayer(layer: unknown, place: number): void {
+  if (layer instanceof Module) return
+  const [what, instead] = Array.isArray(layer) ? ['a list', 'spread it: new Sequential(...layers)'] : typeof layer === 'function' ? ['a function', 'use a module, such as new ReLU(), or one whose forward calls it'] : [String(layer), 'leave it out, or use new Identity()']
+  throw new ConfigError(`Sequential: layer ${place} is ${what}, not a module; ${instead}`)
 }
 
 /** x itself. */

@@ -1,9 +1,11 @@
 /** Convolutions and their transposes, with PyTorch's names, defaults and initial values. */
-import { ConfigError, conv1d, conv2d, conv3d, convTranspose1d, convTranspose2d, convTranspose3d, pad } from '../engine/index.ts'
+import { conv1d, conv2d, conv3d, convTranspose1d, convTranspose2d, convTranspose3d, pad } from '../engine/index.ts'
 import type { ConvOptions, ConvTransposeOptions, Padding, PerAxis, Tensor, TensorLike } from '../engine/index.ts'
-import { paddingPairs, perAxis } from '../engine/ops/convolve.ts'
+import { paddingPairs, perAxis, samePadding } from '../engine/ops/convolve.ts'
+import { at } from '../engine/shape.ts'
 import { WeightAndBias } from './linear.ts'
 import type { LinearOptions } from './linear.ts'
+import { checkWord, share } from './options.ts'
 
 interface WindowOptions extends LinearOptions {
   /** For all spatial axes, or one for each. Default 1. */
@@ -15,8 +17,8 @@ interface WindowOptions extends LinearOptions {
 }
 
 export interface ConvLayerOptions extends WindowOptions {
-  /** What is put around x. `same` keeps the size at stride 1. Default 0. */
-  readonly padding?: Padding | 'same'
+  /** What is put around x: `same` keeps the size, at stride 1; `valid` is nothing. Default 0. */
+  readonly padding?: Padding | 'same' | 'valid'
   /** What it is filled with. Default `zeros`. */
   readonly paddingMode?: 'zeros' | 'reflect' | 'replicate' | 'circular'
 }
@@ -28,10 +30,14 @@ export interface ConvTransposeLayerOptions extends WindowOptions {
   readonly outputPadding?: PerAxis
 }
 
-/** The part of `channels` that one group has. */
-function share(op: string, what: string, channels: number, groups: number): number {
-  if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) throw new ConfigError(`${op}: ${channels} ${what} do not divide into ${groups} groups; choose groups that divide ${channels}`)
-  return channels / groups
+/** Padding as [before, after] per spatial axis, for kernels of `size`. */
+function paddingOf(op: string, padding: Padding | 'same' | 'valid', size: readonly number[], { stride, dilation }: { readonly stride: PerAxis; readonly dilation: PerAxis }): (readonly [number, number])[] {
+  const axes = size.length
+  if (typeof padding !== 'string') return paddingPairs(op, padding, axes)
+  checkWord(op, 'padding', padding, ['same', 'valid'], ', or numbers')
+  if (padding === 'valid') return paddingPairs(op, 0, axes)
+  const gaps = perAxis(op, 'dilation', dilation, axes)
+  return samePadding(op, perAxis(op, 'stride', stride, axes), size.map((k, i) => at(gaps, i) * (k - 1) + 1))
 }
 
 abstract class Conv extends WeightAndBias {
@@ -41,13 +47,11 @@ abstract class Conv extends WeightAndBias {
   constructor(op: string, axes: number, inputs: number, outputs: number, kernel: PerAxis, { stride = 1, padding = 0, dilation = 1, groups = 1, paddingMode = 'zeros', ...options }: ConvLayerOptions) {
     const size = perAxis(op, 'kernel', kernel, axes)
     share(op, 'output channels', outputs, groups)
+    checkWord(op, 'paddingMode', paddingMode, ['zeros', 'reflect', 'replicate', 'circular'])
+    const pairs = paddingOf(op, padding, size, { stride, dilation })
     super(op, [outputs, share(op, 'input channels', inputs, groups), ...size], outputs, options)
-    this.window = { stride, padding: paddingMode === 'zeros' ? padding : 0, dilation, groups }
-    if (paddingMode === 'zeros') return
-    const gaps = perAxis(op, 'dilation', dilation, axes)
-    const total = size.map((k, i) => (gaps[i] ?? 1) * (k - 1))
-    const pairs = padding === 'same' ? total.map((n) => [Math.floor(n / 2), Math.ceil(n / 2)] as const) : paddingPairs(op, padding, axes)
-    this.#pad = (x) => pad(x, pairs, { mode: paddingMode })
+    this.window = { stride, padding: paddingMode === 'zeros' ? pairs : 0, dilation, groups }
+    if (paddingMode !== 'zeros') this.#pad = (x) => pad(x, pairs, { mode: paddingMode })
   }
 
   protected padded(x: TensorLike): TensorLike {

@@ -5,6 +5,7 @@ import { literal } from '../engine/ops/elementwise.ts'
 import { formatShape } from '../engine/shape.ts'
 import { Buffer, Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
+import { checkWord } from './options.ts'
 
 export interface EmbeddingOptions extends LayerOptions {
   /** A row that starts as zeros and is not trained; negative ones count from the back. Default: none. */
@@ -47,9 +48,10 @@ export interface SinusoidalOptions {
 
 /**
  * Sinusoids of times or positions (Vaswani et al., arXiv:1706.03762, section 3.5; diffusers' get_timestep_embedding).
- * x [...] → [..., size]; an odd size ends in a zero. Throws ConfigError for a size without frequencies.
+ * x [...] → [..., size]; an odd size ends in a zero. Throws ConfigError for a size without frequencies or another order.
  */
 export function sinusoidalEmbedding(x: TensorLike, size: number, { maxPeriod = 10000, order = 'sinCos', shift = 0, scale = 1 }: SinusoidalOptions = {}): Tensor {
+  checkWord('sinusoidalEmbedding', 'order', order, orders)
   const half = Math.floor(size / 2)
   if (!Number.isInteger(size) || half - shift <= 0) throw new ConfigError(`sinusoidalEmbedding: size ${size} with a shift of ${shift} leaves no frequencies; use an integer of at least ${2 * (Math.floor(shift) + 1)}`)
   const frequencies = Float64Array.from({ length: half }, (_, j) => scale * maxPeriod ** (-j / (half - shift)))
@@ -57,6 +59,7 @@ export function sinusoidalEmbedding(x: TensorLike, size: number, { maxPeriod = 1
   return size % 2 === 0 ? y : pad(y, [[0, 1]])
 }
 
+const orders = ['sinCos', 'cosSin']
 const constantRow = (x: TensorLike, values: Float64Array<ArrayBuffer>): Tensor => tensor(values, null, { dtype: x.dtype === 'f64' ? 'f64' : 'f32', device: x.device })
 
 /** Sines and cosines of x · frequencies: [...] and [n] → [..., 2n]. */
@@ -82,6 +85,7 @@ export class GaussianFourierProjection extends Module<[TensorLike], Tensor> {
 
   constructor(count: number, { scale = 1, order = 'sinCos', ...options }: FourierOptions = {}) {
     super()
+    checkWord('GaussianFourierProjection', 'order', order, orders)
     this.weight = new Buffer(normal([count], { std: scale, ...options }), { name: 'weight' })
     this.#order = order
   }
@@ -106,9 +110,10 @@ export interface RotaryOptions {
 /**
  * Rotary position embedding (Su et al., arXiv:2104.09864, eq. 15 and 34): each pair of elements turned by an angle that
  * grows with the position, so that products of queries and keys depend on their distance. x [..., T, D] → the same shape.
- * Throws ShapeError for an odd D or for positions that are not one for each row.
+ * Throws ShapeError for an odd D or for positions that are not one for each row, ConfigError for other pairs.
  */
 export function rotaryEmbedding(x: TensorLike, { positions, base = 10000, pairs = 'interleaved' }: RotaryOptions = {}): Tensor {
+  checkWord('rotaryEmbedding', 'pairs', pairs, ['interleaved', 'halves'])
   const [rows, size] = x.shape.slice(-2)
   if (rows === undefined || size === undefined || size % 2 !== 0) throw new ShapeError(`rotaryEmbedding: x is ${formatShape(x.shape)}, but needs axes [...,T,D] with an even D; reshape it`)
   const places = positions ?? arange(rows, undefined, { device: x.device })

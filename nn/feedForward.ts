@@ -5,6 +5,7 @@ import { Dropout } from './container.ts'
 import { Linear } from './linear.ts'
 import type { LinearOptions } from './linear.ts'
 import { Module } from './module.ts'
+import { checkWord } from './options.ts'
 
 /** h · f(gate), where [h, gate] = proj(x). x [..., in] → [..., out]. */
 abstract class Gated extends Module<[TensorLike], Tensor> {
@@ -63,7 +64,7 @@ export interface FeedForwardOptions extends LinearOptions {
   readonly dropout?: number
 }
 
-/** Projection with activation, dropout, projection. x [..., size] → [..., outputs]. */
+/** Projection with activation, dropout, projection. x [..., size] → [..., outputs]. Throws ConfigError for another activation. */
 export class FeedForward extends Module<[TensorLike], Tensor> {
   readonly net: readonly [Module<[TensorLike], Tensor>, Dropout, Linear]
 
@@ -76,6 +77,7 @@ export class FeedForward extends Module<[TensorLike], Tensor> {
       gelu: () => new ProjectedGELU(size, inner, options, {}),
       geluTanh: () => new ProjectedGELU(size, inner, options, { approximate: 'tanh' }),
     }
+    checkWord('FeedForward', 'activation', activation, Object.keys(make))
     const { bias: _, dtype: __, device: ___, ...draw } = options
     this.net = [make[activation](), new Dropout(dropout, draw), new Linear(inner, outputs, options)]
   }

@@ -8,6 +8,7 @@ import type { Shape, Tensor } from '../engine/index.ts'
 import { literal } from '../engine/ops/elementwise.ts'
 import { formatShape, sizeOf } from '../engine/shape.ts'
 import type { LayerOptions } from './module.ts'
+import { checkWord } from './options.ts'
 
 export type Nonlinearity = 'linear' | 'sigmoid' | 'tanh' | 'relu' | 'leakyRelu' | 'selu'
 
@@ -52,16 +53,17 @@ export interface KaimingOptions extends LayerOptions {
 
 /** The standard deviation gain / √fan, and what is left of the options. */
 function kaiming(op: string, shape: Shape, { mode = 'fanIn', nonlinearity = 'leakyRelu', a = 0, ...options }: KaimingOptions): [std: number, options: LayerOptions] {
+  checkWord(op, 'mode', mode, ['fanIn', 'fanOut'])
   return [calculateGain(nonlinearity, a) / Math.sqrt(Math.max(1, fans(op, shape)[mode])), options]
 }
 
-/** For a weight [out, in, …]: uniform in ±gain·√(3 / fan). Throws ShapeError for less than two axes. */
+/** For a weight [out, in, …]: uniform in ±gain·√(3 / fan). Throws ShapeError for less than two axes, ConfigError for another mode. */
 export function kaimingUniform(shape: Shape, init: KaimingOptions = {}): Tensor {
   const [std, options] = kaiming('kaimingUniform', shape, init)
   return symmetric(shape, Math.sqrt(3) * std, options)
 }
 
-/** For a weight [out, in, …]: normal with standard deviation gain / √fan. Throws ShapeError for less than two axes. */
+/** For a weight [out, in, …]: normal with standard deviation gain / √fan. Throws ShapeError for less than two axes, ConfigError for another mode. */
 export function kaimingNormal(shape: Shape, init: KaimingOptions = {}): Tensor {
   const [std, options] = kaiming('kaimingNormal', shape, init)
   return normal(shape, { std, ...options })

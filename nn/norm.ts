@@ -4,6 +4,7 @@ import type { Shape, Tensor, TensorLike, Variable } from '../engine/index.ts'
 import { formatShape } from '../engine/shape.ts'
 import { Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
+import { share } from './options.ts'
 
 /** A weight of ones, or none. */
 export function onesParameter(shape: Shape, wanted: boolean, { generator: _, ...options }: LayerOptions): Variable | undefined {
@@ -13,6 +14,11 @@ export function onesParameter(shape: Shape, wanted: boolean, { generator: _, ...
 /** A bias of zeros, or none. */
 export function zerosParameter(shape: Shape, wanted: boolean, { generator: _, ...options }: LayerOptions): Variable | undefined {
   return wanted ? variable(zeros(shape, options), { name: 'bias' }) : undefined
+}
+
+/** Throws ShapeError unless x is [N, C, …] with C channels. */
+export function checkChannels(op: string, x: TensorLike, channels: number): void {
+  if (x.shape[1] !== channels) throw new ShapeError(`${op}: input ${formatShape(x.shape)} is not [N,${channels},…]; reshape it, or make the layer for its channels`)
 }
 
 /** Throws ShapeError unless x is [N, C, H, W] with C channels. */
@@ -29,22 +35,26 @@ export interface GroupNormLayerOptions extends LayerOptions {
   readonly silu?: boolean
 }
 
-/** Group normalisation (arXiv:1803.08494). x [N, C, …], weight and bias [C] → the same shape. */
+/** Group normalisation (arXiv:1803.08494). x [N, C, …], weight and bias [C] → the same shape. Throws ConfigError for groups that do not divide C. */
 export class GroupNorm extends Module<[TensorLike], Tensor> {
   weight: Variable | undefined
   bias: Variable | undefined
+  readonly #channels: number
   readonly #groups: number
   readonly #rest: { readonly epsilon: number; readonly silu: boolean }
 
   constructor(groups: number, channels: number, { eps = 1e-5, affine = true, silu = false, ...options }: GroupNormLayerOptions = {}) {
     super()
+    share('GroupNorm', 'channels', channels, groups)
     this.weight = onesParameter([channels], affine, options)
     this.bias = zerosParameter([channels], affine, options)
+    this.#channels = channels
     this.#groups = groups
     this.#rest = { epsilon: eps, silu }
   }
 
   forward(x: TensorLike): Tensor {
+    checkChannels('GroupNorm', x, this.#channels)
     return cast(groupNorm(x, this.#groups, this.weight, this.bias, this.#rest), x.dtype)
   }
 }

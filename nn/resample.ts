@@ -1,21 +1,24 @@
 /** Layers that change the size of images: PyTorch's Upsample, and diffusers' Upsample2D and Downsample2D. */
 import { avgPool2d, interpolate } from '../engine/index.ts'
 import type { InterpolateOptions, Padding, PerAxis, Tensor, TensorLike } from '../engine/index.ts'
+import { spatialAxes } from '../engine/ops/interpolate.ts'
 import { Conv2d } from './conv.ts'
 import { Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
+import { checkWord } from './options.ts'
 
 export interface UpsampleOptions extends Omit<InterpolateOptions, 'scale'> {
   /** Factors by which the spatial axes grow, unless `size` says what they become. */
   readonly scaleFactor?: PerAxis
 }
 
-/** `interpolate` as a module. x [N, C, …spatial] → [N, C, …size]. */
+/** `interpolate` as a module. x [N, C, …spatial] → [N, C, …size]. Throws ConfigError for another mode. */
 export class Upsample extends Module<[TensorLike], Tensor> {
   readonly #options: InterpolateOptions
 
   constructor({ scaleFactor, ...options }: UpsampleOptions) {
     super()
+    checkWord('Upsample', 'mode', options.mode ?? 'nearest', Object.keys(spatialAxes))
     this.#options = scaleFactor === undefined ? options : { scale: scaleFactor, ...options }
   }
 

@@ -99,7 +99,8 @@ function convolve(op: string, axes: number, x: TensorLike, weight: TensorLike, {
 
 const plusBias = (y: Tensor, bias: TensorLike | undefined, dtype: DType): Tensor => (bias === undefined ? y : add(y, perChannel(cast(bias, dtype), y.rank)))
 
-function samePadding(op: string, stride: readonly number[], extent: readonly number[]): (readonly [number, number])[] {
+/** What keeps the size: [before, after] for each kernel's extent, of which the odd one is behind. */
+export function samePadding(op: string, stride: readonly number[], extent: readonly number[]): (readonly [number, number])[] {
   const long = stride.find((s) => s !== 1)
   if (long !== undefined) throw new ConfigError(`${op}: padding 'same' keeps the size, which stride ${long} does not; give the padding as numbers`)
   return extent.map((e) => [Math.floor((e - 1) / 2), Math.ceil((e - 1) / 2)])

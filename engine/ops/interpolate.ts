@@ -10,7 +10,8 @@ import { floatType } from './operands.ts'
 import { adaptiveAvgPool } from './pool.ts'
 import { cubicMatrix, linearMatrix, resampleAxis } from './resample.ts'
 
-const spatialAxes = { nearest: undefined, area: undefined, linear: 1, bilinear: 2, trilinear: 3, bicubic: 2 } as const
+/** How many spatial axes each mode takes, if not any. */
+export const spatialAxes = { nearest: undefined, area: undefined, linear: 1, bilinear: 2, trilinear: 3, bicubic: 2 } as const
 
 export interface InterpolateOptions {
   /** Sizes of the spatial axes of the result. */

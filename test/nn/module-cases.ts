@@ -99,6 +99,7 @@ export const moduleCases: Readonly<Record<string, ModuleCase>> = {
   'conv2d circular same': plain((o) => new nn.Conv2d(1, 2, [3, 2], { padding: 'same', dilation: 2, paddingMode: 'circular', ...o })),
   'conv2d replicate': plain((o) => new nn.Conv2d(2, 2, 3, { padding: 2, paddingMode: 'replicate', ...o })),
   'conv2d replicate same': plain((o) => new nn.Conv2d(1, 1, 2, { padding: 'same', paddingMode: 'replicate', ...o })),
+  'conv2d valid': plain((o) => new nn.Conv2d(1, 2, [2, 3], { padding: 'valid', paddingMode: 'reflect', ...o })),
   conv3d: plain((o) => new nn.Conv3d(1, 2, 2, { stride: [1, 2, 1], dilation: [1, 1, 2], ...o })),
   convTranspose1d: plain((o) => new nn.ConvTranspose1d(2, 4, 3, { stride: 2, padding: 1, outputPadding: 1, groups: 2, ...o })),
   convTranspose2d: plain((o) => new nn.ConvTranspose2d(2, 3, 3, { stride: 2, padding: 1, ...o })),
