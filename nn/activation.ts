@@ -1,7 +1,10 @@
-/** Activation functions as modules, for lists of layers. They have no parameters; x [...] → the same shape. */
-import { div, elu, gelu, leakyRelu, mish, mul, quickGelu, relu, sigmoid, silu, softplus, tanh } from '../engine/index.ts'
-import type { EluOptions, GeluOptions, LeakyReluOptions, Tensor, TensorLike } from '../engine/index.ts'
+/** Activation functions as modules, for lists of layers. All but PReLU have no parameters; x [...] → the same shape. */
+import { cast, div, elu, full, gelu, greaterEqual, hardswish, leakyRelu, logSoftmax, mish, mul, quickGelu, relu, reshape, sigmoid, silu, softmax, softplus, tanh, variable, where } from '../engine/index.ts'
+import type { EluOptions, GeluOptions, LeakyReluOptions, Shape, Tensor, TensorLike, Variable } from '../engine/index.ts'
+import { floating, literal } from '../engine/ops/elementwise.ts'
 import { Module } from './module.ts'
+import type { LayerOptions } from './module.ts'
+import { checkChannels } from './norm.ts'
 import { checkWord } from './options.ts'
 
 /** max(x, 0). */
@@ -25,6 +28,46 @@ export class LeakyReLU extends Module<[TensorLike], Tensor> {
   }
 }
 
+/** min(max(x, 0), 6); the gradient at 0 and at 6 is 0. */
+export class ReLU6 extends Module<[TensorLike], Tensor> {
+  forward(x: TensorLike): Tensor {
+    const y = relu(x)
+    return where(greaterEqual(y, literal(6)), literal(6), y)
+  }
+}
+
+export interface PReLUOptions extends LayerOptions {
+  /** What the slopes start as. Default 0.25. */
+  readonly init?: number
+}
+
+/**
+ * x for x > 0, weight · x elsewhere (He et al., arXiv:1502.01852), with one slope for all or one for each channel.
+ * x [...], or [N, C, …] for C slopes → the same shape. Throws ShapeError for other channels.
+ */
+export class PReLU extends Module<[TensorLike], Tensor> {
+  /** [slopes]. */
+  weight: Variable
+  readonly #slopes: number
+
+  constructor(slopes = 1, { init = 0.25, generator: _, ...options }: PReLUOptions = {}) {
+    super()
+    this.weight = variable(full([slopes], init, options), { name: 'weight' })
+    this.#slopes = slopes
+  }
+
+  forward(x: TensorLike): Tensor {
+    const v = floating(x)
+    if (this.#slopes === 1) return this.#bent(v, [])
+    checkChannels('PReLU', v, this.#slopes)
+    return this.#bent(v, [this.#slopes, ...v.shape.slice(2).map(() => 1)])
+  }
+
+  #bent(x: Tensor, slopes: Shape): Tensor {
+    return cast(leakyRelu(x, { negativeSlope: reshape(this.weight, slopes) }), x.dtype)
+  }
+}
+
 /** x for x > 0, α(eˣ − 1) elsewhere. */
 export class ELU extends Module<[TensorLike], Tensor> {
   readonly #options: EluOptions
@@ -39,10 +82,24 @@ export class ELU extends Module<[TensorLike], Tensor> {
   }
 }
 
+/** scale · x for x > 0, scale · α(eˣ − 1) elsewhere, which keeps mean 0 and variance 1 (Klambauer et al., arXiv:1706.02515). */
+export class SELU extends Module<[TensorLike], Tensor> {
+  forward(x: TensorLike): Tensor {
+    return mul(elu(x, { alpha: literal(1.6732632423543772) }), literal(1.0507009873554805))
+  }
+}
+
 /** x · σ(x). */
 export class SiLU extends Module<[TensorLike], Tensor> {
   forward(x: TensorLike): Tensor {
     return silu(x)
+  }
+}
+
+/** x · min(max(x + 3, 0), 6) / 6. */
+export class Hardswish extends Module<[TensorLike], Tensor> {
+  forward(x: TensorLike): Tensor {
+    return hardswish(x)
   }
 }
 
@@ -105,5 +162,33 @@ export class Sigmoid extends Module<[TensorLike], Tensor> {
 export class Tanh extends Module<[TensorLike], Tensor> {
   forward(x: TensorLike): Tensor {
     return tanh(x)
+  }
+}
+
+/** exp(x) over its sum along axis `dim`; negative axes count from the back. */
+export class Softmax extends Module<[TensorLike], Tensor> {
+  readonly #dim: number
+
+  constructor(dim: number) {
+    super()
+    this.#dim = dim
+  }
+
+  forward(x: TensorLike): Tensor {
+    return softmax(x, this.#dim)
+  }
+}
+
+/** The logarithm of the softmax along axis `dim`, finite where that is 0; negative axes count from the back. */
+export class LogSoftmax extends Module<[TensorLike], Tensor> {
+  readonly #dim: number
+
+  constructor(dim: number) {
+    super()
+    this.#dim = dim
+  }
+
+  forward(x: TensorLike): Tensor {
+    return logSoftmax(x, this.#dim)
   }
 }

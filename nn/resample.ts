@@ -1,6 +1,6 @@
-/** Layers that change the size of images: PyTorch's Upsample, and diffusers' Upsample2D and Downsample2D. */
-import { avgPool2d, interpolate } from '../engine/index.ts'
-import type { InterpolateOptions, Padding, PerAxis, Tensor, TensorLike } from '../engine/index.ts'
+/** Layers that change the size of images: PyTorch's Upsample and poolings, and diffusers' Upsample2D and Downsample2D. */
+import { avgPool2d, interpolate, maxPool2d } from '../engine/index.ts'
+import type { AvgPoolOptions, InterpolateOptions, MaxPoolOptions, Padding, PerAxis, Tensor, TensorLike } from '../engine/index.ts'
 import { spatialAxes } from '../engine/ops/interpolate.ts'
 import { Conv2d } from './conv.ts'
 import { Module } from './module.ts'
@@ -65,17 +65,38 @@ export class Downsample2D extends Module<[TensorLike], Tensor> {
   }
 }
 
-/** Means of windows. x [N, C, H, W] → [N, C, ⌊H/kernel⌋, ⌊W/kernel⌋]. */
+/** Means of windows, which tile x unless a stride is given. x [N, C, H, W] → [N, C, ⌊(H + padding − kernel) / stride⌋ + 1, …]. */
 export class AvgPool2d extends Module<[TensorLike], Tensor> {
   readonly #kernel: PerAxis
+  readonly #options: AvgPoolOptions
 
   /** Windows of 2×2 unless given. */
-  constructor(kernel: PerAxis = 2) {
+  constructor(kernel: PerAxis = 2, options: AvgPoolOptions = {}) {
     super()
     this.#kernel = kernel
+    this.#options = options
   }
 
   forward(x: TensorLike): Tensor {
-    return avgPool2d(x, this.#kernel)
+    return avgPool2d(x, this.#kernel, this.#options)
+  }
+}
+
+/**
+ * The largest element of each window; windows tile x unless a stride is given.
+ * x [N, C, H, W] → [N, C, ⌊(H + padding − dilation·(kernel − 1) − 1) / stride⌋ + 1, …].
+ */
+export class MaxPool2d extends Module<[TensorLike], Tensor> {
+  readonly #kernel: PerAxis
+  readonly #options: MaxPoolOptions
+
+  constructor(kernel: PerAxis, options: MaxPoolOptions = {}) {
+    super()
+    this.#kernel = kernel
+    this.#options = options
+  }
+
+  forward(x: TensorLike): Tensor {
+    return maxPool2d(x, this.#kernel, this.#options)
   }
 }

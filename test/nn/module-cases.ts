@@ -90,6 +90,12 @@ const together = (device: Device): MultiheadAttentionCallOptions => ({
   causal: true,
 })
 
+/** Activations whose bends lie further out than the inputs. */
+function times8(module: Module, [x]: readonly Tensor[]): Tensor {
+  if (x === undefined) throw new RangeError('an input')
+  return Reflect.apply(module.call, module, [x.mul(8)]) as Tensor
+}
+
 export const moduleCases: Readonly<Record<string, ModuleCase>> = {
   linear: plain((o) => new nn.Linear(3, 4, o)),
   'linear without bias': plain((o) => new nn.Linear(3, 2, { bias: false, ...o })),
@@ -128,14 +134,21 @@ export const moduleCases: Readonly<Record<string, ModuleCase>> = {
   'attention padded, biased, causal': { make: (o) => new nn.MultiheadAttention(4, 2, { bias: false, ...o }), run: attending(together), rounded: true },
   relu: plain(() => new nn.ReLU()),
   leakyRelu: { make: () => new nn.LeakyReLU({ negativeSlope: 0.2 }), rounded: true },
+  relu6: { make: () => new nn.ReLU6(), run: times8 },
+  prelu: plain((o) => new nn.PReLU(1, o)),
+  'prelu channels': plain((o) => new nn.PReLU(3, o)),
   elu: { make: () => new nn.ELU({ alpha: 0.7 }), rounded: true },
+  selu: plain(() => new nn.SELU()),
   silu: plain(() => new nn.SiLU()),
   gelu: plain(() => new nn.GELU()),
   geluTanh: plain(() => new nn.GELU({ approximate: 'tanh' })),
+  hardswish: { make: () => new nn.Hardswish(), run: times8 },
   mish: plain(() => new nn.Mish()),
   softplus: plain(() => new nn.Softplus({ beta: 2 })),
   sigmoid: plain(() => new nn.Sigmoid()),
   tanh: plain(() => new nn.Tanh()),
+  softmax: plain(() => new nn.Softmax(1)),
+  logSoftmax: plain(() => new nn.LogSoftmax(-1)),
   identity: plain(() => new nn.Identity()),
   flatten: plain(() => new nn.Flatten()),
   'flatten inner': plain(() => new nn.Flatten({ start: 0, end: 1 })),
@@ -143,6 +156,10 @@ export const moduleCases: Readonly<Record<string, ModuleCase>> = {
   'upsample nearest': plain(() => new nn.Upsample({ scaleFactor: 2 })),
   'upsample bilinear': { make: () => new nn.Upsample({ size: [5, 4], mode: 'bilinear', alignCorners: true }), rounded: true },
   avgPool2d: plain(() => new nn.AvgPool2d(2)),
+  'avgPool2d windows': plain(() => new nn.AvgPool2d([3, 2], { stride: 2, padding: 1 })),
+  'avgPool2d inside': plain(() => new nn.AvgPool2d(3, { stride: 2, padding: 1, ceilMode: true, countIncludePad: false })),
+  maxPool2d: plain(() => new nn.MaxPool2d(2)),
+  'maxPool2d windows': plain(() => new nn.MaxPool2d([3, 2], { stride: [2, 1], padding: 1, dilation: [1, 2], ceilMode: true })),
   geglu: plain((o) => new nn.GEGLU(3, 2, o)),
   swiglu: plain((o) => new nn.SwiGLU(3, 2, o)),
   feedForward: plain((o) => new nn.FeedForward(3, o)),

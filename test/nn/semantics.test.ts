@@ -119,6 +119,23 @@ describe('positions', () => {
   })
 })
 
+describe('activations', () => {
+  test('ReLU6 is PyTorch\'s at its bends too, where the slope is 0', async () => {
+    const x = tensor([-1, 0, 3, 6, 7, Number.NaN])
+    const y = new nn.ReLU6().call(x)
+    const slope = grad(sum(y), x)
+    await realize(y, slope)
+    expect([await list(y), (await list(slope)).slice(0, 5)]).toEqual([[0, 0, 3, 6, 6, Number.NaN], [0, 0, 1, 0, 0]])
+  })
+
+  test('PReLU starts with slopes of 1/4 unless told, and wants its channels', async () => {
+    expect([await list(new nn.PReLU(3).weight), await list(new nn.PReLU(1, { init: 0.5 }).weight)]).toEqual([[0.25, 0.25, 0.25], [0.5]])
+    expect(await list(new nn.PReLU().call(tensor([-4, 0, 2])))).toEqual([-1, 0, 2])
+    expect(() => new nn.PReLU(3).call(ones([3]))).toThrow(ShapeError)
+    expect(() => new nn.PReLU(3).call(ones([2, 4]))).toThrow('PReLU: input [2,4] is not [N,3,…]; reshape it, or make the layer for its channels')
+  })
+})
+
 describe('convolutions', () => {
   test.each([
     [() => new nn.Conv2d(6, 8, 3, { groups: 4 }), 'Conv2d: 6 input channels do not divide into 4 groups; choose groups that divide 6'],
@@ -134,7 +151,7 @@ describe('convolutions', () => {
 test('narrow floats stay what they are', () => {
   const x = ones([2, 4, 2, 2], { dtype: 'bf16' })
   const norm = new nn.BatchNorm2d(4)
-  const results = [norm.call(x), norm.eval().call(x), new nn.InstanceNorm2d(4).call(x), nn.rotaryEmbedding(x), new nn.RMSNorm(2, { elementwiseAffine: false }).call(x), new nn.Dropout().call(x)]
+  const results = [norm.call(x), norm.eval().call(x), new nn.InstanceNorm2d(4).call(x), nn.rotaryEmbedding(x), new nn.RMSNorm(2, { elementwiseAffine: false }).call(x), new nn.Dropout().call(x), new nn.PReLU(4).call(x), new nn.SELU().call(x), new nn.ReLU6().call(x)]
   expect(results.map(({ dtype }) => dtype)).toEqual(results.map(() => 'bf16'))
 })
 
