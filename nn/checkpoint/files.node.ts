@@ -8,12 +8,12 @@ import { CheckpointError } from '../../engine/index.ts'
 import type { ByteSource } from './bytes.ts'
 import type { Folder, Staged } from './files.ts'
 
-/** A string that names a checkpoint: a URL, or a path as the folder it is or the folder and file it names. */
+/** A string that names a checkpoint: a URL, or a path as the folder it is or the folder and file it names. What ends in a slash is a folder. */
 export async function locate(where: string): Promise<URL | { readonly folder: Folder; readonly file?: string }> {
-  const url = URL.canParse(where) && /^\w{2,}:/.test(where) ? new URL(where) : undefined // C:\ is a path
+  const url = URL.canParse(where) && /^(?:\w{2,}:\/\/|(?:file|blob|data):)/i.test(where) ? new URL(where) : undefined // C:\ and run:1 are paths
   if (url !== undefined && url.protocol !== 'file:') return url
   const file = url === undefined ? where : fileURLToPath(url)
-  const isFolder = await stat(file).then((found) => found.isDirectory(), () => false)
+  const isFolder = file.endsWith('/') || file.endsWith(path.sep) || (await stat(file).then((found) => found.isDirectory(), () => false))
   return isFolder ? { folder: pathFolder(file) } : { folder: pathFolder(path.dirname(file)), file: path.basename(file) }
 }
 
@@ -24,6 +24,7 @@ function pathFolder(folder: string): Folder {
     open: (file) => fileSource(path.join(folder, file)),
     stage: (file, chunks) => stageFile(path.join(folder, file), chunks),
     remove: (file) => rm(path.join(folder, file)),
+    exclusive: (name, act) => whileLocked(path.join(folder, `${name}.lock`), act),
   }
 }
 
@@ -129,6 +130,26 @@ function ageMs(file: string): Promise<number> {
 
 function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code
+}
+
+/** By far longer than it takes to put files in their places. */
+const lockMs = 60_000
+
+/** A file stands for the right to act: of all processes one can create it. One that a crash left is taken away. */
+async function whileLocked(lock: string, act: () => Promise<void>): Promise<void> {
+  for (let taken = false; !taken; ) {
+    taken = await open(lock, 'wx').then((handle) => handle.close()).then(() => true, (error: unknown) => {
+      if (!hasCode(error, 'EEXIST')) throw error
+      return false
+    })
+    if (!taken && (await ageMs(lock)) > lockMs) await rm(lock, { force: true })
+    else if (!taken) await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  try {
+    await act()
+  } finally {
+    await rm(lock, { force: true })
+  }
 }
 
 async function writeAll(handle: FileHandle, chunk: Uint8Array): Promise<void> {

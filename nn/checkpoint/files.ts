@@ -16,6 +16,8 @@ export interface Folder {
   /** Writes a file beside the one of that name, which stays what it is until `commit`. */
   stage(file: string, chunks: Chunks): Promise<Staged>
   remove(file: string): Promise<void>
+  /** Does something while nobody else does under that name, in whatever process or tab. */
+  exclusive(name: string, act: () => Promise<void>): Promise<void>
 }
 
 export type Chunks = AsyncIterable<Uint8Array<ArrayBuffer>> | Iterable<Uint8Array<ArrayBuffer>>
@@ -43,8 +45,11 @@ export function handleFolder(handle: FileSystemDirectoryHandle): Folder {
     open: async (file) => blobSource(await (await handle.getFileHandle(file)).getFile(), file),
     async stage(file, chunks) {
       const before = await handle.getFileHandle(file).catch(() => undefined)
-      // Getting a handle creates an empty file, which is not to outlive what it was made for.
-      const clear = async (): Promise<void> => (before === undefined ? handle.removeEntry(file) : undefined)
+      // Getting a handle creates an empty file, which is not to outlive what it was made for, unless others filled it.
+      const clear = async (): Promise<void> => {
+        const left = before === undefined ? await handle.getFileHandle(file).then((now) => now.getFile()) : undefined
+        if (left?.size === 0) await handle.removeEntry(file)
+      }
       try {
         const { commit, discard } = await stageHandle(before ?? (await handle.getFileHandle(file, { create: true })), chunks)
         return { commit, discard: () => discard().then(clear) }
@@ -54,5 +59,6 @@ export function handleFolder(handle: FileSystemDirectoryHandle): Folder {
       }
     },
     remove: (file) => handle.removeEntry(file),
+    exclusive: (name, act) => navigator.locks.request(`langevin ${handle.name}/${name}`, act),
   }
 }

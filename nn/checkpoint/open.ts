@@ -8,7 +8,7 @@ import type { Folder } from './files.ts'
 import { httpSource } from './http.ts'
 import { openSafetensors } from './read.ts'
 import type { Checkpoint } from './read.ts'
-import { isShardName, joinShards, readIndex } from './shards.ts'
+import { indexName, isShardName, joinShards, readIndex } from './shards.ts'
 import type { WeightMap } from './shards.ts'
 
 /** One file, or the folder of one checkpoint. A string is a path in Node and a URL in browsers, where it is not both. */
@@ -25,7 +25,7 @@ export interface OpenOptions {
 /**
  * Opens a checkpoint and reads only what says which tensors it has: headers, and the index of a sharded one. Tensors are read as
  * they are asked for, by ranges, so a file may be larger than memory. Of a folder the one index in it is opened, or the
- * one safetensors file. Throws CheckpointError for what cannot be read, is damaged, or is of another format.
+ * one safetensors file; in place of a path to a file that is not there, its index. Throws CheckpointError for what cannot be read, is damaged, or is of another format.
  */
 export async function openCheckpoint(where: CheckpointLocation, { request = {} }: OpenOptions = {}): Promise<Checkpoint> {
   if (isList(where)) return openList(await Promise.all(where.map((one) => find(one, request))))
@@ -71,12 +71,18 @@ async function findUrl(url: URL, request: RequestInit): Promise<Found> {
 
 async function findIn(folder: Folder, file?: string): Promise<Found> {
   const sibling = (name: string): Promise<ByteSource> => folder.open(name).catch((error: unknown) => unreadable(name, error))
-  return { source: await sibling(file ?? (await onlyCheckpoint(folder))), sibling }
+  if (file === undefined) return { source: await sibling(await onlyCheckpoint(folder)), sibling }
+  const source = await sibling(file).catch(async (error: unknown) => {
+    const files = new Set(await folder.list().catch((): string[] => []))
+    if (files.has(file) || !files.has(indexName(file))) throw error
+    return sibling(indexName(file)) // It was saved as shards.
+  })
+  return { source, sibling }
 }
 
 /** The file of a folder that stands for the checkpoint in it. */
 async function onlyCheckpoint(folder: Folder): Promise<string> {
-  const files = await folder.list()
+  const files = await folder.list().catch((error: unknown) => unreadable(folder.name, error))
   const [first, ...rest] = files.filter((file) => file.endsWith('.safetensors.index.json') || (file.endsWith('.safetensors') && !isShardName(file)))
   if (first === undefined) throw new CheckpointError(`${folder.name} holds no checkpoint: there is neither a .safetensors file nor the .safetensors.index.json of a sharded one in it`)
   if (rest.length > 0) throw new CheckpointError(`${folder.name} holds several checkpoints: ${[first, ...rest].toSorted().join(', ')}; pass the path of one of them`)

@@ -76,7 +76,22 @@ export function splitShards<T extends Entry>(entries: readonly T[], maxBytes: nu
 /** model.safetensors becomes model-00002-of-00003.safetensors. */
 export function shardName(file: string, i: number, count: number): string {
   const number = (n: number): string => String(n).padStart(5, '0')
-  return file.replace(/(?:\.safetensors)?$/, `-${number(i + 1)}-of-${number(count)}.safetensors`)
+  return `${stemOf(file)}-${number(i + 1)}-of-${number(count)}.safetensors`
+}
+
+/** model.safetensors becomes model.safetensors.index.json. */
+export function indexName(file: string): string {
+  return `${stemOf(file)}.safetensors.index.json`
+}
+
+/** Whether a file may be a shard of `of`, in however many. */
+export function isShardOf(file: string, of: string): boolean {
+  const stem = stemOf(of)
+  return file.startsWith(stem) && /^-\d{5}-of-\d{5}\.safetensors$/.test(file.slice(stem.length))
+}
+
+function stemOf(file: string): string {
+  return file.replace(/\.safetensors$/, '')
 }
 
 export function isShardName(file: string): boolean {

@@ -49,6 +49,18 @@ test('shards in a folder of it', async () => {
   await expect(openCheckpoint(folder)).rejects.toThrow(CheckpointError)
 })
 
+test('a file in the place of shards and shards in the place of a file; several at once', async () => {
+  const shards = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors', 'model.safetensors.index.json']
+  for (const [maxShardBytes, files] of [[20, shards], [Infinity, ['model.safetensors']], [20, shards]] as const) {
+    await saveCheckpoint(folder, model, { maxShardBytes })
+    expect(await listed()).toEqual(files)
+    expect(await entriesOf(await openCheckpoint(folder))).toEqual(model)
+  }
+  const other = new Map([...model].map(([name, tensor]) => [name, { ...tensor, data: tensor.data.map(() => 9) }]))
+  await Promise.all([model, other, model, other].map((tensors) => saveCheckpoint(folder, tensors, { maxShardBytes: 20 })))
+  expect([model, other]).toContainEqual(await entriesOf(await openCheckpoint(folder)))
+})
+
 test('a file that fails to be written stays what it was', async () => {
   const handle = await folder.getFileHandle('model.safetensors', { create: true })
   await saveCheckpoint(handle, model)
