@@ -18,10 +18,14 @@ export type HalfType = 'f16' | 'bf16'
  * operands in it and give results in it, which is also what lies in memory until the backward; norms and other layers keep
  * the type of their input and compute in f32. Floats that the module returns, alone or in arrays and plain objects, come
  * out as f32, for the loss; what an instance of a class holds stays as it is. Weights stay f32, and so do their gradients.
- * Returns what takes the policy away. Calls throw DTypeError on a device without the type.
+ * `f32` keeps a part out of the policy around it. Returns what takes the policy away. Calls throw DTypeError on a device without the type.
  */
-export function mixedPrecision<Arguments extends readonly [TensorLike, ...unknown[]], Result>(module: Module<Arguments, Result>, type: HalfType): () => void {
-  return Module.wrap(module, (forward, ...inputs) => widened(inputs[0].device.withProductType(type, () => forward(...inputs)), type))
+export function mixedPrecision<Arguments extends readonly [TensorLike, ...unknown[]], Result>(module: Module<Arguments, Result>, type: HalfType | 'f32'): () => void {
+  return Module.wrap(module, (forward, ...inputs) => {
+    const half = type === 'f32' ? undefined : type
+    const result = inputs[0].device.withProductType(half, () => forward(...inputs))
+    return half === undefined ? result : widened(result, half)
+  })
 }
 
 /** A result with its tensors of the half type as f32, in arrays and plain objects too. */

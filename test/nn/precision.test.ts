@@ -2,7 +2,7 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { ConfigError, DTypeError, cast, device as openDevice, grad, linear, mean, mul, realize, scaledDotProductAttention, silu, sub, sum, tensor, valueAndGrad, variable } from '../../engine/index.ts'
 import type { DType, Device, Tensor, TensorLike } from '../../engine/index.ts'
-import { AdamW, Conv2d, GroupNorm, Linear, LossScaler, Module, SGD, mixedPrecision, namedParameters } from '../../nn/index.ts'
+import { AdamW, Conv2d, GroupNorm, Linear, LossScaler, Module, SGD, Sequential, mixedPrecision, namedParameters } from '../../nn/index.ts'
 import type { HalfType, LayerOptions } from '../../nn/index.ts'
 
 const reference = await openDevice('reference', { makeDefault: false })
@@ -139,6 +139,21 @@ test('what an instance of a class holds stays as it is', () => {
   mixedPrecision(model, 'f16')
   const { output, bare } = model.call(wave(reference, 1, 2))
   expect([output instanceof Output, output.sample.dtype, bare['y']?.dtype]).toEqual([true, 'f16', 'f32'])
+})
+
+test('a part that is sensitive stays in f32', () => {
+  const model = new Sequential(new Linear(2, 2, { device: reference }), new Linear(2, 2, { device: reference }), new Linear(2, 2, { device: reference }))
+  const seen: DType[] = []
+  for (const layer of Object.values(model)) if (layer instanceof Linear) Module.wrap(layer, (forward, x) => {
+    const y = forward(x)
+    seen.push(y.dtype)
+    return y
+  })
+  mixedPrecision(model, 'f16')
+  const second = model[1]
+  if (second instanceof Linear) mixedPrecision(second, 'f32')
+  model.call(wave(reference, 1, 2))
+  expect(seen).toEqual(['f16', 'f32', 'f16'])
 })
 
 describe('loss scaling', () => {
