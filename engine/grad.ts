@@ -13,7 +13,7 @@ import type { Cotangents, Fused, InputCotangents } from './op.ts'
 import { add, literalOp } from './ops/elementwise.ts'
 import { expand } from './ops/movement.ts'
 import { formatShape } from './shape.ts'
-import { Variable } from './variable.ts'
+import { Variable, isTensorLike } from './variable.ts'
 
 /** Another name for a tensor: a node of its own with the same value and an unchanged gradient. */
 export const aliasOp: Fused<readonly [Tensor]> = {
@@ -124,10 +124,6 @@ export function valueAndGrad<const W extends Wrt>(loss: TensorLike, wrt: W, { un
   if (isTensorLike(wrt)) return { value, grads: first as Gradients<W> }
   const grads = Array.isArray(wrt) ? found : Object.fromEntries(names.map((name, i) => [name, found[i]]))
   return { value, grads: grads as Gradients<W> }
-}
-
-function isTensorLike(x: Wrt): x is TensorLike {
-  return x instanceof Tensor || x instanceof Variable
 }
 
 /** Throws where a path from the loss to a variable was cut because a tensor on it was realised: the gradient would lack a part. */

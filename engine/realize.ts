@@ -105,13 +105,11 @@ function planFor(device: Device, { outputs, cells, reached }: Part, counted = tr
 /** Assigned values that can no longer be computed are forgotten with the error that says so, or it would meet all that follows. */
 function dropStale(cells: readonly Variable[], error: unknown): void {
   for (const cell of cells) {
-    if (cell.move === undefined || reach([cell.move]).leaves.every(({ leaf }) => !isStale(leaf))) continue
+    if (cell.move === undefined || reach([cell.move]).leaves.every(({ tensor, leaf }) => staleness(tensor, leaf) === undefined)) continue
     cell.drop()
     if (cell.version === 0 && error instanceof Error) cell.poison = error // It never had a value to go back to.
   }
 }
-
-const isStale = (leaf: Leaf): boolean => (leaf.kind === 'cell' && leaf.version !== leaf.cell.version) || (leaf.kind === 'stored' && leaf.storage.disposed)
 
 function start(device: Device, { outputs, cells }: Part, { captured, plan, moves }: Planned): Promise<void> {
   const run = new Run(device, plan, captured.leaves)
@@ -134,12 +132,19 @@ function start(device: Device, { outputs, cells }: Part, { captured, plan, moves
 }
 
 function assertFresh(t: Tensor, leaf: Leaf): void {
+  const why = staleness(t, leaf)
+  if (why !== undefined) throw new StaleReadError(why)
+}
+
+/** Why the value of a leaf is gone, if it is. */
+function staleness(t: Tensor, leaf: Leaf): string | undefined {
   if (leaf.kind === 'cell' && leaf.version !== leaf.cell.version) {
-    throw new StaleReadError(`a tensor reads variable ${leaf.cell.name || formatShape(t.shape)} at version ${leaf.version}, but the variable is at version ${leaf.cell.version} and the old value was overwritten; realize the tensor before, or together with, the step that moves the variable`)
+    return `a tensor reads variable ${leaf.cell.name || formatShape(t.shape)} at version ${leaf.version}, but the variable is at version ${leaf.cell.version} and the old value was overwritten; realize the tensor before, or together with, the step that moves the variable`
   }
   if (leaf.kind === 'stored' && leaf.storage.disposed) {
-    throw new StaleReadError(`${leaf.storage.label} ${formatShape(t.shape)} was disposed of; keep it until everything that reads it is realized`)
+    return `${leaf.storage.label} ${formatShape(t.shape)} was disposed of; keep it until everything that reads it is realized`
   }
+  return undefined
 }
 
 function becomeLeaf({ node, output }: Tensor, leaf: Leaf): void {

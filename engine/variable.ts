@@ -138,6 +138,8 @@ export class Commit {
   }
 }
 
+export const isTensorLike = (x: unknown): x is TensorLike => x instanceof Tensor || x instanceof Variable
+
 export interface VariableOptions extends CreateOptions {
   readonly name?: string
   /** Default true. */
@@ -146,7 +148,7 @@ export interface VariableOptions extends CreateOptions {
 
 /** A variable that starts at `initial`, a tensor or host data. */
 export function variable(initial: TensorLike | HostData, { name = '', trainable = true, ...options }: VariableOptions = {}): Variable {
-  const value = initial instanceof Tensor || initial instanceof Variable ? initial.read() : tensor(initial as HostData, null, options)
+  const value = isTensorLike(initial) ? initial.read() : tensor(initial, null, options)
   const cell = new Variable(value, name)
   cell.trainable = trainable
   return cell

@@ -4,7 +4,7 @@
  */
 import { ConfigError } from '../engine/index.ts'
 import { hostArray } from '../engine/dtype.ts'
-import { at, formatShape, sameShape } from '../engine/shape.ts'
+import { at, formatShape, sameShape, sizeOf } from '../engine/shape.ts'
 import type { HostTensor } from './checkpoint/format.ts'
 
 /** The exponent γ of a profile of relative width σ: the largest root of σ²(γ+2)²(γ+3) = γ+1 (eqs. 123 and 126). Throws ConfigError outside 0 < σ ≤ 1/√12. */
@@ -61,7 +61,7 @@ export function posthocEMA(snapshots: readonly EMASnapshot[], target: PowerFunct
   if (first === undefined) throw new ConfigError('posthocEMA: there are no snapshots; pass at least two')
   const weights = posthocWeights(snapshots, target)
   return new Map([...first.values].map(([name, { dtype, shape }]) => {
-    const data = hostArray(dtype, shape.reduce((n, d) => n * d, 1))
+    const data = hostArray(dtype, sizeOf(shape))
     const sums = new Float64Array(data.length)
     snapshots.forEach(({ values }, i) => {
       const value = values.get(name)

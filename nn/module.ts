@@ -6,6 +6,7 @@
 import * as errors from '../engine/error.ts'
 import { ConfigError, Variable } from '../engine/index.ts'
 import type { DType, Device, Generator, Tensor, TensorLike } from '../engine/index.ts'
+import { sizeOf } from '../engine/shape.ts'
 
 /** Where the parameters of a module live, and what they start with. */
 export interface LayerOptions {
@@ -213,7 +214,7 @@ export interface ParameterCountOptions {
 /** Number of scalars in all parameters; one that is in two places counts once, and buffers do not. */
 export function parameterCount(module: Module, { trainable }: ParameterCountOptions = {}): number {
   const counted = parametersOf(module).filter(([, variable]) => trainable === undefined || variable.trainable === trainable)
-  return counted.reduce((count, [, { shape }]) => count + shape.reduce((n, d) => n * d, 1), 0)
+  return counted.reduce((count, [, { shape }]) => count + sizeOf(shape), 0)
 }
 
 /** Takes the parameters of a module and all inside it out of training; the optimiser is to be made afterwards. */

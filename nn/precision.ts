@@ -2,8 +2,9 @@
  * Mixed precision (Micikevicius et al., arXiv:1710.03740): products in a half type, with weights, accumulation, norms,
  * softmax, loss and optimiser in f32. The policy stands around a module, and what it does is casts in the graph.
  */
-import { ConfigError, Tensor, Variable, add, cast, greaterEqual, isFinite, less, logicalAnd, mul, tensor, variable, where } from '../engine/index.ts'
-import type { Device, TensorLike } from '../engine/index.ts'
+import { ConfigError, add, cast, greaterEqual, isFinite, less, logicalAnd, mul, tensor, variable, where } from '../engine/index.ts'
+import type { Device, Tensor, TensorLike, Variable } from '../engine/index.ts'
+import { isTensorLike } from '../engine/variable.ts'
 import { loadCheckpoint, loadVariables } from './checkpoint/load.ts'
 import type { LoadOptions, Loaded } from './checkpoint/load.ts'
 import type { CheckpointLocation, OpenOptions } from './checkpoint/open.ts'
@@ -31,7 +32,7 @@ export function mixedPrecision<Arguments extends readonly [TensorLike, ...unknow
 /** A result with its tensors of the half type as f32, in arrays and plain objects too. */
 function widened<Result>(result: Result, type: HalfType): Result {
   const widen = (x: unknown): unknown => {
-    if (x instanceof Tensor || x instanceof Variable) return x.dtype === type ? cast(x, 'f32') : x
+    if (isTensorLike(x)) return x.dtype === type ? cast(x, 'f32') : x
     if (Array.isArray(x)) return x.map(widen)
     if (isRecord(x)) return Object.fromEntries(Object.entries(x).map(([key, value]) => [key, widen(value)]))
     return x

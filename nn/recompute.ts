@@ -1,9 +1,8 @@
 /** Activation checkpointing by module (Chen et al., arXiv:1604.06174): memory for a second forward. */
-import { ConfigError, Tensor, Variable, checkpoint } from '../engine/index.ts'
+import { ConfigError, Tensor, checkpoint } from '../engine/index.ts'
 import type { TensorLike } from '../engine/index.ts'
+import { isTensorLike } from '../engine/variable.ts'
 import { Module, namedModules } from './module.ts'
-
-const isTensorLike = (x: unknown): x is TensorLike => x instanceof Tensor || x instanceof Variable
 
 /**
  * Has the modules inside `root` that `choose` says keep nothing for the backward but their inputs, and compute the rest

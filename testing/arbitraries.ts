@@ -1,6 +1,7 @@
 /** Arbitraries for fast-check: awkward shapes, tensors read through views, and pairs that broadcast. */
 import * as fc from 'fast-check'
 import type { DType } from '../engine/dtype.ts'
+import { sizeOf } from '../engine/shape.ts'
 import type { Shape } from '../engine/shape.ts'
 import type { Sample, View } from './samples.ts'
 
@@ -23,7 +24,7 @@ export function shapes({ rank: [least, most] = [0, 3], sizes = awkwardSizes, ele
   // Left to itself fast-check prefers few axes, and any axis of 0 leaves nothing to check.
   const ranks = Array.from({ length: most + 1 - least }, (_, i) => new Array<number>(least + i + 1).fill(least + i)).flat()
   const size = fc.constantFrom(...sizes.filter((d) => d > 0))
-  const full = fc.constantFrom(...ranks).chain((rank) => fc.array(size, { minLength: rank, maxLength: rank })).filter((shape) => shape.reduce((n, d) => n * d, 1) <= elements)
+  const full = fc.constantFrom(...ranks).chain((rank) => fc.array(size, { minLength: rank, maxLength: rank })).filter((shape) => sizeOf(shape) <= elements)
   const empty = fc.tuple(full, fc.nat()).map(([shape, at]) => shape.map((d, i) => (i === at % shape.length ? 0 : d)))
   const long = fc.constantFrom<Shape>([longSize], [longSize, 1], [1, longSize]).filter((shape) => shape.length >= least && shape.length <= most)
   const hasLong = elements >= longSize && sizes === awkwardSizes && most > 0 && least < 3
