@@ -140,7 +140,7 @@ interface Field<Value = Variable | Module> {
 const isChild = (field: Field): field is Field<Module> => field.value instanceof Module
 
 /** Whether it is an object without a class, `{ … }`. */
-export function isRecord(x: unknown): x is Readonly<Record<string, unknown>> {
+export function isPlainObject(x: unknown): x is Readonly<Record<string, unknown>> {
   if (typeof x !== 'object' || x === null) return false
   const prototype: unknown = Object.getPrototypeOf(x)
   return prototype === Object.prototype || prototype === null
@@ -152,7 +152,7 @@ function fieldsOf(owner: object, prefix = '', found: Field[] = [], outer: readon
   const around = [...outer, owner]
   for (const [key, value] of entries) {
     if (value instanceof Variable || value instanceof Module) found.push({ name: prefix + key, value, owner, key })
-    else if ((Array.isArray(value) || isRecord(value)) && !around.includes(value)) fieldsOf(value, `${prefix}${key}.`, found, around)
+    else if ((Array.isArray(value) || isPlainObject(value)) && !around.includes(value)) fieldsOf(value, `${prefix}${key}.`, found, around)
   }
   return found
 }

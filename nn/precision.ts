@@ -10,7 +10,7 @@ import type { LoadOptions, Loaded } from './checkpoint/load.ts'
 import type { CheckpointLocation, OpenOptions } from './checkpoint/open.ts'
 import type { HostTensor } from './checkpoint/format.ts'
 import type { Checkpoint } from './checkpoint/read.ts'
-import { Module, isRecord } from './module.ts'
+import { Module, isPlainObject } from './module.ts'
 
 export type HalfType = 'f16' | 'bf16'
 
@@ -34,7 +34,7 @@ function widened<Result>(result: Result, type: HalfType): Result {
   const widen = (x: unknown): unknown => {
     if (isTensorLike(x)) return x.dtype === type ? cast(x, 'f32') : x
     if (Array.isArray(x)) return x.map(widen)
-    if (isRecord(x)) return Object.fromEntries(Object.entries(x).map(([key, value]) => [key, widen(value)]))
+    if (isPlainObject(x)) return Object.fromEntries(Object.entries(x).map(([key, value]) => [key, widen(value)]))
     return x
   }
   return widen(result) as Result
