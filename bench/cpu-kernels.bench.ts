@@ -5,7 +5,7 @@
  */
 import { setFlagsFromString } from 'node:v8'
 import { Bench } from 'tinybench'
-import { encodeModule } from '../kernels/wasm/assembler.ts'
+import { placeAlone } from '../kernels/wasm/alone.ts'
 import { type ConvDescriptor, convInputGradKernel, convKernel, convWeightGradKernel } from '../kernels/wasm/conv.ts'
 import type { WasmKernel, WasmTarget } from '../kernels/wasm/kernel.ts'
 import { type MatmulDescriptor, matmulKernel } from '../kernels/wasm/matmul.ts'
@@ -15,35 +15,12 @@ setFlagsFromString('--no-liftoff')
 const wide = process.argv.includes('--wide')
 if (wide) setFlagsFromString('--experimental-wasm-revectorize')
 const target: WasmTarget = { relaxed: true, wide }
-const align = (bytes: number): number => (bytes + 4095) & ~4095
 
-/** A function that runs all of `kernel` on buffers of `sizes` floats in a memory of its own. */
+/** A function that runs all of `kernel` on buffers of `sizes` random floats. */
 function prepare(kernel: WasmKernel, sizes: readonly number[]): () => void {
-  const places: number[] = []
-  let next = 4096
-  for (const size of sizes) {
-    places.push(next)
-    // One page of 4 KiB apart and a little more, as arenas do not put operands on equal cache sets either.
-    next += align(4 * size) + 4096 + 320
-  }
-  const [tableAt, scratchAt] = [align(next), align(next) + align(kernel.table?.byteLength ?? 0)]
-  const pages = Math.ceil((scratchAt + (kernel.scratchBytes ?? 0) + 64) / 65536)
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages })
-  const module = new WebAssembly.Module(encodeModule(new Map([['kernel', kernel.build()]]), { shared: false, maximum: pages }))
-  const run = new WebAssembly.Instance(module, { env: { memory } }).exports['kernel'] as (...args: number[]) => void
-  const floats = new Float32Array(memory.buffer)
-  sizes.forEach((size, i) => {
-    for (let e = 0; e < size; e++) floats[(places[i] ?? 0) / 4 + e] = Math.random() - 0.5
-  })
-  if (kernel.table !== undefined) new Int32Array(memory.buffer).set(kernel.table, tableAt / 4)
-  const args = kernel.args.map((a) => {
-    if (a === 'scratch') return scratchAt
-    if (typeof a === 'number') return a
-    if ('pointers' in a) throw new Error('lists of buffers are not supported here')
-    return (places[a.buffer] ?? 0) + a.byteOffset
-  })
-  if (kernel.table !== undefined) args.push(tableAt)
-  return () => run(0, kernel.items, ...args)
+  const { run, buffers } = placeAlone(kernel, sizes, (bytes) => new WebAssembly.Module(bytes))
+  for (const buffer of buffers) buffer.forEach((_, i) => (buffer[i] = Math.random() - 0.5))
+  return () => run()
 }
 
 const bench = new Bench({ time: 300, warmupTime: 50 })

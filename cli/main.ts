@@ -23,6 +23,7 @@ async function info({ device: kind, threads }: DeviceArguments): Promise<number>
     ['langevin', version()],
     ['node', `${process.version} on ${process.platform} ${process.arch}`],
     ['device', device.description],
+    ['instructions', device.info.instructions === undefined ? 'none' : `${device.info.instructions.level}: ${device.info.instructions.why}`],
     ['fingerprint', device.fingerprint],
     ['data', `${name}, ${shape[0]} images of ${shape.slice(1).join('x')}`],
     ['defaults', `${defaults.steps} steps, batch ${defaults.batch}, seed ${defaults.seed}`],

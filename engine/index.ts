@@ -1,9 +1,10 @@
 /** `langevin`: devices, tensors, variables, ops, gradients, random numbers. Layers are in `langevin/nn`. */
 export { device } from './device/open.ts'
 export type { DeviceOptions } from './device/open.ts'
+export type { InstructionLevel } from './device/cpu/instructions.ts'
 export { setDefaultDevice, withDefaultDevice } from './device/device.ts'
 export { metaDevice } from './device/meta.ts'
-export type { Counters, Device } from './device/device.ts'
+export type { Counters, Device, DeviceInfo } from './device/device.ts'
 export type { DeviceKind } from './device/backend.ts'
 export { CheckpointError, ConfigError, DTypeError, DeviceError, GradientError, ShapeError, StaleReadError } from './error.ts'
 export type { DType, TypedArray } from './dtype.ts'

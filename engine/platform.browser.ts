@@ -1,5 +1,5 @@
 /** What differs between browsers and Node; the twin of platform.node.ts, chosen by package.json's `imports`. */
-import type { Port, WorkerHandle } from './platform.ts'
+import type { OptimisingCompiler, Port, WorkerHandle } from './platform.ts'
 
 export const platform = 'browser' as const
 
@@ -33,3 +33,10 @@ export function parent(): Port {
     receive: (handler) => globalThis.addEventListener('message', (event: MessageEvent<unknown>) => handler(event.data)),
   }
 }
+
+/** Why V8's revectorizer cannot be used. */
+export function revectorizerMissing(): string {
+  return 'pages cannot set the engine’s flags'
+}
+
+export const compileOptimised: OptimisingCompiler | undefined = undefined

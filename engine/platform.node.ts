@@ -1,5 +1,7 @@
 /** What differs between Node and browsers; the twin of platform.browser.ts, chosen by package.json's `imports`. */
 import { availableParallelism } from 'node:os'
+import process from 'node:process'
+import { setFlagsFromString } from 'node:v8'
 import { Worker, parentPort } from 'node:worker_threads'
 import type { Port, WorkerHandle } from './platform.ts'
 
@@ -37,4 +39,42 @@ export function parent(): Port {
   const port = parentPort
   if (port === null) throw new Error('not in a worker')
   return { post: (message) => port.postMessage(message), receive: (handler) => void port.on('message', handler) }
+}
+
+/** Why V8's revectorizer cannot be used, or undefined if it can be tried. It joins pairs of 128-bit operations into 256-bit ones (AVX2). */
+export function revectorizerMissing(): string | undefined {
+  const v8 = process.versions.v8
+  const [major = 0, minor = 0] = v8.split('.').map(Number)
+  if (process.arch !== 'x64') return `V8 joins vectors on x64 alone, and this is ${process.arch}`
+  if (!testedV8.has(`${major}.${minor}`)) return `V8 ${v8} was not tested; tested are ${[...testedV8].join(', ')}`
+  return undefined
+}
+
+/** Of Node 24 and 26. */
+const testedV8: ReadonlySet<string> = new Set(['13.6', '14.6'])
+
+/** Optimised code from the first call on, instead of a quick compilation first. */
+const optimise = ['liftoff', 'wasm-lazy-compilation'] as const
+const widen = 'experimental-wasm-revectorize'
+
+/**
+ * Compiles to optimised code, 256-bit if `wide`. V8 reads its flags when it compiles, and they are those of the whole
+ * process, so the compilation is synchronous and the flags are put back after it.
+ */
+export function compileOptimised(bytes: Uint8Array<ArrayBuffer>, wide: boolean): WebAssembly.Module {
+  const off = optimise.filter((flag) => !setByUser(`no-${flag}`))
+  const on = wide && !setByUser(widen)
+  try {
+    for (const flag of off) setFlagsFromString(`--no-${flag}`)
+    if (on) setFlagsFromString(`--${widen}`)
+    return new WebAssembly.Module(bytes)
+  } finally {
+    for (const flag of off) setFlagsFromString(`--${flag}`)
+    if (on) setFlagsFromString(`--no-${widen}`)
+  }
+}
+
+/** Whether Node was started with the flag, which then stays as it is. */
+function setByUser(flag: string): boolean {
+  return [...process.execArgv, ...(process.env['NODE_OPTIONS'] ?? '').split(' ')].some((arg) => arg.replaceAll('_', '-') === `--${flag}`)
 }

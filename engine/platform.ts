@@ -13,3 +13,6 @@ export interface Port {
   post(message: unknown): void
   receive(handler: (message: unknown) => void): void
 }
+
+/** Compiles at once to optimised code, 256-bit if `wide`. */
+export type OptimisingCompiler = (bytes: Uint8Array<ArrayBuffer>, wide: boolean) => WebAssembly.Module

@@ -30,7 +30,16 @@ export interface Bindings {
 
 export type DeviceKind = 'webgpu' | 'cpu' | 'reference' | 'meta'
 
+/** What a device found on the machine and chose, with the reason. */
+export interface DeviceDetails {
+  /** Threads that compute. */
+  readonly threads?: number
+  /** CPU: the level of vector instructions. */
+  readonly instructions?: { readonly level: string; readonly why: string }
+}
+
 export interface Backend {
+  readonly details?: DeviceDetails
   readonly kind: DeviceKind
   /** One line for people: threads, instruction level, adapter. */
   readonly description: string

@@ -5,7 +5,7 @@ import { DTypeError, DeviceError } from '../error.ts'
 import { Generator } from '../random.ts'
 import type { Storage } from '../storage.ts'
 import type { Variable } from '../variable.ts'
-import type { Backend, Block, DeviceKind } from './backend.ts'
+import type { Backend, Block, DeviceDetails, DeviceKind } from './backend.ts'
 
 /** Exact counts since the device was opened, or since `resetCounters`. */
 export interface Counters {
@@ -14,6 +14,12 @@ export interface Counters {
   readonly launches: number
   readonly plansCompiled: number
   readonly planHits: number
+}
+
+export interface DeviceInfo extends DeviceDetails {
+  readonly kind: DeviceKind
+  readonly description: string
+  readonly fingerprint: string
 }
 
 /** What a storage holds, without holding the storage. */
@@ -67,6 +73,11 @@ export class Device {
   /** Everything about the device that can change results. */
   get fingerprint(): string {
     return this.backend.fingerprint
+  }
+
+  /** What the device found on the machine and chose: threads, the level of vector instructions and why. */
+  get info(): DeviceInfo {
+    return { kind: this.name, description: this.description, fingerprint: this.fingerprint, ...this.backend.details }
   }
 
   /** Bytes of device memory held by variables and realised tensors, exact. */

@@ -2,6 +2,7 @@
 import { DeviceError } from '../error.ts'
 import { Device, setDefaultDevice } from './device.ts'
 import type { Backend, DeviceKind } from './backend.ts'
+import type { InstructionLevel } from './cpu/instructions.ts'
 import { metaDevice } from './meta.ts'
 
 export interface DeviceOptions {
@@ -9,6 +10,13 @@ export interface DeviceOptions {
   readonly threads?: number
   /** CPU: use memory shared with workers. Default: where the platform has it. */
   readonly sharedMemory?: boolean
+  /**
+   * CPU: the level of vector instructions. Default: the best there is, by a self-test. `wide` is relaxed SIMD that V8's
+   * experimental revectorizer joins into 256-bit instructions; its results are those of `relaxed`, bit for bit.
+   */
+  readonly instructions?: InstructionLevel
+  /** CPU: whether flags of V8 may be set while kernels are compiled. Default true; with false, `wide` is never chosen. */
+  readonly experimental?: boolean
   /** Whether constructors use the device from here on. Default true. */
   readonly makeDefault?: boolean
 }

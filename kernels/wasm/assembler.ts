@@ -274,6 +274,12 @@ const text = (value: string): number[] => {
   return [...unsigned(bytes.length), ...bytes]
 }
 
+/** A custom section: a name, and nothing in it. */
+function custom(name: string): number[] {
+  const content = text(name)
+  return [0, ...unsigned(content.length), ...content]
+}
+
 export interface MemoryImport {
   /** Imported as `env.memory`. */
   readonly shared: boolean
@@ -281,8 +287,11 @@ export interface MemoryImport {
   readonly maximum: number
 }
 
-/** Encodes functions as one module that imports `env.memory` and exports each function by name. */
-export function encodeModule(functions: ReadonlyMap<string, FunctionBuilder>, memory: MemoryImport): Uint8Array<ArrayBuffer> {
+/**
+ * Encodes functions as one module that imports `env.memory` and exports each function by name. Engines keep compiled
+ * modules by their bytes: a `mark` keeps apart what is to be compiled in two ways.
+ */
+export function encodeModule(functions: ReadonlyMap<string, FunctionBuilder>, memory: MemoryImport, mark?: string): Uint8Array<ArrayBuffer> {
   const names = [...functions.keys()]
   const builders = [...functions.values()]
   const bodies = builders.map((f) => {
@@ -297,6 +306,7 @@ export function encodeModule(functions: ReadonlyMap<string, FunctionBuilder>, me
     section(3, names.map((_, i) => unsigned(i))),
     section(7, names.map((name, i) => [text(name), 0, unsigned(i)])),
     section(10, bodies),
+    mark === undefined ? [] : custom(mark),
   ]
   return new Uint8Array(flatten(bytes, []))
 }

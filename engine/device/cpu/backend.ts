@@ -11,13 +11,15 @@ import { DeviceError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
 import type { Fused } from '../../op.ts'
 import { at } from '../../shape.ts'
-import type { Backend, Bindings, Block, Executable } from '../backend.ts'
+import type { Backend, Bindings, Block, DeviceDetails, Executable } from '../backend.ts'
 import { Allocator } from './allocator.ts'
 import type { CpuBlock } from './allocator.ts'
 import { describePlan } from './describe.ts'
 import { constantSource, controlWords, scratchSource } from './executor.ts'
 import type { LaunchCode } from './executor.ts'
 import type { Call } from './generated.ts'
+import { compile, targetOf } from './instructions.ts'
+import type { Instructions } from './instructions.ts'
 import { callsOf, kernelAccepts, kernelLayouts } from './kernels.ts'
 import { copyIn, copyOut } from './transfer.ts'
 import type { Threads } from './pool.ts'
@@ -82,7 +84,9 @@ export interface CpuBackendOptions {
   readonly shared: boolean
   readonly maximumPages: number
   readonly threads: Threads
-  readonly target: WasmTarget
+  readonly instructions: Instructions
+  /** Whether V8's flags may be touched. */
+  readonly experimental: boolean
   readonly description: string
 }
 
@@ -98,9 +102,11 @@ export class CpuBackend implements Backend {
   readonly kind = 'cpu' as const
   readonly description: string
   readonly fingerprint: string
+  readonly details: DeviceDetails
   readonly dtypes: ReadonlySet<DType> = dtypes
   readonly memoryLimit: number
   private readonly options: CpuBackendOptions
+  private readonly target: WasmTarget
   private readonly allocator: Allocator
   /** Kernels by key: their number in every thread. */
   private readonly kernels = new Map<string, number>()
@@ -112,7 +118,9 @@ export class CpuBackend implements Backend {
   constructor(options: CpuBackendOptions) {
     this.options = options
     this.description = options.description
-    this.fingerprint = `cpu wasm simd128${options.target.relaxed ? ' relaxed' : ''}`
+    this.target = targetOf(options.instructions.level)
+    this.fingerprint = `cpu wasm simd128${this.target.relaxed ? ' relaxed' : ''}${this.target.wide === true ? ' wide' : ''}`
+    this.details = { threads: options.threads.count, instructions: options.instructions }
     this.memoryLimit = options.maximumPages * 65536
     this.allocator = new Allocator(options.memory, controlWords * 4, this.memoryLimit)
   }
@@ -124,7 +132,7 @@ export class CpuBackend implements Backend {
   async compile(graph: LoweredGraph): Promise<Executable> {
     const plan = schedule(graph, kernelLayouts)
     const memory = planMemory(plan)
-    const calls = plan.launches.map((launch) => callsOf(launch, this.options.target))
+    const calls = plan.launches.map((launch) => callsOf(launch, this.target))
     await this.compileKernels(calls.map((c) => c.kernel))
     const pointers: PointerBlock[] = []
     const owned: CpuBlock[] = []
@@ -156,8 +164,8 @@ export class CpuBackend implements Backend {
     const fresh = new Map(kernels.filter(({ key }) => !this.kernels.has(key)).map((kernel) => [kernel.key, kernel]))
     if (fresh.size === 0) return
     const functions = new Map([...fresh.values()].map((kernel, i) => [`k${i}`, kernel.build()]))
-    const { shared, maximumPages, threads } = this.options
-    const module = await WebAssembly.compile(encodeModule(functions, { shared, maximum: maximumPages }))
+    const { shared, maximumPages, threads, instructions: { level }, experimental } = this.options
+    const module = await compile(encodeModule(functions, { shared, maximum: maximumPages }, level), level, experimental)
     threads.addModule(module, [...functions.keys()])
     for (const key of fresh.keys()) this.kernels.set(key, this.kernels.size)
   }

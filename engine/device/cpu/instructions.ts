@@ -1,0 +1,114 @@
+/**
+ * Which vector instructions the CPU device's kernels use: plain WebAssembly SIMD, relaxed SIMD (fused multiply-add), or
+ * `wide`, relaxed SIMD that V8's experimental revectorizer joins into 256-bit instructions. A self-test decides about
+ * the last: the same bits as without, and faster.
+ */
+import { compileOptimised, revectorizerMissing } from '#platform'
+import { accumulator, binary, load, unary } from '../../../kernels/expression.ts'
+import { placeAlone } from '../../../kernels/wasm/alone.ts'
+import type { AloneKernel } from '../../../kernels/wasm/alone.ts'
+import { FunctionBuilder, encodeModule, f32x4, v128 } from '../../../kernels/wasm/assembler.ts'
+import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/kernel.ts'
+import { mapKernel } from '../../../kernels/wasm/map.ts'
+import { matmulKernel } from '../../../kernels/wasm/matmul.ts'
+import { ConfigError, DeviceError } from '../../error.ts'
+
+export type InstructionLevel = 'simd128' | 'relaxed' | 'wide'
+export const instructionLevels: readonly InstructionLevel[] = ['simd128', 'relaxed', 'wide']
+
+/** What was chosen and why. */
+export interface Instructions {
+  readonly level: InstructionLevel
+  readonly why: string
+}
+
+/** Compiles a module for a level. Without `experimental`, or where there are no such flags, as the engine sees fit. */
+export function compile(bytes: Uint8Array<ArrayBuffer>, level: InstructionLevel, experimental: boolean): WebAssembly.Module | Promise<WebAssembly.Module> {
+  return experimental && compileOptimised !== undefined ? compileOptimised(bytes, level === 'wide') : WebAssembly.compile(bytes)
+}
+
+export const targetOf = (level: InstructionLevel): WasmTarget => ({ relaxed: level !== 'simd128', wide: level === 'wide' })
+
+/**
+ * The level asked for, or the best there is. Throws ConfigError for a level that does not exist or contradicts
+ * `experimental`, DeviceError for one that is not to be had here.
+ */
+export function chooseInstructions(asked: InstructionLevel | undefined, experimental: boolean): Instructions {
+  if (asked !== undefined && !instructionLevels.includes(asked)) throw new ConfigError(`device: instructions is ${JSON.stringify(asked)}; use "simd128", "relaxed" or "wide"`)
+  if (asked === 'wide' && !experimental) throw new ConfigError('device: instructions "wide" needs an experimental flag of V8, and experimental is false; leave one of them out')
+  if (asked === 'simd128') return { level: asked, why: 'asked for' }
+  if (!hasRelaxedSimd()) {
+    if (asked !== undefined) throw new DeviceError(`device: instructions is "${asked}", but this engine has no relaxed SIMD; use "simd128"`)
+    return { level: 'simd128', why: 'the engine has no relaxed SIMD' }
+  }
+  if (asked === 'relaxed') return { level: asked, why: 'asked for' }
+  const missing = experimental ? (revectorizerMissing() ?? selfTest()) : 'experimental flags were refused'
+  if (missing === undefined) return { level: 'wide', why: asked === undefined ? 'the self-test found 256-bit code right and faster' : 'asked for, and the self-test passed' }
+  if (asked === 'wide') throw new DeviceError(`device: instructions is "wide", but ${missing}; use "relaxed"`)
+  return { level: 'relaxed', why: missing }
+}
+
+/** Whether the engine takes fused multiply-add. */
+function hasRelaxedSimd(): boolean {
+  const probe = new FunctionBuilder([])
+  const v = probe.local('v128')
+  probe.emit([f32x4.relaxedMadd(v128.splatF32(1), v128.splatF32(1), v128.splatF32(1)), 0x21, v.index])
+  return WebAssembly.validate(encodeModule(new Map([['probe', probe]]), { shared: false, maximum: 1 }))
+}
+
+/** Where 256-bit code is this much faster, the processor has it; measured 2 where it does and 0.7 where it does not. */
+const leastGain = 1.25
+const rounds = 12
+
+let tested: { readonly verdict: string | undefined } | undefined
+
+/** What is wrong with the `wide` level here, or undefined. The answer is one for the process; it takes some 30 ms. */
+function selfTest(): string | undefined {
+  tested ??= { verdict: compareLevels() }
+  return tested.verdict
+}
+
+function compareLevels(): string | undefined {
+  const [plain, wide] = [testKernels('relaxed'), testKernels('wide')]
+  for (const [i, { run, buffers }] of wide.entries()) {
+    plain[i]?.run()
+    run()
+    const expected = plain[i]?.buffers.at(-1)
+    if (!buffers.at(-1)?.every((x, e) => Object.is(x, expected?.[e]))) return 'the self-test found wrong results in 256-bit code'
+  }
+  const [product, wideProduct] = [plain[0], wide[0]]
+  if (product === undefined || wideProduct === undefined) throw new RangeError('no kernels to test')
+  const times = [product, wideProduct].map(() => Infinity)
+  for (let round = 0; round < rounds; round++) {
+    for (const [i, kernel] of [product, wideProduct].entries()) {
+      const start = performance.now()
+      kernel.run()
+      times[i] = Math.min(times[i] ?? Infinity, performance.now() - start)
+    }
+  }
+  const gain = (times[0] ?? 0) / (times[1] ?? 0)
+  return gain >= leastGain ? undefined : `256-bit code is not faster here (${gain.toFixed(2)} times)`
+}
+
+/** A product with an epilogue and an elementwise chain, with odd sizes and their inputs filled in, compiled at `level`. */
+function testKernels(level: 'relaxed' | 'wide'): AloneKernel[] {
+  const [m, k, n] = [42, 130, 83]
+  const rows = (columns: number): { strides: number[]; offset: number } => ({ strides: [columns, 1], offset: 0 })
+  const sigmoid = { inputs: [], value: unary('sigmoid', accumulator('f32')) }
+  const operand = { dtype: 'f32', strides: [1], offset: 0 } as const
+  const [x, y] = [load(0, 'f32'), load(1, 'f32')]
+  const chain = binary('mul', binary('add', unary('sigmoid', x), unary('exp', y)), y)
+  const kernels: readonly (readonly [WasmKernel, readonly number[]])[] = [
+    [matmulKernel({ batch: [], m, k, n, a: rows(k), b: rows(n), out: rows(n) }, targetOf(level), sigmoid), [m * k, k * n, m * n]],
+    [mapKernel({ shape: [1003], inputs: [operand, operand], outputs: [{ operand, value: chain }] }), [1003, 1003, 1003]],
+  ]
+  return kernels.map(([kernel, sizes]) => {
+    const placed = placeAlone(kernel, sizes, (bytes) => compileNow(bytes, level === 'wide'), level)
+    placed.buffers.forEach((buffer, b) => buffer.forEach((_, i) => (buffer[i] = Math.sin(1 + b + i * 1.7))))
+    return placed
+  })
+}
+
+function compileNow(bytes: Uint8Array<ArrayBuffer>, wide: boolean): WebAssembly.Module {
+  return compileOptimised === undefined ? new WebAssembly.Module(bytes) : compileOptimised(bytes, wide)
+}
