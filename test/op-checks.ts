@@ -1,7 +1,7 @@
 /** What has to hold for a call of any op: see `ops.test.ts` for the list. Each throws where it does not. */
 import { expect } from 'vitest'
 import { tensor } from '../engine/create.ts'
-import { Device, getDefaultDevice } from '../engine/device/device.ts'
+import { Device, getDefaultDevice, withDefaultDevice } from '../engine/device/device.ts'
 import { ReferenceBackend } from '../engine/device/reference/backend.ts'
 import { isFloat } from '../engine/dtype.ts'
 import { aliasOp, pullback } from '../engine/grad.ts'
@@ -108,6 +108,20 @@ export async function checkRule(op: Fused, call: Call): Promise<void> {
 export async function checkDeviceGradient(op: AnyOp, call: Call, device: Device): Promise<void> {
   const gradients = (...inputs: Tensor[]): Tensor[] => ruleGradients(op, inputs, call.attributes, false).flatMap((g) => g ?? [])
   await checkAgainstReference(gradients, call.operands, { device, terms: 16 * termsOf(call), scale: 1 })
+}
+
+/** A call's values on a device, or its gradients, as bits; the sign and payload of NaN aside. */
+export async function bitsOn(op: AnyOp, call: Call, device: Device, gradients: boolean): Promise<(readonly number[])[]> {
+  const results = withDefaultDevice(device, () => {
+    const inputs = inputsOn(device, call, 'f32')
+    return gradients ? ruleGradients(op, inputs, call.attributes, false).flatMap((g) => g ?? []) : outputsOf(op, inputs, call.attributes)
+  })
+  const lists: (readonly number[])[] = []
+  for (const y of results) {
+    const values = await readData(y)
+    lists.push(isFloat(y.dtype) ? [...new Int32Array(Float32Array.from(values, (v) => (Number.isNaN(v) ? NaN : v)).buffer)] : Array.from(values))
+  }
+  return lists
 }
 
 /** Five runs with other inputs and other numbers take one plan, and each gives its own values. */

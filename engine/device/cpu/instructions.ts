@@ -31,9 +31,9 @@ export const targetOf = (level: InstructionLevel): WasmTarget => ({ relaxed: lev
 
 /**
  * The level asked for, or the best there is. Throws ConfigError for a level that does not exist or contradicts
- * `experimental`, DeviceError for one that is not to be had here.
+ * `experimental`, DeviceError for one that is not to be had here. `problem` says what speaks against `wide`.
  */
-export function chooseInstructions(asked: InstructionLevel | undefined, experimental: boolean): Instructions {
+export function chooseInstructions(asked: InstructionLevel | undefined, experimental: boolean, problem: () => string | undefined = () => revectorizerMissing() ?? selfTest()): Instructions {
   if (asked !== undefined && !instructionLevels.includes(asked)) throw new ConfigError(`device: instructions is ${JSON.stringify(asked)}; use "simd128", "relaxed" or "wide"`)
   if (asked === 'wide' && !experimental) throw new ConfigError('device: instructions "wide" needs an experimental flag of V8, and experimental is false; leave one of them out')
   if (asked === 'simd128') return { level: asked, why: 'asked for' }
@@ -42,7 +42,7 @@ export function chooseInstructions(asked: InstructionLevel | undefined, experime
     return { level: 'simd128', why: 'the engine has no relaxed SIMD' }
   }
   if (asked === 'relaxed') return { level: asked, why: 'asked for' }
-  const missing = experimental ? (revectorizerMissing() ?? selfTest()) : 'experimental flags were refused'
+  const missing = experimental ? problem() : 'experimental flags were refused'
   if (missing === undefined) return { level: 'wide', why: asked === undefined ? 'the self-test found 256-bit code right and faster' : 'asked for, and the self-test passed' }
   if (asked === 'wide') throw new DeviceError(`device: instructions is "wide", but ${missing}; use "relaxed"`)
   return { level: 'relaxed', why: missing }
@@ -60,34 +60,33 @@ function hasRelaxedSimd(): boolean {
 const leastGain = 1.25
 const rounds = 12
 
-let tested: { readonly verdict: string | undefined } | undefined
-
-/** What is wrong with the `wide` level here, or undefined. The answer is one for the process; it takes some 30 ms. */
+/** What is wrong with the `wide` level here, or undefined. Takes some 50 ms. */
 function selfTest(): string | undefined {
-  tested ??= { verdict: compareLevels() }
-  return tested.verdict
+  return compareKernels(testKernels('relaxed'), testKernels('wide'))
 }
 
-function compareLevels(): string | undefined {
-  const [plain, wide] = [testKernels('relaxed'), testKernels('wide')]
-  for (const [i, { run, buffers }] of wide.entries()) {
-    plain[i]?.run()
-    run()
-    const expected = plain[i]?.buffers.at(-1)
-    if (!buffers.at(-1)?.every((x, e) => Object.is(x, expected?.[e]))) return 'the self-test found wrong results in 256-bit code'
-  }
-  const [product, wideProduct] = [plain[0], wide[0]]
-  if (product === undefined || wideProduct === undefined) throw new RangeError('no kernels to test')
-  const times = [product, wideProduct].map(() => Infinity)
-  for (let round = 0; round < rounds; round++) {
-    for (const [i, kernel] of [product, wideProduct].entries()) {
-      const start = performance.now()
-      kernel.run()
-      times[i] = Math.min(times[i] ?? Infinity, performance.now() - start)
+/** Why kernels compiled to 256-bit code are not to be used: other bits than the plain ones, or no faster. The first is timed. */
+export function compareKernels(plain: readonly AloneKernel[], wide: readonly AloneKernel[]): string | undefined {
+  const times: [plain: number, wide: number] = [Infinity, Infinity]
+  for (const [i, kernel] of plain.entries()) {
+    const widened = wide[i] ?? kernel
+    kernel.run()
+    widened.run()
+    const result = widened.buffers.at(-1)
+    if (kernel.buffers.at(-1)?.every((x, e) => Object.is(x, result?.[e])) !== true) return 'the self-test found wrong results in 256-bit code'
+    for (let round = 0; i === 0 && round < rounds; round++) {
+      times[0] = Math.min(times[0], timeOf(kernel))
+      times[1] = Math.min(times[1], timeOf(widened))
     }
   }
-  const gain = (times[0] ?? 0) / (times[1] ?? 0)
+  const gain = times[0] / times[1]
   return gain >= leastGain ? undefined : `256-bit code is not faster here (${gain.toFixed(2)} times)`
+}
+
+function timeOf({ run }: AloneKernel): number {
+  const start = performance.now()
+  run()
+  return performance.now() - start
 }
 
 /** A product with an epilogue and an elementwise chain, with odd sizes and their inputs filled in, compiled at `level`. */
