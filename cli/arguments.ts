@@ -1,5 +1,7 @@
 /** The command line: what there is to say, and what was said. */
 import { parseArgs } from 'node:util'
+import { instructionLevels } from '../engine/device/cpu/instructions.ts'
+import type { InstructionLevel } from '../engine/index.ts'
 import { defaults } from './settings.ts'
 
 /** A command line that makes no sense; the message says what to write instead. */
@@ -25,6 +27,16 @@ export const help: string = `langevin: trains diffusion models.
     --sampling N      sampling steps (default 100)
     --seed N          which pictures (default 0)
     --file PNG        where to (default DIR/samples-<seed>.png)
+
+  langevin bench cpu          measures the CPU device: products, convolutions, attention, training steps
+    --torch           PyTorch too, in turns on the same work; needs Python with torch
+    --python COMMAND  what runs Python (default python3)
+    --only PART       only the subjects whose names contain it; several are separated by commas
+    --seconds S       seconds for each subject and library (default 3)
+    --level LEVEL     simd128, relaxed or wide instructions (default: the best there is)
+    --no-experimental leaves V8's experimental flags alone
+    --json FILE       writes the results as JSON
+    --markdown FILE   writes them as a page
 
   langevin info               what this machine and this version can do
 
@@ -62,11 +74,24 @@ export interface SampleArguments extends DeviceArguments {
   readonly file: string | undefined
 }
 
+export interface BenchArguments {
+  readonly threads: number | undefined
+  /** The command that runs Python, where PyTorch is to be measured too. */
+  readonly torch: string | undefined
+  readonly only: string | undefined
+  readonly seconds: number
+  readonly level: InstructionLevel | undefined
+  readonly experimental: boolean
+  readonly json: string | undefined
+  readonly markdown: string | undefined
+}
+
 export type Command =
   | { readonly name: 'help' | 'version' }
   | { readonly name: 'train'; readonly train: TrainArguments }
   | { readonly name: 'sample'; readonly sample: SampleArguments }
   | { readonly name: 'info'; readonly info: DeviceArguments }
+  | { readonly name: 'bench'; readonly bench: BenchArguments }
 
 const options = {
   steps: { type: 'string' },
@@ -81,6 +106,14 @@ const options = {
   count: { type: 'string' },
   sampling: { type: 'string' },
   file: { type: 'string' },
+  torch: { type: 'boolean' },
+  python: { type: 'string' },
+  only: { type: 'string' },
+  seconds: { type: 'string' },
+  level: { type: 'string' },
+  'no-experimental': { type: 'boolean' },
+  json: { type: 'string' },
+  markdown: { type: 'string' },
   device: { type: 'string' },
   threads: { type: 'string' },
   verbose: { type: 'boolean' },
@@ -90,10 +123,11 @@ const options = {
 
 type Name = keyof typeof options
 const everywhere: readonly Name[] = ['device', 'threads', 'verbose', 'help', 'version']
-const own: Readonly<Record<'train' | 'sample' | 'info', readonly Name[]>> = {
+const own: Readonly<Record<'train' | 'sample' | 'info' | 'bench', readonly Name[]>> = {
   train: ['steps', 'batch', 'rate', 'seed', 'name', 'out', 'resume', 'save-every', 'sampling'],
   sample: ['run', 'count', 'sampling', 'seed', 'file'],
   info: [],
+  bench: ['torch', 'python', 'only', 'seconds', 'level', 'no-experimental', 'json', 'markdown'],
 }
 
 type Values = ReturnType<typeof parse>['values']
@@ -113,12 +147,14 @@ export function parseCommand(args: readonly string[]): Command {
   const [name, ...rest] = positionals
   if (values.version === true) return { name: 'version' }
   if (values.help === true || name === undefined || name === 'help') return { name: 'help' }
-  if (name !== 'train' && name !== 'sample' && name !== 'info') throw new UsageError(`there is no command "${name}"; use train, sample or info`)
+  if (name !== 'train' && name !== 'sample' && name !== 'info' && name !== 'bench') throw new UsageError(`there is no command "${name}"; use train, sample, bench or info`)
   for (const given of Object.keys(values)) {
     if (![...own[name], ...everywhere].some((known) => known === given)) throw new UsageError(`langevin ${name} has no option --${given}; see langevin --help`)
   }
   const dataset = name === 'train' ? rest.shift() : undefined
   if (dataset !== undefined && dataset !== 'digits') throw new UsageError(`there is no data set "${dataset}"; use digits`)
+  const measured = name === 'bench' ? rest.shift() : undefined
+  if (name === 'bench' && measured !== 'cpu') throw new UsageError(measured === undefined ? 'langevin bench needs to know what: langevin bench cpu' : `there is no benchmark of "${measured}"; use cpu`)
   if (rest.length > 0) throw new UsageError(`what is "${rest.join(' ')}"? See langevin --help`)
   switch (name) {
     case 'train':
@@ -127,6 +163,8 @@ export function parseCommand(args: readonly string[]): Command {
       return { name, sample: sampleArguments(values) }
     case 'info':
       return { name, info: deviceArguments(values) }
+    case 'bench':
+      return { name, bench: benchArguments(values) }
     default:
       return name satisfies never
   }
@@ -146,7 +184,7 @@ function trainArguments(values: Values): TrainArguments {
     ...deviceArguments(values),
     steps: integer(values, 'steps', 1, 1e9),
     batch: integer(values, 'batch', 1, 65536),
-    rate: positive(values.rate),
+    rate: positive(values, 'rate'),
     seed: integer(values, 'seed', 0, Number.MAX_SAFE_INTEGER),
     name,
     out,
@@ -169,6 +207,25 @@ function sampleArguments(values: Values): SampleArguments {
   }
 }
 
+function benchArguments(values: Values): BenchArguments {
+  const { device, torch = false, python, only, level, 'no-experimental': refused = false, json, markdown } = values
+  if (device !== undefined && device !== 'cpu') throw new UsageError(`langevin bench cpu measures the CPU; leave out --device ${device}`)
+  if (python !== undefined && !torch) throw new UsageError('--python says how to run PyTorch; add --torch, or leave it out')
+  const known = instructionLevels.find((l) => l === level)
+  if (level !== undefined && known === undefined) throw new UsageError(`--level is ${level}, but must be ${instructionLevels.join(' or ')}`)
+  if (known === 'wide' && refused) throw new UsageError('--level wide needs an experimental flag of V8; leave out --no-experimental')
+  return {
+    threads: integer(values, 'threads', 1, 256),
+    torch: torch ? (python ?? 'python3') : undefined,
+    only,
+    seconds: positive(values, 'seconds') ?? 3,
+    level: known,
+    experimental: !refused,
+    json,
+    markdown,
+  }
+}
+
 function integer(values: Values, name: 'steps' | 'batch' | 'seed' | 'threads' | 'save-every' | 'count' | 'sampling', low: number, high: number): number | undefined {
   const text = values[name]
   if (text === undefined) return undefined
@@ -177,9 +234,10 @@ function integer(values: Values, name: 'steps' | 'batch' | 'seed' | 'threads' | 
   return value
 }
 
-function positive(text: string | undefined): number | undefined {
+function positive(values: Values, name: 'rate' | 'seconds'): number | undefined {
+  const text = values[name]
   if (text === undefined) return undefined
   const value = Number(text)
-  if (!(value > 0 && Number.isFinite(value))) throw new UsageError(`--rate is ${text}, but must be a number above 0`)
+  if (!(value > 0 && Number.isFinite(value))) throw new UsageError(`--${name} is ${text}, but must be a number above 0`)
   return value
 }

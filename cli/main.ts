@@ -47,6 +47,10 @@ async function run(command: Command): Promise<number> {
       return sample(command.sample, process.stdout)
     case 'info':
       return info(command.info)
+    case 'bench': {
+      const { benchmark } = await import('./bench.ts')
+      return benchmark(command.bench, version(), process.stdout)
+    }
     default:
       return command satisfies never
   }

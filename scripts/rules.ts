@@ -14,13 +14,15 @@ const below: Record<string, readonly string[]> = {
   nn: ['engine', 'kernels'],
   diffusion: ['nn', 'engine', 'kernels'],
   testing: ['nn', 'engine', 'kernels'],
-  cli: ['diffusion', 'testing', 'nn', 'engine', 'kernels'],
+  bench: ['diffusion', 'nn', 'engine', 'kernels'],
+  cli: ['bench', 'diffusion', 'testing', 'nn', 'engine', 'kernels'],
 }
 
-/** Packages, all optional peers, that a part of the library may import. */
+/** Packages that a part of the library may import: optional peers, and what the command line's build includes. */
 const peers: readonly { readonly name: string; readonly from: RegExp }[] = [
   { name: 'webgpu', from: /\.node\.ts$/ },
   { name: 'fast-check', from: /^testing\// },
+  { name: 'tinybench', from: /^bench\// },
 ]
 
 // Written so that this file does not contain what it looks for.
@@ -32,7 +34,7 @@ const banned: readonly { readonly pattern: RegExp; readonly why: string }[] = [
 ]
 
 function onlyNode(source: Source): boolean {
-  return source.folder === 'cli' || source.file.endsWith('.node.ts')
+  return source.folder === 'cli' || /\.(?:node|bench)\.ts$/.test(source.file)
 }
 
 function checkImport(source: Source, { specifier, file, typeOnly }: Import): string | undefined {
@@ -112,7 +114,7 @@ function lockProblems(root: string): string[] {
 /** Everything that breaks a rule, a line each; empty when all is well. */
 export function problems(root: string): string[] {
   const code = sources(root, library)
-  const folders = ['test', 'bench', 'scripts', 'examples', 'playground'].filter((folder) => globSync(folder, { cwd: root }).length > 0)
+  const folders = ['test', 'scripts', 'examples', 'playground'].filter((folder) => globSync(folder, { cwd: root }).length > 0)
   const rest = sources(root, folders)
   return [...importProblems(code), ...twinProblems(root, code), ...[...code, ...rest].flatMap(textProblems), ...lockProblems(root)]
 }

@@ -1,0 +1,120 @@
+/**
+ * What the machine gives at most, measured on the spot: chains of multiply-adds that do not wait for each other, and a
+ * triad a = b + s·c over arrays far beyond the caches (as in STREAM, McCalpin 1995; reading the lines that are
+ * written is not counted). In the instructions, and on as many threads, as the device would use.
+ */
+import { canShareMemory } from '#platform'
+import { compile } from '../engine/device/cpu/instructions.ts'
+import type { InstructionLevel } from '../engine/device/cpu/instructions.ts'
+import { controlWords } from '../engine/device/cpu/executor.ts'
+import { CallingThread, WorkerThreads } from '../engine/device/cpu/pool.ts'
+import type { Code } from '../kernels/wasm/assembler.ts'
+import { FunctionBuilder, doWhile, encodeModule, f32x4, get, i32, loopRange, set, v128 } from '../kernels/wasm/assembler.ts'
+
+export interface Peak {
+  readonly threads: number
+  /** Multiplications and additions a second. */
+  readonly flops: number
+  /** Bytes a second. */
+  readonly bandwidth: number
+}
+
+export interface PeakOptions {
+  readonly threads: number
+  readonly level: InstructionLevel
+  /** Whether flags of V8 may be set, as for a device. */
+  readonly experimental: boolean
+}
+
+const items = 64
+
+/** In milliseconds; long enough for the system to give each thread a core of its own. */
+const patience = 200
+
+/** Multiply-adds in a row on each accumulator. */
+const links = 100_000
+/** 256 bits are two vectors to WebAssembly; either way 12 registers, enough for two units that take four cycles. */
+const chainsOf = (level: InstructionLevel): number => (level === 'wide' ? 24 : 12)
+
+/** Of each array of the triad. */
+const arrayBytes = 2 ** 26
+const arraysAt = 65536
+
+function multiplyAdd(level: InstructionLevel, x: Code, y: Code, z: Code): Code {
+  return level === 'simd128' ? f32x4.add(f32x4.mul(x, y), z) : f32x4.relaxedMadd(x, y, z)
+}
+
+/** Each item runs all chains and stores where they end, neighbours together, so that they are joined into 256 bits. */
+function chainKernel(level: InstructionLevel): FunctionBuilder {
+  const f = new FunctionBuilder(['i32', 'i32'])
+  const [begin, end] = f.parameters
+  if (begin === undefined || end === undefined) throw new RangeError('two parameters')
+  const [item, link, at] = [f.local('i32'), f.local('i32'), f.local('i32')]
+  const [factor, term] = [f.local('v128'), f.local('v128')]
+  const chains = Array.from({ length: chainsOf(level) }, () => f.local('v128'))
+  f.emit(set(factor, v128.splatF32(0.999)), set(term, v128.splatF32(0.001)))
+  f.emit(
+    loopRange(item, get(begin), get(end), 1, [
+      chains.map((chain, c) => set(chain, v128.splatF32(c))),
+      loopRange(link, i32.const(0), i32.const(links), 1, chains.map((chain) => set(chain, multiplyAdd(level, get(chain), get(factor), get(term))))),
+      set(at, i32.add(i32.const(4096), i32.mul(get(item), i32.const(16 * chains.length)))),
+      chains.map((chain, c) => v128.store(get(at), get(chain), 16 * c)),
+    ]),
+  )
+  return f
+}
+
+/** Each item is one part of the arrays, which lie one behind the other. */
+function triadKernel(level: InstructionLevel): FunctionBuilder {
+  const f = new FunctionBuilder(['i32', 'i32'])
+  const [begin, end] = f.parameters
+  if (begin === undefined || end === undefined) throw new RangeError('two parameters')
+  const [at, last, factor, zero] = [f.local('i32'), f.local('i32'), f.local('v128'), f.local('v128')]
+  const [b, c] = [0, 1].map(() => Array.from({ length: 4 }, () => f.local('v128')))
+  if (b === undefined || c === undefined) throw new RangeError('two operands')
+  const part = (item: Code): Code => i32.add(i32.const(arraysAt), i32.mul(item, i32.const(arrayBytes / items)))
+  const load = (array: number) => (v: (typeof b)[number], i: number): Code => set(v, v128.load(get(at), array * arrayBytes + 16 * i))
+  f.emit(set(factor, v128.splatF32(3)), set(at, part(get(begin))), set(last, part(get(end))))
+  f.emit(
+    doWhile(
+      [
+        b.map(load(1)),
+        c.map(load(2)),
+        b.map((v, i) => set(v, multiplyAdd(level, get(c[i] ?? v), get(factor), get(v)))),
+        b.map((v, i) => v128.store(get(at), get(v), 16 * i)),
+        [...b, ...c].map((v) => set(v, get(zero))), // Else they are live around the loop, and are not joined.
+        set(at, i32.add(get(at), i32.const(64))),
+      ],
+      i32.lt(get(at), get(last)),
+    ),
+  )
+  return f
+}
+
+/** The fewest milliseconds that a run of `kernel` takes. */
+async function leastTime(kernel: FunctionBuilder, bytes: number, { threads, level, experimental }: PeakOptions): Promise<number> {
+  const shared = canShareMemory()
+  const pages = Math.ceil(bytes / 65536)
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared })
+  const pool = shared ? new WorkerThreads(memory, threads) : new CallingThread(memory)
+  try {
+    pool.addModule(await compile(encodeModule(new Map([['kernel', kernel]]), { shared, maximum: pages }, level), level, experimental), ['kernel'])
+    pool.addPlan(0, { launches: [{ kernel: 0, items, serial: false, constants: [], sources: [] }], addresses: 4 * controlWords, buffers: 0 })
+    let least = Infinity
+    for (const until = performance.now() + patience; performance.now() < until; ) {
+      const start = performance.now()
+      await pool.run(0)
+      least = Math.min(least, performance.now() - start)
+    }
+    return least
+  } finally {
+    await pool.close()
+  }
+}
+
+export async function measurePeak(options: PeakOptions): Promise<Peak> {
+  const { threads, level } = options
+  const compute = await leastTime(chainKernel(level), arraysAt, options)
+  const traffic = await leastTime(triadKernel(level), arraysAt + 3 * arrayBytes, options)
+  return { threads, flops: (items * links * chainsOf(level) * 8 * 1000) / compute, bandwidth: (3 * arrayBytes * 1000) / traffic }
+}
