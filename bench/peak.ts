@@ -100,6 +100,7 @@ async function leastTime(kernel: FunctionBuilder, bytes: number, { threads, leve
   try {
     pool.addModule(await compile(encodeModule(new Map([['kernel', kernel]]), { shared, maximum: pages }, level), level, experimental), ['kernel'])
     pool.addPlan(0, { launches: [{ kernel: 0, items, serial: false, constants: [], sources: [] }], addresses: 4 * controlWords, buffers: 0 })
+    await pool.run(0) // Starts the threads and touches the memory, which can take longer than all that follows.
     let least = Infinity
     for (const until = performance.now() + patience; performance.now() < until; ) {
       const start = performance.now()
