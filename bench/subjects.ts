@@ -1,5 +1,5 @@
 /** The subjects: products, convolutions, norms, attention, the optimiser, an elementwise chain, and steps of two UNets. */
-import { conv2d, customGradient, grad, groupNorm, matmul, mul, scaledDotProductAttention, silu, sum, transpose } from '../engine/index.ts'
+import { conv2d, customGradient, grad, groupNorm, matmul, mul, realize, scaledDotProductAttention, silu, sum, transpose } from '../engine/index.ts'
 import type { Device, Tensor, Variable } from '../engine/index.ts'
 import { AdamW, EMA } from '../nn/index.ts'
 import type { Subject } from './subject.ts'
@@ -77,11 +77,13 @@ export function attentionSubject(batch: number, heads: number, length: number, s
 /** AdamW with clipping by the norm of all gradients and a moving average of the parameters, in one pass. */
 export const adamWSubject: Subject = {
   name: 'adamw_fused_10M_514_tensors',
-  prepare(device) {
+  async prepare(device) {
     const shapes = [...Array<number[]>(8).fill([1000, 1000]), ...Array<number[]>(6).fill([500, 500]), ...Array<number[]>(500).fill([1000])]
     const named = (seed: number): [string, Variable][] => shapes.map((shape, i) => [`p${i}`, input(device, seed + i, ...shape)])
     const parameters = Object.fromEntries(named(0))
-    const gradients = Object.fromEntries(named(shapes.length).map(([name, g]) => [name, g.read()]))
+    const variables = named(shapes.length)
+    await realize(...variables.map(([, g]) => g)) // Until then what is read is the host's data.
+    const gradients = Object.fromEntries(variables.map(([name, g]) => [name, g.read()]))
     const optimizer = new AdamW(parameters, { lr: 1e-4, maxNorm: 1, ema: new EMA(parameters) })
     const size = count(...shapes)
     // The gradients twice, for the norm and for the step; parameters, two moments and the average are read and written.
