@@ -1,21 +1,24 @@
 /**
- * The product behind a convolution and behind its input gradient:
+ * Direct convolution, and what the input gradient is as well:
  * target[n, o, q] = Σ over taps t and channels c of source[n, c, q·step + t]·weight[o, c, t].
- * A problem is a phase (see `Phase`) of a group. With adjacent channels in the target, or an epilogue,
- * pixels are rows and channels columns, and rows of A are runs of channels; with adjacent pixels it is
- * the other way round. Weights are packed by every thread, once for each block of k.
+ * A problem is a phase (see `Phase`) of a group. An item is a block of its pixels and a group of panels
+ * of target channels. A thread packs the weights of a group of panels when it meets them and fills
+ * the table of pointers to a block's pixels; then tiles of pixels × channels sum over taps and channels,
+ * in parts whose weights stay in the L1 cache, while the block's pixels stay in the L2 cache. The
+ * source is read where it lies.
  */
 import type { Epilogue, Operand } from '../descriptor.ts'
-import { Arguments } from './arguments.ts'
-import { type Code, get, i32, type Local, set } from './assembler.ts'
-import { dot, pixelBytes, pixelFields, product, type Tap, tapRecord } from './convShape.ts'
+import { Arguments, begin, end } from './arguments.ts'
+import { type Code, doWhile, get, i32, type Local, loopRange, loopWhile, minimum, set, when } from './assembler.ts'
+import { convBlocking } from './convBlocking.ts'
+import { dot, product, type Tap, tapRecord } from './convShape.ts'
 import { columnAccess, emitEpilogue, epilogueCost, epilogueKey, type EpilogueOperand, operandBytes } from './epilogue.ts'
-import { blockLocals, emitGemm, Gemm, type Side } from './gemm.ts'
-import { packPixelColumns, packPixelRows, type Window } from './im2col.ts'
+import { type Filter, packFilter } from './filterPanels.ts'
+import { fillIndirection, gatherChannels, type Indirection, rowBytes } from './indirection.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
-import { PositionTable, type Steps } from './odometer.ts'
-import { packColumns } from './pack.ts'
-import { evenSide, type Field, fillWeightOffsets, inRun, lookUp, markRuns } from './sides.ts'
+import { zeroRun } from './pack.ts'
+import { PixelTile, segmentBytes } from './pixelTile.ts'
+import { ScratchAreas } from './scratch.ts'
 
 /** Target positions first + q·targetStep, q in a grid, all of which meet the same taps. */
 export interface Phase {
@@ -53,22 +56,8 @@ export interface Correlation {
 }
 
 /** Fields of a phase's record, in bytes; then the grid, then where each input of the epilogue begins. */
-const phaseFields = { rows: 0, taps: 4, firstTap: 8, target: 12, grid: 16 } as const
+const phaseFields = { pixels: 0, pixelsPerBlock: 4, taps: 8, firstTap: 12, target: 16, grid: 20 } as const
 const phaseBytes = (rank: number, inputs: number): number => phaseFields.grid + 4 * (rank + inputs)
-
-function phaseTable(c: Correlation, inputs: readonly EpilogueInput[]): Int32Array<ArrayBuffer> {
-  const rank = c.sourceStep.length
-  const head = c.phases.length * (phaseBytes(rank, inputs.length) / 4)
-  const start = (strides: readonly number[], { first }: Phase): number => dot(first, strides.slice(2))
-  const [records, taps]: [number[], number[]] = [[], []]
-  for (const phase of c.phases) {
-    // Without channels there is nothing to sum, whatever the taps.
-    records.push(c.batch * product(phase.grid), c.source.channels === 0 ? 0 : phase.taps.length, 4 * (head + taps.length), start(c.target.strides, phase), ...phase.grid)
-    records.push(...inputs.map(({ strides }) => start(strides, phase)))
-    taps.push(...phase.taps.flatMap(tapRecord))
-  }
-  return Int32Array.from([...records, ...taps])
-}
 
 /** An input of the epilogue. Strides in bytes. */
 interface EpilogueInput {
@@ -86,118 +75,188 @@ function epilogueInputs(epilogue: Epilogue | undefined): EpilogueInput[] {
   })
 }
 
+/** Segments of the sum in order, tap by tap: `segmentFields`. */
+function segmentTable(taps: number, channels: number, perSegment: number, pointerRow: number, width: number): number[] {
+  const firsts = Array.from({ length: Math.ceil(channels / perSegment) }, (_, i) => i * perSegment)
+  return Array.from({ length: taps }, (_, t) => firsts.map((c) => [t * pointerRow, 4 * c, 4 * width * Math.min(perSegment, channels - c)])).flat(2)
+}
+
 export function correlationKernel(c: Correlation, target: WasmTarget): WasmKernel {
   const rank = c.sourceStep.length
   const [sourceImage = 0, sourceChannel = 0, ...sourceSpatial] = c.source.strides
-  const [, targetChannel = 0, ...targetSpatial] = c.target.strides
-  const pixelsAreRows = targetChannel === 4 || targetSpatial[rank - 1] !== 4 || c.epilogue !== undefined
-  const pixels = Math.max(0, ...c.phases.map((phase) => c.batch * product(phase.grid)))
-  const depth = Math.max(0, ...c.phases.map((phase) => phase.taps.length)) * c.source.channels
-  const channelsAdjacent = sourceChannel === 4
-  const lineAdjacent = (sourceSpatial[rank - 1] ?? 0) * (c.sourceStep[rank - 1] ?? 0) === 4
+  const [, targetChannel = 0] = c.target.strides
+  const gathered = sourceChannel !== 4 && c.source.channels > 1
+  const pixelsOf = (phase: Phase): number => c.batch * product(phase.grid)
+  // Without channels there is nothing to sum, whatever the taps.
+  const tapsOf = (phase: Phase): number => (c.source.channels === 0 ? 0 : phase.taps.length)
+  const [pixels, mostTaps] = [Math.max(0, ...c.phases.map(pixelsOf)), Math.max(0, ...c.phases.map(tapsOf))]
+  const problems = c.phases.length * c.groups
+  const { tile, segmentChannels, segmentsPerBlock, pixelBlocks, groupChannels } = convBlocking(
+    { pixels, taps: mostTaps, sourceChannels: c.source.channels, targetChannels: c.target.channels, problems, gathered }, target)
+  const width = 4 * tile.vectors
+  const perBlock = (count: number): number => Math.max(1, Math.ceil(count / pixelBlocks / tile.rows)) * tile.rows
+  const pointerRow = rowBytes(perBlock(pixels))
+  const panelGroups = Math.ceil(c.target.channels / groupChannels)
+  const segmentsPerTap = Math.ceil(c.source.channels / segmentChannels)
 
   const inputs = epilogueInputs(c.epilogue)
   const tabled = inputs.filter((o) => o.table !== undefined)
   const accesses = inputs.map(({ operand }) => columnAccess(operand.strides[1] ?? 0))
   const cost = c.epilogue === undefined ? { flops: 0, bytes: 0 } : epilogueCost(c.epilogue, [c.batch, c.groups * c.target.channels, ...c.target.extent])
 
+  const segments = segmentTable(mostTaps, c.source.channels, segmentChannels, pointerRow, width)
+  const table = ((): Int32Array<ArrayBuffer> => {
+    const head = c.phases.length * (phaseBytes(rank, inputs.length) / 4) + segments.length
+    const start = (strides: readonly number[], { first }: Phase): number => dot(first, strides.slice(2))
+    const taps: number[] = []
+    const records = c.phases.flatMap((phase) => {
+      const firstTap = 4 * (head + taps.length)
+      taps.push(...phase.taps.flatMap(tapRecord))
+      return [pixelsOf(phase), perBlock(pixelsOf(phase)), tapsOf(phase), firstTap, start(c.target.strides, phase), ...phase.grid, ...inputs.map(({ strides }) => start(strides, phase))]
+    })
+    return Int32Array.from([...records, ...segments, ...taps])
+  })()
+
   const args = new Arguments()
-  const origins = [args.buffer(0, c.source.offset), args.buffer(1, c.weight.offset), args.buffer(2 + inputs.length, c.target.offset)]
-  const inputOrigins = inputs.map(({ operand }, i) => args.buffer(2 + i, operand.offset * operandBytes(operand)))
-  const [m, n] = pixelsAreRows ? [pixels, c.target.channels] : [c.target.channels, pixels]
-  const gemm = new Gemm(args, { problems: c.phases.length * c.groups, m, n, k: depth }, { target, layout: pixelsAreRows ? 'rows' : 'interleaved' })
-  const pixelArea = gemm.scratch.area(pixelBytes(rank, tabled.length) * (pixelsAreRows ? gemm.limits.rows : gemm.limits.columns))
-  const weightArea = gemm.scratch.area(4 * gemm.limits.depth)
-  const runArea = gemm.scratch.area(4 * gemm.limits.columns)
   const number = (value: number): Local => args.number(value)
-  const groups = number(c.groups)
-  const targetChannels = number(c.target.channels)
-  const sourceChannels = number(Math.max(1, c.source.channels))
-  const groupSteps = [c.source.channels * sourceChannel, c.weight.group, c.target.channels * targetChannel].map(number)
+  const [sourceOrigin, weightOrigin, targetOrigin] = [args.buffer(0, c.source.offset), args.buffer(1, c.weight.offset), args.buffer(2 + inputs.length, c.target.offset)]
+  const inputOrigins = inputs.map(({ operand }, i) => args.buffer(2 + i, operand.offset * operandBytes(operand)))
+  const scratch = new ScratchAreas(args)
+  const weights = scratch.area(4 * groupChannels * mostTaps * c.source.channels)
+  const pointers = scratch.area(pointerRow * mostTaps)
+  const offsets = scratch.area(pointerRow * (1 + tabled.length))
+  const zeros = scratch.area(4 * c.source.channels)
+  const spill = scratch.area(4 * width * tile.rows)
+  const copies = scratch.area(gathered ? 4 * c.source.channels * mostTaps * perBlock(pixels) : 0)
+  const sizes = {
+    groups: number(c.groups), pixelBlocks: number(pixelBlocks), panelGroups: number(panelGroups), groupChannels: number(groupChannels),
+    sourceChannels: number(c.source.channels), targetChannels: number(c.target.channels),
+    tapSegments: number(segmentBytes * segmentsPerTap), blockSegments: number(segmentBytes * segmentsPerBlock),
+    segments: number(c.phases.length * phaseBytes(rank, inputs.length)),
+  }
   const steps = { sourceChannel: number(sourceChannel), targetChannel: number(targetChannel), weightSource: number(c.weight.sourceChannel), weightTarget: number(c.weight.targetChannel) }
-  const zero = number(0)
-  const inputChannels = inputs.map(({ strides }) => number(strides[1] ?? 0))
+  const groupSteps = { source: number(c.source.channels * sourceChannel), weight: number(c.weight.group), target: number(c.target.channels * targetChannel) }
+  const inputSteps = inputs.map(({ strides }) => number(strides[1] ?? 0))
   const inputGroups = inputs.map(({ strides }) => number((strides[1] ?? 0) * c.target.channels))
-  const extent = c.source.extent.map(number)
-  const sourceSteps = [number(sourceImage), ...sourceSpatial.map((s, d) => number(s * (c.sourceStep[d] ?? 0)))]
   const overTarget = ([image = 0, , ...spatial]: readonly number[]): Local[] => [number(image), ...spatial.map((s, d) => number(s * (c.targetStep[d] ?? 0)))]
-  const targetSteps = overTarget(c.target.strides)
-  const tabledSteps = tabled.map(({ strides }) => overTarget(strides))
-  const coordinateSteps = c.sourceStep.map(number)
-  const table = args.table()
+  const walk = {
+    rowBytes: number(pointerRow),
+    source: [number(sourceImage), ...sourceSpatial.map((s, d) => number(s * (c.sourceStep[d] ?? 0)))],
+    positions: [c.target.strides, ...tabled.map(({ strides }) => strides)].map(overTarget),
+    coordinates: c.sourceStep.map(number),
+    extent: c.source.extent.map(number),
+  }
+  const tableAt = args.table()
 
   const weightAdjacent = c.weight.targetChannel === 4
   return {
-    key: `correlation:${rank},${gemm.key},${channelsAdjacent},${lineAdjacent},${weightAdjacent},${targetChannel === 4},${c.epilogue === undefined ? '' : `${inputs.map((o) => o.table ?? '').join()};${epilogueKey(c.epilogue, accesses)}`}`,
+    key: `correlation:${rank},${tile.rows}x${width},${target.relaxed ? 'fused' : 'rounded'},${gathered},${weightAdjacent},${targetChannel === 4},${c.epilogue === undefined ? '' : `${inputs.map((o) => o.table ?? '').join()};${epilogueKey(c.epilogue, accesses)}`}`,
     args: args.list,
-    items: gemm.items,
-    scratchBytes: gemm.scratch.bytes,
-    table: phaseTable(c, inputs),
+    items: pixels === 0 || c.target.channels === 0 ? 0 : problems * panelGroups * pixelBlocks,
+    scratchBytes: scratch.bytes,
+    table,
     flops: c.flops + cost.flops,
     bytes: c.bytes + cost.bytes,
     build() {
       const f = args.open()
-      const block = blockLocals(f)
       const local = (): Local => f.local('i32')
-      const [source, weight, out, phase, group, size, k, taps] = [local(), local(), local(), local(), local(), local(), local(), local()]
-      const inputBases = inputs.map(local)
+      const [item, block, panels, problem, packed, filled, id, group, phase, size, source, weight, out, taps, tapCount, g0, gc] =
+        [local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local()]
+      const [m0, mc, n0, nc, i, panel, rows, pointer, part, partEnd, lastSegment, depthAt, panelBytes, b, outColumn] =
+        [local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local()]
       const grid = c.sourceStep.map(local)
-      const coordinates = coordinateSteps.map((step, d): Steps => [undefined, ...grid.map((_, axis) => (axis === d ? get(step) : undefined))])
-      const positions = new PositionTable(f, pixelArea, [[], ...grid.map(get)], [sourceSteps.map(get), targetSteps.map(get), ...coordinates, ...tabledSteps.map((list) => list.map(get))])
-      const window: Window = { block, base: source, channels: sourceChannels, channelStep: steps.sourceChannel, channelsAdjacent, extent, pixels: positions, taps }
-      const pixelField = (at: number): Field => ({ area: pixelArea, recordBytes: positions.recordBytes, at })
-      const targetField = pixelField(pixelFields.other)
-      const width = 4 * gemm.tile.vectors
-      const weights = (columns: number, from: Local, count: Local, panels: Local): Code =>
-        packColumns(f, columns, {
-          base: weight, from, count, depth: block.kc, columnStep: steps.weightTarget, adjacent: weightAdjacent,
-          depthStep: { table: weightArea, recordBytes: 4, field: 0 },
-        }, panels)
-      const weightOffsets = (): Code => fillWeightOffsets(f, weightArea, block.k0, block.kc, taps, rank, sourceChannels, steps.weightSource)
-      const pixelSide: Side = {
-        prepare: () => pixelsAreRows ? positions.fill(get(block.m0), get(block.mc)) : [positions.fill(get(block.n0), get(block.nc)), markRuns(f, targetField, block.nc, runArea)],
-        offset: (position) => lookUp(targetField, position),
-        adjacent: (position) => inRun(runArea, position, width),
-      }
-      const channelSide = evenSide(pixelsAreRows ? block.n0 : block.m0, steps.targetChannel, targetChannel === 4)
-      const operands = inputs.map(({ operand, table: entry }, i): EpilogueOperand => ({
+      const inputBases = inputs.map(local)
+      const field = (at: number): Code => i32.load(get(phase), at)
+      const indirection: Indirection = { ...walk, pointers, offsets, grid, base: source, taps, tapCount, zeros }
+      const filter: Filter = { base: weight, ...sizes, sourceStep: steps.weightSource, targetStep: steps.weightTarget, adjacent: weightAdjacent, taps, tapCount, rank }
+      const offset = (row: number, pixel: Code): Code => i32.load(i32.add(i32.add(get(offsets), i32.mul(get(walk.rowBytes), i32.const(row))), i32.shl(pixel, i32.const(2))))
+      const pixelTile = new PixelTile(f, tile)
+      const later = i32.ne(get(part), i32.add(get(tableAt), get(sizes.segments)))
+
+      const operands = inputs.map(({ operand, table: entry }, n): EpilogueOperand => ({
         dtype: operand.dtype,
-        access: accesses[i] ?? 'lanes',
-        base: inputBases[i] ?? out,
-        rows: { offset: (position) => entry === undefined ? i32.const(0) : lookUp(pixelField(pixelBytes(rank, entry)), position) },
-        columnStep: inputChannels[i] ?? zero,
+        access: accesses[n] ?? 'lanes',
+        base: inputBases[n] ?? out,
+        rows: { offset: (position) => (entry === undefined ? i32.const(0) : offset(1 + entry, position)) },
+        columnStep: inputSteps[n] ?? steps.targetChannel,
       }))
-      const whole: EpilogueOperand = { dtype: 'f32', access: targetChannel === 4 ? 'vector' : 'lanes', base: out, rows: pixelSide, columnStep: steps.targetChannel }
-      emitGemm(f, gemm, block, {
-        m: pixelsAreRows ? size : targetChannels,
-        n: pixelsAreRows ? targetChannels : size,
-        k,
-        out,
-        rows: pixelsAreRows ? pixelSide : channelSide,
-        columns: pixelsAreRows ? channelSide : pixelSide,
-        epilogue: c.epilogue && emitEpilogue(f, block, c.epilogue, operands, whole),
-        enter: () => [
-          set(group, i32.remu(get(block.problem), get(groups))),
-          set(phase, i32.add(get(table), i32.mul(i32.divu(get(block.problem), get(groups)), i32.const(phaseBytes(rank, inputs.length))))),
-          [source, weight, out].map((address, i) => set(address, i32.add(get(origins[i] ?? zero), i32.mul(get(group), get(groupSteps[i] ?? zero))))),
-          set(out, i32.add(get(out), i32.load(get(phase), phaseFields.target))),
-          inputBases.map((base, i) => set(base, i32.add(
-            i32.add(get(inputOrigins[i] ?? zero), i32.mul(get(group), get(inputGroups[i] ?? zero))),
-            i32.load(get(phase), phaseBytes(rank, i)),
-          ))),
-          set(size, i32.load(get(phase), phaseFields.rows)),
-          set(k, i32.mul(i32.load(get(phase), phaseFields.taps), get(sourceChannels))),
-          set(taps, i32.add(get(table), i32.load(get(phase), phaseFields.firstTap))),
-          grid.map((g, d) => set(g, i32.load(get(phase), phaseFields.grid + 4 * d))),
-        ],
-        packA: () => pixelsAreRows
-          ? packPixelRows(f, gemm.tile.rows, window, gemm.aPanels)
-          : weights(gemm.tile.rows, block.m0, block.mc, gemm.aPanels),
-        packB: () => [
-          weightOffsets(),
-          pixelsAreRows ? weights(width, block.n0, block.nc, gemm.bPanels) : packPixelColumns(f, width, window, coordinateSteps[rank - 1] ?? zero, lineAdjacent, gemm.bPanels),
-        ],
-      })
+      const whole: EpilogueOperand = { dtype: 'f32', access: targetChannel === 4 ? 'vector' : 'lanes', base: out, rows: { offset: (position) => offset(0, position) }, columnStep: steps.targetChannel }
+      const finish = c.epilogue === undefined ? [] : when(i32.eq(get(partEnd), get(lastSegment)), emitEpilogue(f, { mc, n0, nc }, c.epilogue, operands, whole))
+
+      const enter = [
+        set(block, i32.remu(get(item), get(sizes.pixelBlocks))),
+        set(panels, i32.divu(get(item), get(sizes.pixelBlocks))),
+        set(problem, i32.divu(get(panels), get(sizes.panelGroups))),
+        set(group, i32.remu(get(problem), get(sizes.groups))),
+        set(phase, i32.add(get(tableAt), i32.mul(i32.divu(get(problem), get(sizes.groups)), i32.const(phaseBytes(rank, inputs.length))))),
+        set(source, i32.add(get(sourceOrigin), i32.mul(get(group), get(groupSteps.source)))),
+        set(weight, i32.add(get(weightOrigin), i32.mul(get(group), get(groupSteps.weight)))),
+        set(out, i32.add(i32.add(get(targetOrigin), i32.mul(get(group), get(groupSteps.target))), field(phaseFields.target))),
+        inputBases.map((base, n) => set(base, i32.add(
+          i32.add(get(inputOrigins[n] ?? out), i32.mul(get(group), get(inputGroups[n] ?? out))),
+          field(phaseBytes(rank, n)),
+        ))),
+        grid.map((g, d) => set(g, field(phaseFields.grid + 4 * d))),
+        set(taps, i32.add(get(tableAt), field(phaseFields.firstTap))),
+        set(tapCount, field(phaseFields.taps)),
+        set(g0, i32.mul(i32.remu(get(panels), get(sizes.panelGroups)), get(sizes.groupChannels))),
+        set(gc, minimum(i32.sub(get(sizes.targetChannels), get(g0)), get(sizes.groupChannels))),
+        set(m0, i32.mul(get(block), field(phaseFields.pixelsPerBlock))),
+        set(mc, minimum(i32.sub(field(phaseFields.pixels), get(m0)), field(phaseFields.pixelsPerBlock))),
+        set(size, i32.mul(get(tapCount), get(sizes.sourceChannels))),
+        set(panelBytes, i32.mul(get(size), i32.const(4 * width))),
+        set(lastSegment, i32.add(i32.add(get(tableAt), get(sizes.segments)), i32.mul(get(tapCount), get(sizes.tapSegments)))),
+      ]
+      const prepare = [
+        when(i32.ne(get(packed), get(panels)), [set(packed, get(panels)), packFilter(f, width, filter, g0, gc, weights)]),
+        set(id, i32.add(i32.mul(get(problem), get(sizes.pixelBlocks)), get(block))),
+        when(i32.ne(get(filled), get(id)), [
+          set(filled, get(id)),
+          fillIndirection(f, indirection, m0, mc),
+          gathered ? gatherChannels(f, indirection, mc, sizes.sourceChannels, steps.sourceChannel, copies) : [],
+        ]),
+      ]
+      const tiles = [
+        set(outColumn, i32.add(get(out), i32.mul(get(n0), get(steps.targetChannel)))),
+        set(pointer, get(pointers)),
+        loopRange(i, i32.const(0), get(mc), tile.rows, [
+          set(rows, minimum(i32.sub(get(mc), get(i)), i32.const(tile.rows))),
+          set(b, get(panel)),
+          pixelTile.sum(target.relaxed, part, partEnd, pointer, b),
+          pixelTile.write({
+            rows, columns: nc, later, adjacent: targetChannel === 4, columnStep: steps.targetChannel, spill,
+            pixel: (row) => i32.add(get(outColumn), offset(0, i32.add(get(i), row))),
+          }),
+          set(pointer, i32.add(get(pointer), i32.const(4 * tile.rows))),
+        ]),
+      ]
+      const sums = [
+        set(part, i32.add(get(tableAt), get(sizes.segments))),
+        set(depthAt, get(weights)),
+        doWhile([
+          set(partEnd, minimum(i32.add(get(part), get(sizes.blockSegments)), get(lastSegment))),
+          set(panel, get(depthAt)),
+          set(n0, get(g0)),
+          loopWhile(i32.lt(get(n0), i32.add(get(g0), get(gc))), [
+            set(nc, minimum(i32.sub(i32.add(get(g0), get(gc)), get(n0)), i32.const(width))),
+            tiles,
+            finish,
+            set(panel, i32.add(get(panel), get(panelBytes))),
+            set(n0, i32.add(get(n0), i32.const(width))),
+          ]),
+          // The next part's weights follow the last panel's.
+          set(depthAt, i32.add(get(depthAt), i32.sub(i32.add(get(b), get(panelBytes)), get(panel)))),
+          set(part, get(partEnd)),
+        ], i32.ne(get(part), get(lastSegment))),
+      ]
+      f.emit(
+        scratch.prologue(),
+        set(size, get(sizes.sourceChannels)),
+        when(get(size), zeroRun(f, zeros, size)),
+        set(packed, i32.const(-1)),
+        set(filled, i32.const(-1)),
+        loopRange(item, get(begin), get(end), 1, [enter, when(i32.gt(get(mc), i32.const(0)), [prepare, sums])]),
+      )
       return f
     },
   }

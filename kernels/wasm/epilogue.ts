@@ -52,7 +52,7 @@ export function epilogueCost({ inputs, value }: Epilogue, shape: readonly number
 }
 
 /** The code that finishes a block, whose output columns lie `out.columnStep` bytes apart. */
-export function emitEpilogue(f: FunctionBuilder, block: Block, { value }: Epilogue, operands: readonly EpilogueOperand[], out: EpilogueOperand): Code {
+export function emitEpilogue(f: FunctionBuilder, block: Pick<Block, 'mc' | 'n0' | 'nc'>, { value }: Epilogue, operands: readonly EpilogueOperand[], out: EpilogueOperand): Code {
   const scope = new VectorScope(f)
   const [row, position] = [f.local('i32'), f.local('i32')]
   const cursorOf = ({ dtype, access, columnStep }: EpilogueOperand): Cursor => ({ dtype, access, stride: columnStep, pointer: f.local('i32'), walker: f.local('i32'), range: undefined })

@@ -49,7 +49,7 @@ export function zeroWidth(width: number, to: Local): Code {
 }
 
 /** Collects `width` floats that lie `step` apart; moves `from` past them. */
-function gatherWidth(f: FunctionBuilder, width: number, to: Local, from: Local, step: Local): Code {
+export function gatherWidth(f: FunctionBuilder, width: number, to: Local, from: Local, step: Local): Code {
   const vector = f.local('v128')
   const next = advance(from, get(step))
   return [
@@ -128,7 +128,7 @@ export function zeroRun(f: FunctionBuilder, to: Local, count: Local): Code {
 }
 
 /** Fills the rows that a panel of `rows` rows lacks. */
-export function zeroMissingRows(f: FunctionBuilder, rows: number, count: Local, depth: Local, panels: Local): Code {
+function zeroMissingRows(f: FunctionBuilder, rows: number, count: Local, depth: Local, panels: Local): Code {
   const local = (): Local => f.local('i32')
   const [row, last, to] = [local(), local(), local()]
   return [
