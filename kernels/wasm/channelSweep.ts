@@ -37,11 +37,20 @@ export interface Sweep {
   readonly constants: readonly Local[]
   /** Addresses of arrays with one f32 per channel, to which the terms are added. */
   readonly sums: readonly Local[]
+  /** Address of `sweepScratch` bytes of scratch memory. */
+  readonly spill: Local
   /** From the values at one place of each plane and the constants of its channel: what to store, by plane, and the terms. */
   body(values: readonly Local[], constants: readonly Code[]): { setup: Code; stores: readonly (readonly [plane: number, value: Code])[]; terms: readonly Code[] }
   /** Planes that are read. */
   readonly reads: readonly number[]
 }
+
+/** Vectors of a bundle. */
+const width = 4
+
+/** Sums that a sweep can have. */
+const mostSums = 2
+export const sweepScratch: number = 16 * width * mostSums
 
 const step = (local: Local, by: Code): Code => set(local, i32.add(get(local), by))
 
@@ -65,7 +74,7 @@ export function channelSweep(f: FunctionBuilder, lanes: Lanes, sweep: Sweep): Co
     return loopWhile(i32.le(i32.add(get(channel), i32.const(width)), sweep.to), [alongChannels(place, vectors, scalar), step(channel, i32.const(width))])
   }
   // All panels of a block before the next block: neighbouring cache lines are used together.
-  return blocks(64, [set(channel, sweep.from), sweep.layout === 'last' ? [panel(4, false), panel(1, false)] : [], panel(1, true)])
+  return blocks(64, [set(channel, sweep.from), sweep.layout === 'last' ? [panel(width, false), panel(1, false)] : [], panel(1, true)])
 }
 
 interface Place {
@@ -110,6 +119,12 @@ function bundle({ lanes, sweep, pointers }: Place, vectors: number, scalar: bool
 const localGrid = (f: FunctionBuilder, rows: number, columns: number): Local[][] => Array.from({ length: rows }, () => Array.from({ length: columns }, () => f.local('v128')))
 const zeroAll = (grid: readonly (readonly Local[])[]): Code => grid.map((row) => row.map((local) => set(local, v128.splatF32(0))))
 
+const spillOffset = (sum: number, vector: number): number => 16 * (width * sum + vector)
+/** Running sums become 256 bits wide only if they end in adjacent stores to addresses that nothing else is stored to. */
+const spill = (sweep: Sweep, sums: readonly (readonly Local[])[]): Code =>
+  sweep.sums.map((_, k) => sums.map((row, u) => { const sum = row[k]; return sum === undefined ? [] : v128.store(get(sweep.spill), get(sum), spillOffset(k, u)) }))
+const spilled = (sweep: Sweep, sum: number, vector: number): Code => v128.load(get(sweep.spill), spillOffset(sum, vector))
+
 /** A block of positions of a panel of channels. */
 function alongChannels(place: Place, vectors: number, scalar: boolean): Code {
   const { f, lanes, sweep, channel, position, stop, pointers, setPointers } = place
@@ -121,13 +136,9 @@ function alongChannels(place: Place, vectors: number, scalar: boolean): Code {
     return { local, code: set(local, scalar ? v128.load32Zero(at(array)) : v128.load(at(array), 16 * u)) }
   }))
   const inner = bundle(place, vectors, scalar, constants.map((row) => row.map((c) => get(c.local))), sums)
-  const flush = sweep.sums.map((array, k) => sums.map((row, u) => {
-    const sum = row[k]
-    if (sum === undefined) return []
-    return scalar
-      ? v128.store32Lane(at(array), f32x4.add(v128.load32Zero(at(array)), get(sum)), 0)
-      : v128.store(at(array), f32x4.add(v128.load(at(array), 16 * u), get(sum)), 16 * u)
-  }))
+  const flush = sweep.sums.map((array, k) => sums.map((_, u) => (scalar
+    ? v128.store32Lane(at(array), f32x4.add(v128.load32Zero(at(array)), spilled(sweep, k, u)), 0)
+    : v128.store(at(array), f32x4.add(v128.load(at(array), 16 * u), spilled(sweep, k, u)), 16 * u))))
   return [
     setPointers,
     constants.map((row) => row.map((c) => c.code)),
@@ -139,6 +150,7 @@ function alongChannels(place: Place, vectors: number, scalar: boolean): Code {
       step(left, i32.const(-1)),
       lanes.clear,
     ], get(left)),
+    spill(sweep, sums),
     flush,
   ]
 }
@@ -153,27 +165,28 @@ function alongPositions(place: Place): Code {
     return { local, code: set(local, v128.load32Splat(at(array))) }
   })
   const shared = constants.map((c) => get(c.local))
-  const vectors = 4
-  const wide = localGrid(f, vectors, sweep.sums.length)
-  const tail = localGrid(f, 1, sweep.sums.length)
+  const [wide, single, tail] = [localGrid(f, width, sweep.sums.length), localGrid(f, 1, sweep.sums.length), localGrid(f, 1, sweep.sums.length)]
   const advance = (bytes: number): Code => pointers.map((pointer) => step(pointer, i32.const(bytes)))
   const run = (u: number, scalar: boolean, sums: readonly (readonly Local[])[]): Code => {
-    const width = scalar ? 1 : 4 * u
+    const elements = scalar ? 1 : 4 * u
     const inner = bundle(place, u, scalar, Array.from({ length: u }, () => shared), sums)
-    return loopWhile(i32.ge(get(left), i32.const(width)), [inner, advance(4 * width), step(left, i32.const(-width)), lanes.clear])
+    return loopWhile(i32.ge(get(left), i32.const(elements)), [inner, advance(4 * elements), step(left, i32.const(-elements)), lanes.clear])
   }
-  const total = (k: number): Code => {
-    const [a, b, c, d] = wide.map((row) => row[k])
-    const t = tail[0]?.[k]
-    if (a === undefined || b === undefined || c === undefined || d === undefined || t === undefined) return f32.const(0)
-    return [set(a, f32x4.add(f32x4.add(get(a), get(b)), f32x4.add(get(c), get(d)))), f32.add(sumLanes(a), f32x4.extract(get(t), 0))] // of the tail only lane 0 counts
+  const total = (array: Local, k: number): Code => {
+    const [rest, last] = [single[0]?.[k], tail[0]?.[k]]
+    if (rest === undefined || last === undefined) return []
+    return [
+      set(rest, f32x4.add(get(rest), f32x4.add(f32x4.add(spilled(sweep, k, 0), spilled(sweep, k, 1)), f32x4.add(spilled(sweep, k, 2), spilled(sweep, k, 3))))),
+      f32.store(at(array), f32.add(f32.load(at(array)), f32.add(sumLanes(rest), f32x4.extract(get(last), 0)))), // of the last only lane 0 counts
+    ]
   }
   return [
     setPointers,
     constants.map((c) => c.code),
-    zeroAll(wide), zeroAll(tail),
+    zeroAll(wide), zeroAll(single), zeroAll(tail),
     set(left, i32.sub(get(stop), get(position))),
-    run(vectors, false, wide), run(1, false, wide), run(1, true, tail),
-    sweep.sums.map((array, k) => f32.store(at(array), f32.add(f32.load(at(array)), total(k)))),
+    run(width, false, wide), run(1, false, single), run(1, true, tail),
+    spill(sweep, wide),
+    sweep.sums.map(total),
   ]
 }

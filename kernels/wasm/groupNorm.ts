@@ -9,7 +9,7 @@
 import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set } from './assembler.ts'
 import type { Strided } from '../descriptor.ts'
 import { Arguments, begin, end } from './arguments.ts'
-import { channelSweep, layoutOf, type Plane } from './channelSweep.ts'
+import { channelSweep, layoutOf, type Plane, sweepScratch } from './channelSweep.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Lanes, squareRoot } from './lanes.ts'
 
@@ -41,14 +41,15 @@ export class GroupItems {
   private readonly groups: Local
   private readonly blocks: Local
   private readonly blockChannels: Local
-  private readonly scratch: Local
+  /** The start of the scratch memory, `sweepScratch` of which are free. */
+  readonly spill: Local
 
   constructor(args: Arguments, { batch, channels, groups, spatial }: GroupNormSizes, arrays: number) {
     const perGroup = channels / groups
     const together = Math.min(groups, Math.max(1, 16 / greatestCommonDivisor(16, perGroup)))
     const blocks = Math.ceil(groups / together)
     this.items = batch * blocks
-    this.scratchBytes = arrays * 4 * channels
+    this.scratchBytes = sweepScratch + arrays * 4 * channels
     this.channels = args.number(channels)
     this.perGroup = args.number(perGroup)
     this.spatial = args.number(spatial)
@@ -56,7 +57,7 @@ export class GroupItems {
     this.groups = args.number(groups)
     this.blocks = args.number(blocks)
     this.blockChannels = args.number(together * perGroup)
-    this.scratch = args.scratch()
+    this.spill = args.scratch()
   }
 
   /** Runs `body` for every item: sample n, channels from ≤ c < to, and the addresses of the scratch arrays, one f32 per channel each. */
@@ -64,7 +65,7 @@ export class GroupItems {
     const [item, n, from, to] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')]
     const locals = Array.from({ length: arrays }, () => f.local('i32'))
     return [
-      locals.map((local, k) => set(local, i32.add(get(this.scratch), i32.mul(get(this.channels), i32.const(4 * k))))),
+      locals.map((local, k) => set(local, i32.add(i32.add(get(this.spill), i32.const(sweepScratch)), i32.mul(get(this.channels), i32.const(4 * k))))),
       loopRange(item, get(begin), get(end), 1, [
         set(n, i32.divu(get(item), get(this.blocks))),
         set(from, i32.mul(i32.remu(get(item), get(this.blocks)), get(this.blockChannels))),
@@ -130,7 +131,7 @@ export function groupNormKernel(options: GroupNormOptions, target: WasmTarget): 
         const [sums, means, scales] = place.arrays
         if (sums === undefined || means === undefined || scales === undefined) return []
         const [input, output] = [x(f, place.n), y(f, place.n)]
-        const sweep = { layout, from: get(place.from), to: get(place.to), spatial: items.spatial, planes: [input.plane, output.plane], reads: [0] }
+        const sweep = { layout, spill: items.spill, from: get(place.from), to: get(place.to), spatial: items.spatial, planes: [input.plane, output.plane], reads: [0] }
         const add = (at: (array: Local) => Code): Code => [set(sum, f32.add(get(sum), f32.load(at(sums)))), f32.store(at(sums), f32.const(0))]
         const count = f32.reinterpretI32(get(items.count))
         return [
@@ -163,7 +164,7 @@ export function groupNormKernel(options: GroupNormOptions, target: WasmTarget): 
               const z = lanes.temporary()
               if (v === undefined || m === undefined || scale === undefined || shift === undefined) return { setup: [], stores: [], terms: [] }
               const setup = set(z, lanes.madd(f32x4.sub(get(v), m), scale, shift))
-              return { setup, stores: [[1, silu ? f32x4.div(get(z), f32x4.add(lanes.f32(1), lanes.exp(f32x4.neg(get(z))))) : get(z)]], terms: [] }
+              return { setup, stores: [[1, silu ? lanes.silu(z) : get(z)]], terms: [] }
             },
           }),
         ]

@@ -52,7 +52,7 @@ export function groupNormGradKernel(options: GroupNormGradOptions, target: WasmT
         const [means, rstds, a, b, scales] = place.arrays
         if (means === undefined || rstds === undefined || a === undefined || b === undefined || scales === undefined) return []
         const [upstream, input, output] = [dy(f, place.n), x(f, place.n), dx(f, place.n)]
-        const sweep = { layout, from: get(place.from), to: get(place.to), spatial: items.spatial, planes: [upstream.plane, input.plane, output.plane] }
+        const sweep = { layout, spill: items.spill, from: get(place.from), to: get(place.to), spatial: items.spatial, planes: [upstream.plane, input.plane, output.plane] }
         const row = (array: Local): Code => i32.add(get(array), i32.mul(i32.mul(get(place.n), get(items.channels)), i32.const(4)))
         const statistic = (array: Local, group: Code): Code => f32.load(i32.add(get(array), i32.mul(group, i32.const(4))))
         const count = f32.reinterpretI32(get(items.count))
