@@ -26,6 +26,14 @@ export const rowPitch: number = 4 * (maxDepth + 4)
 /** x·y + z; one rounding with relaxed SIMD where the processor has it, else two. */
 const multiplyAdd = (relaxed: boolean, x: Code, y: Code, z: Code): Code => (relaxed ? f32x4.relaxedMadd(x, y, z) : f32x4.add(f32x4.mul(x, y), z))
 
+/**
+ * Steps of k in one round of the loop of a tile this wide. Beside its arithmetic a round moves the pointers and looks for
+ * interrupts; that is hidden as long as the core is not shared with another hyperthread. Narrower tiles are what
+ * compilers get that run out of registers if unrolled.
+ */
+const unrolled = 4
+const wideVectors = 4
+
 export class TileCode {
   private readonly tile: Tile
   private readonly accumulators: readonly (readonly Local[])[]
@@ -43,19 +51,23 @@ export class TileCode {
     const row = Array.from({ length: vectors }, () => this.f.local('v128'))
     const element = this.f.local('v128')
     const [rowStep, depthStep] = layout === 'rows' ? [rowPitch, 4] : [4, 4 * rows]
-    const step: Code = [
-      row.map((vector, v) => set(vector, v128.load(get(b), 16 * v))),
+    const step = (k: number): Code => [
+      row.map((vector, v) => set(vector, v128.load(get(b), 16 * (k * vectors + v)))),
       this.accumulators.map((accumulators, r) => [
-        set(element, v128.load32Splat(get(a), r * rowStep)),
+        set(element, v128.load32Splat(get(a), k * depthStep + r * rowStep)),
         accumulators.map((sum, v) => set(sum, multiplyAdd(relaxed, get(element), get(row[v] ?? element), get(sum)))),
       ]),
-      set(a, i32.add(get(a), i32.const(depthStep))),
-      set(b, i32.add(get(b), i32.const(16 * vectors))),
     ]
-    return [
-      this.accumulators.flat().map((sum) => set(sum, v128.splatF32(0))),
-      when(i32.ne(get(b), get(bEnd)), doWhile(step, i32.ne(get(b), get(bEnd)))),
-    ]
+    const loop = (steps: number, last: Local): Code => when(i32.ne(get(b), get(last)), doWhile([
+      Array.from({ length: steps }, (_, k) => step(k)),
+      set(a, i32.add(get(a), i32.const(steps * depthStep))),
+      set(b, i32.add(get(b), i32.const(steps * 16 * vectors))),
+    ], i32.ne(get(b), get(last))))
+    const clear = this.accumulators.flat().map((sum) => set(sum, v128.splatF32(0)))
+    if (vectors < wideVectors) return [clear, loop(1, bEnd)]
+    const wholeRounds = this.f.local('i32')
+    const rest = i32.and(i32.sub(get(bEnd), get(b)), i32.const((unrolled - 1) * 16 * vectors))
+    return [clear, set(wholeRounds, i32.sub(get(bEnd), rest)), loop(unrolled, wholeRounds), loop(1, bEnd)]
   }
 
   /** Adds the accumulators to the output, or on the first block of k writes them. */
