@@ -40,11 +40,22 @@ const sourceUrls: Plugin = {
   },
 }
 
+/** What the build includes of other packages keeps its licence, which has to go with every copy. */
+const licences: Plugin = {
+  name: 'licences',
+  setup(build) {
+    build.onLoad({ filter: /node_modules\/tinybench\/dist\/index\.js$/ }, async ({ path: file }) => {
+      const [source, licence] = await Promise.all([readFile(file, 'utf8'), readFile(path.join(file, '../../LICENSE'), 'utf8')])
+      return { contents: `/*! tinybench\n${licence}*/\n${source}`, loader: 'js' }
+    })
+  },
+}
+
 const common: Options = {
   format: 'esm',
   target: 'es2022',
   tsconfig: 'tsconfig.build.json',
-  esbuildPlugins: [sourceUrls],
+  esbuildPlugins: [sourceUrls, licences],
   external: ['webgpu', 'fast-check', /^node:/],
   sourcemap: true,
   dts: false,

@@ -5,7 +5,7 @@ import { choose, run } from '../bench/run.ts'
 import { subjects } from '../bench/subjects.ts'
 import { markdown } from '../bench/table.ts'
 import type { BenchArguments } from './arguments.ts'
-import { writeFile } from './files.ts'
+import { expectWritable, writeFile } from './files.ts'
 import type { Output } from './progress.ts'
 import { Torch } from './torch.ts'
 
@@ -13,6 +13,7 @@ import { Torch } from './torch.ts'
 export async function benchmark(options: BenchArguments, version: string, output: Output): Promise<number> {
   const { threads = availableParallelism(), seconds, level, experimental, json, markdown: page } = options
   const chosen = choose(subjects, options.only)
+  for (const file of [json, page]) if (file !== undefined) expectWritable(file)
   await using torch = options.torch === undefined ? undefined : await Torch.start(options.torch, threads)
   const processor = cpus()[0]?.model.trim() ?? 'unknown processor'
   const date = new Date().toISOString().slice(0, 10)

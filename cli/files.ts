@@ -1,5 +1,6 @@
 /** Reading and writing files, and saying why it failed. */
-import { mkdirSync, readFileSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
 import { replaceFile } from '../nn/checkpoint/files.node.ts'
 
 /** A file or folder that could not be read or written; the message says which, why, and what to do. */
@@ -13,7 +14,7 @@ const causes: Readonly<Record<string, string>> = {
   EROFS: 'the file system is read-only; choose another folder with --out',
   EACCES: 'permission is denied; change its permissions, or choose another folder with --out',
   EPERM: 'permission is denied; change its permissions, or choose another folder with --out',
-  ENOENT: 'it does not exist; check the path',
+  ENOENT: 'it, or the folder it is in, does not exist; check the path',
   ENOTDIR: 'part of the path is a file, not a folder; choose another folder with --out',
   EEXIST: 'a file is in the way; choose another folder with --out',
   EISDIR: 'it is a folder, not a file; check the path',
@@ -44,6 +45,11 @@ export function makeFolder(folder: string): void {
 
 export function readFile(file: string): Uint8Array<ArrayBuffer> {
   return about('read', file, () => new Uint8Array(readFileSync(file)))
+}
+
+/** Throws now if `file` could not be written later, because there is no folder for it or one that is closed. */
+export function expectWritable(file: string): void {
+  about('write', file, () => accessSync(path.dirname(path.resolve(file)), constants.W_OK))
 }
 
 /** Replaces `file` by `content`. Whatever happens, `file` is either what it was or all of `content`. */

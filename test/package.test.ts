@@ -34,6 +34,7 @@ test('it holds what it should, and no more', () => {
   const top = new Set(files.map((file) => file.split(path.sep)[0] ?? ''))
   expect([...top].sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'bench', 'data', 'dist', 'package.json'])
   expect(files).toContain(path.join('data', 'digits', 'images.u8'))
+  expect(files).toContain(path.join('bench', 'torch_peer.py'))
   expect(files).toContain(path.join('dist', 'node', 'cpu-worker.js'))
   expect(files).toContain(path.join('dist', 'browser', 'cpu-worker.js'))
 })
@@ -65,6 +66,12 @@ describe('in Node', () => {
   test('the command line runs', () => {
     const cli = path.join(installed, 'dist/node/cli.js')
     expect(run(process.execPath, [cli, '--help'], user)).toContain('langevin')
+    expect(run(process.execPath, [cli, 'bench', 'cpu', '--only', 'matmul_f32_512_aTbT', '--seconds', '0.01'], user)).toMatch(/^matmul_f32_512_aTbT .* %$/m)
+  })
+
+  test('what it includes of tinybench comes with its licence', () => {
+    const including = globSync('dist/**/*.js', { cwd: installed }).map((file) => readFileSync(path.join(installed, file), 'utf8')).filter((text) => text.includes('warmupIterations'))
+    expect(including.map((text) => text.includes('Copyright (c) 2022 Tinylibs'))).toEqual([true])
   })
 })
 
