@@ -20,6 +20,7 @@ import { leaves } from './leaves.ts'
 import { axisKey, passAxis, type PassedAxis, Walk } from './loops.ts'
 import { accessOf, openCursor, operandKey, placeCursor, planOperand, type PlannedOperand } from './operands.ts'
 import { VectorScope } from './scope.ts'
+import { transposeKernel } from './transpose.ts'
 
 const width = 2
 const longestChunk = 4096
@@ -27,6 +28,10 @@ const transposedChunk = 32
 
 /** The kernel of an elementwise computation. Outputs may be the inputs' own memory, position for position. */
 export function mapKernel(d: MapDescriptor): WasmKernel {
+  return transposeKernel(d) ?? generatedKernel(d)
+}
+
+function generatedKernel(d: MapDescriptor): WasmKernel {
   const plan = planMap(d)
   const count = product(d.shape)
   const operations = unknownNodes(plan.values, new Map()).filter((e) => e.args.length > 0).length

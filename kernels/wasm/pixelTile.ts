@@ -4,7 +4,7 @@
  * segments (a tap, some of its channels): for each it takes the pixels' pointers from a table, and
  * for each channel broadcasts an element a pixel and adds its products with a row of packed weights.
  */
-import { type Code, doWhile, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set, v128, when } from './assembler.ts'
+import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set, v128, when } from './assembler.ts'
 
 export interface PixelTileShape {
   readonly rows: number
@@ -48,19 +48,22 @@ export class PixelTile {
   /** The sums over segments `from` … `to`, whose weights begin at `weights`, which moves to their end; `pointers`: of the tile's pixels under the first tap. */
   sum(relaxed: boolean, from: Local, to: Local, pointers: Local, weights: Local): Code {
     const { f, sums, vectors } = this
-    const [segment, at, channel, last] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')]
+    const [segment, at, channel, last, lastFour] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')]
     const pixels = sums.map(() => f.local('i32'))
     const row = Array.from({ length: vectors }, () => f.local('v128'))
     const element = f.local('v128')
+    const rowBytes = 16 * vectors
     const multiplyAdd = (w: Code, sum: Code): Code => (relaxed ? f32x4.relaxedMadd(get(element), w, sum) : f32x4.add(f32x4.mul(get(element), w), sum))
-    const step = [
-      row.map((w, v) => set(w, v128.load(get(weights), 16 * v))),
-      pixels.map((pixel, r) => [
-        set(element, v128.load32Splat(get(pixel))),
-        (sums[r] ?? []).map((sum, v) => set(sum, multiplyAdd(get(row[v] ?? element), get(sum)))),
-        advance(pixel, 4),
+    const channels = (count: number): Code => [
+      Array.from({ length: count }, (_, c) => [
+        row.map((w, v) => set(w, v128.load(get(weights), c * rowBytes + 16 * v))),
+        pixels.map((pixel, r) => [
+          set(element, v128.load32Splat(get(pixel), 4 * c)),
+          (sums[r] ?? []).map((sum, v) => set(sum, multiplyAdd(get(row[v] ?? element), get(sum)))),
+        ]),
       ]),
-      advance(weights, 16 * vectors),
+      pixels.map((pixel) => advance(pixel, 4 * count)),
+      advance(weights, count * rowBytes),
     ]
     return [
       sums.flat().map((sum) => set(sum, v128.splatF32(0))),
@@ -70,7 +73,9 @@ export class PixelTile {
         set(channel, i32.load(get(segment), segmentFields.channel)),
         pixels.map((pixel, r) => set(pixel, i32.add(i32.load(get(at), 4 * r), get(channel)))),
         set(last, i32.add(get(weights), i32.load(get(segment), segmentFields.weights))),
-        doWhile(step, i32.ne(get(weights), get(last))),
+        set(lastFour, i32.sub(get(last), i32.const(4 * rowBytes))),
+        loopWhile(i32.leu(get(weights), get(lastFour)), channels(4)),
+        loopWhile(i32.ne(get(weights), get(last)), channels(1)),
         advance(segment, segmentBytes),
       ]),
     ]

@@ -79,6 +79,24 @@ describe('structure', () => {
     expect(read(bytes, 'f32')).toEqual([...x].map((v) => v * v))
   })
 
+  test.each([[16, 16], [3, 9], [64, 300], [17, 8], [5, 31], [40, 257]])('a transposition of %i × %i in two planes copies every bit, wherever it is split', (width, height) => {
+    const size = 2 * width * height
+    const bits = Int32Array.from({ length: size }, (_, i) => 0x7f800001 + 7 * i) // Signalling NaNs among them.
+    const d: MapDescriptor = { shape: [2, height, width], inputs: [f32([width * height, 1, height])], outputs: [{ operand: f32([width * height + 3, width, 1], 1), value: load(0, 'f32') }] }
+    const kernel = mapKernel(d)
+    expect(kernel.key).toContain('transpose')
+    const expected = new Int32Array(size + 4)
+    for (let i = 0; i < size; i++) {
+      const [plane, column, row] = [Math.floor(i / (width * height)), Math.floor(i / height) % width, i % height]
+      expected[1 + plane * (width * height + 3) + row * width + column] = bits[i] ?? 0
+    }
+    for (const cuts of [[], [1, kernel.items >> 1]]) {
+      const out = new Uint8Array(expected.byteLength)
+      runKernel(kernel, [new Uint8Array(bits.buffer.slice()), out], { cuts })
+      expect(new Int32Array(out.buffer)).toEqual(expected)
+    }
+  })
+
   test('memory and values must agree in type', () => {
     expect(() => mapKernel({ shape: [1], inputs: [], outputs: [{ operand: f32([1]), value: constant(1, 'i32') }] })).toThrow('map: f32 memory cannot hold i32 values; cast to f32 first')
   })
