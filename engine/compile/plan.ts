@@ -81,6 +81,16 @@ export function writesOf(launch: Launch): readonly Load[] {
   return launch.kind === 'op' ? launch.outputs : [launch.output]
 }
 
+/** For each buffer, the launches that read it and those that write it, in order. */
+export function accessesOf({ buffers, launches }: Pick<Plan, 'buffers' | 'launches'>): { readonly reads: readonly (readonly number[])[]; readonly writes: readonly (readonly number[])[] } {
+  const [reads, writes] = [buffers.map((): number[] => []), buffers.map((): number[] => [])]
+  launches.forEach((launch, i) => {
+    for (const { buffer } of readsOf(launch)) reads[buffer]?.push(i)
+    for (const { buffer } of writesOf(launch)) writes[buffer]?.push(i)
+  })
+  return { reads, writes }
+}
+
 function describeView({ view, dtype, buffer }: Load): string {
   const axes = view.shape.length === 0 ? '' : ` strides ${formatShape(view.strides)}`
   return `#${buffer} ${dtype}${formatShape(view.shape)}${axes}${view.mask === undefined ? '' : ' masked'}`

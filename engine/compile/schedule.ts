@@ -12,7 +12,7 @@ import { bareLoad, isCheap, isUniform, mergeLoads, moveFragment, operations, rea
 import type { Fragment, Load, Reduction } from './fragment.ts'
 import type { LoweredGraph, Step, Value } from './lower.ts'
 import { followOrder, rowMajor } from './order.ts'
-import { bytesOf, labelOf, readsOf, writesOf } from './plan.ts'
+import { accessesOf, bytesOf, labelOf } from './plan.ts'
 import type { Home, Launch, Plan, PlanBuffer } from './plan.ts'
 import { launchProduct, ownView } from './product.ts'
 import type { Product } from './product.ts'
@@ -350,12 +350,18 @@ class Scheduler {
       const source = bareLoad(f)
       return source !== undefined && overwritten.has(source.buffer) ? this.store(f, ending, rowMajor(f.shape), 'keep ') : f
     })
+    const { reads, writes } = accessesOf({ buffers: this.buffers, launches: this.launches })
+    // Nothing reads the leaf after the buffer is first written.
+    const mayOverwrite = (buffer: number, leaf: number): boolean => {
+      const [written = -1] = at(writes, buffer)
+      return at(reads, leaf).every((i) => i < written || (i === written && this.readsInPlace(at(this.launches, i), buffer, leaf)))
+    }
     this.graph.results.forEach(({ value, overwrites }, index) => {
       const f = at(kept, index)
       const source = bareLoad(f)
       const buffer = source === undefined ? undefined : this.buffers[source.buffer]
       const whole = source !== undefined && isPacked(source.view, rowMajor(f.shape)) && source.view.offset === 0 && sizeOf(f.shape) === buffer?.elements
-      if (whole && buffer?.home.kind === 'workspace' && (overwrites === undefined || this.mayOverwrite(buffer.id, overwrites))) {
+      if (whole && buffer?.home.kind === 'workspace' && (overwrites === undefined || mayOverwrite(buffer.id, overwrites))) {
         buffer.home = { kind: 'result', index }
         return
       }
@@ -364,19 +370,13 @@ class Scheduler {
     for (const { f, target } of end) this.emit(f, this.loadOf(target, bufferView(f.shape)), 'result', ending)
   }
 
-  /** Nothing reads the leaf after the buffer is first written, and who reads it while writing does so element by element. */
-  private mayOverwrite(buffer: number, leaf: number): boolean {
-    const written = this.launches.findIndex((l) => writesOf(l).some((w) => w.buffer === buffer))
-    return this.launches.every((launch, i) => {
-      const reads = readsOf(launch).filter((l) => l.buffer === leaf)
-      if (i < written || reads.length === 0) return true
-      if (i > written) return false
-      if (launch.kind === 'map') return reads.every((l) => sameView(l.view, launch.output.view))
-      if (launch.kind === 'reduce') return false
-      const output = launch.outputs.findIndex((l) => l.buffer === buffer)
-      if (launch.epilogue?.loads.some((l) => l.buffer === leaf) === true) return false
-      return launch.inputs.every((l, input) => l.buffer !== leaf || launch.inPlace(output, input))
-    })
+  /** Whether the launch, which writes the buffer, reads the leaf element by element if at all. */
+  private readsInPlace(launch: Launch, buffer: number, leaf: number): boolean {
+    if (launch.kind === 'reduce') return false
+    if (launch.kind === 'map') return launch.loads.every((l) => l.buffer !== leaf || sameView(l.view, launch.output.view))
+    const output = launch.outputs.findIndex((l) => l.buffer === buffer)
+    if (launch.epilogue?.loads.some((l) => l.buffer === leaf) === true) return false
+    return launch.inputs.every((l, input) => l.buffer !== leaf || launch.inPlace(output, input))
   }
 }
 

@@ -258,26 +258,41 @@ export class FunctionBuilder {
   }
 }
 
-function flatten(code: Code, into: number[]): number[] {
-  if (typeof code === 'number') into.push(code)
-  else for (const part of code) flatten(part, into)
-  return into
-}
+/** Bytes under construction, in memory that grows. */
+class Writer {
+  private bytes: Uint8Array<ArrayBuffer> = new Uint8Array(4096)
+  private length = 0
 
-function section(id: number, items: readonly Code[]): number[] {
-  const content = flatten([unsigned(items.length), items], [])
-  return [id, ...unsigned(content.length), ...content]
+  write(code: Code): void {
+    if (typeof code === 'number') {
+      if (this.length === this.bytes.length) this.grow()
+      this.bytes[this.length++] = code
+    } else for (let i = 0; i < code.length; i++) this.write(code[i] ?? 0)
+  }
+
+  private grow(): void {
+    const larger = new Uint8Array(2 * this.bytes.length)
+    larger.set(this.bytes)
+    this.bytes = larger
+  }
+
+  /** What `content` writes, after its length: LEB128 of always five bytes, which are there before the length is known. */
+  sized(content: () => void): void {
+    const at = this.length
+    this.write([0x80, 0x80, 0x80, 0x80, 0])
+    content()
+    const size = this.length - at - 5
+    for (let i = 0; i < 5; i++) this.bytes[at + i] = ((size >>> (7 * i)) & 0x7f) | (i < 4 ? 0x80 : 0)
+  }
+
+  finish(): Uint8Array<ArrayBuffer> {
+    return this.bytes.slice(0, this.length)
+  }
 }
 
 const text = (value: string): number[] => {
   const bytes = [...new TextEncoder().encode(value)]
   return [...unsigned(bytes.length), ...bytes]
-}
-
-/** A custom section: a name, and nothing in it. */
-function custom(name: string): number[] {
-  const content = text(name)
-  return [0, ...unsigned(content.length), ...content]
 }
 
 export interface MemoryImport {
@@ -292,21 +307,23 @@ export interface MemoryImport {
  * modules by their bytes: a `mark` keeps apart what is to be compiled in two ways.
  */
 export function encodeModule(functions: ReadonlyMap<string, FunctionBuilder>, memory: MemoryImport, mark?: string): Uint8Array<ArrayBuffer> {
+  const out = new Writer()
+  const section = (id: number, content: () => void): void => {
+    out.write(id)
+    out.sized(content)
+  }
+  const list = (id: number, items: readonly Code[]): void => section(id, () => out.write([unsigned(items.length), items]))
   const names = [...functions.keys()]
   const builders = [...functions.values()]
-  const bodies = builders.map((f) => {
-    const body = flatten(f.body(), [])
-    return [unsigned(body.length), body]
+  out.write([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0])
+  list(1, builders.map((f) => f.signature()))
+  list(2, [[text('env'), text('memory'), 2, memory.shared ? 3 : 1, 0, unsigned(memory.maximum)]])
+  list(3, names.map((_, i) => unsigned(i)))
+  list(7, names.map((name, i) => [text(name), 0, unsigned(i)]))
+  section(10, () => {
+    out.write(unsigned(builders.length))
+    for (const f of builders) out.sized(() => out.write(f.body()))
   })
-  const limits = [memory.shared ? 3 : 1, 0, unsigned(memory.maximum)]
-  const bytes = [
-    [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
-    section(1, builders.map((f) => f.signature())),
-    section(2, [[text('env'), text('memory'), 2, limits]]),
-    section(3, names.map((_, i) => unsigned(i))),
-    section(7, names.map((name, i) => [text(name), 0, unsigned(i)])),
-    section(10, bodies),
-    mark === undefined ? [] : custom(mark),
-  ]
-  return new Uint8Array(flatten(bytes, []))
+  if (mark !== undefined) section(0, () => out.write(text(mark))) // A custom section: a name, and nothing in it.
+  return out.finish()
 }
