@@ -6,8 +6,8 @@
 import { canShareMemory } from '#platform'
 import { compile } from '../engine/device/cpu/instructions.ts'
 import type { InstructionLevel } from '../engine/device/cpu/instructions.ts'
-import { controlWords } from '../engine/device/cpu/executor.ts'
 import { CallingThread, WorkerThreads } from '../engine/device/cpu/pool.ts'
+import { controlBytes } from '../engine/device/cpu/protocol.ts'
 import type { Code } from '../kernels/wasm/assembler.ts'
 import { FunctionBuilder, doWhile, encodeModule, f32x4, get, i32, loopRange, set, v128 } from '../kernels/wasm/assembler.ts'
 
@@ -99,7 +99,8 @@ async function leastTime(kernel: FunctionBuilder, bytes: number, { threads, leve
   const pool = shared ? new WorkerThreads(memory, threads) : new CallingThread(memory)
   try {
     pool.addModule(await compile(encodeModule(new Map([['kernel', kernel]]), { shared, maximum: pages }, level), level, experimental), ['kernel'])
-    pool.addPlan(0, { launches: [{ kernel: 0, items, serial: false, constants: [], sources: [] }], addresses: 4 * controlWords, buffers: 0 })
+    const addresses = controlBytes(threads)
+    pool.addPlan(0, { launches: [{ kernel: 0, items, chunks: threads, after: -1, constants: [], sources: [] }], addresses, buffers: 0, progress: addresses + 4 * threads })
     await pool.run(0) // Starts the threads and touches the memory, which can take longer than all that follows.
     let least = Infinity
     for (const until = performance.now() + patience; performance.now() < until; ) {

@@ -56,7 +56,7 @@ test('closing waits for what is queued, for everyone who closes', async () => {
 
 test('a thread that dies fails the run it was in and those after it', async () => {
   const threads = new WorkerThreads(new WebAssembly.Memory({ initial: 16, maximum: 16, shared: true }), 2)
-  threads.addPlan(0, { launches: [], addresses: 0, buffers: 0 })
+  threads.addPlan(0, { launches: [], addresses: 0, buffers: 0, progress: 0 })
   await threads.run(0)
   // A module that imports what the worker does not give: (import "env" "none" (func)).
   const module = new WebAssembly.Module(Uint8Array.from([0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 2, 12, 1, 3, 101, 110, 118, 4, 110, 111, 110, 101, 0, 0]))

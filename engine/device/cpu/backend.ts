@@ -2,6 +2,7 @@
 import { encodeModule } from '../../../kernels/wasm/assembler.ts'
 import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/kernel.ts'
 import type { LoweredGraph } from '../../compile/lower.ts'
+import { dependences } from '../../compile/dependence.ts'
 import { align, planMemory } from '../../compile/memory.ts'
 import type { MemoryPlan } from '../../compile/memory.ts'
 import type { Plan } from '../../compile/plan.ts'
@@ -15,12 +16,13 @@ import type { Backend, Bindings, Block, DeviceDetails, Executable } from '../bac
 import { Allocator } from './allocator.ts'
 import type { CpuBlock } from './allocator.ts'
 import { describePlan } from './describe.ts'
-import { constantSource, controlWords, scratchSource } from './executor.ts'
+import { constantSource, scratchSource } from './executor.ts'
 import type { LaunchCode } from './executor.ts'
 import type { Call } from './generated.ts'
 import { compile, targetOf } from './instructions.ts'
 import type { Instructions } from './instructions.ts'
 import { callsOf, kernelAccepts, kernelLayouts } from './kernels.ts'
+import { controlBytes } from './protocol.ts'
 import { copyIn, copyOut } from './transfer.ts'
 import type { Threads } from './pool.ts'
 
@@ -35,6 +37,8 @@ class CpuExecutable implements Executable {
   readonly plan: Plan
   readonly memory: MemoryPlan
   readonly calls: readonly Call[]
+  /** For each launch, the last that it waits for, or -1. */
+  readonly waits: readonly number[]
   readonly pointers: readonly PointerBlock[]
   /** Of each buffer in the workspace, in bytes. */
   readonly offsets: readonly number[]
@@ -46,11 +50,12 @@ class CpuExecutable implements Executable {
   readonly scratchBytes: number
   private readonly owner: Owner
 
-  constructor(id: number, plan: Plan, memory: MemoryPlan, calls: readonly Call[], pointers: readonly PointerBlock[], addresses: CpuBlock, owner: Owner) {
+  constructor(id: number, plan: Plan, memory: MemoryPlan, calls: readonly Call[], waits: readonly number[], pointers: readonly PointerBlock[], addresses: CpuBlock, owner: Owner) {
     this.id = id
     this.plan = plan
     this.memory = memory
     this.calls = calls
+    this.waits = waits
     this.pointers = pointers
     this.offsets = plan.buffers.map(({ id: buffer }) => memory.offsets.get(buffer) ?? 0)
     this.addresses = addresses
@@ -65,7 +70,7 @@ class CpuExecutable implements Executable {
   }
 
   describe(): string {
-    return describePlan(this.plan, this.calls, this.memory)
+    return describePlan(this.plan, this.calls, this.waits, this.memory)
   }
 
   dispose(): void {
@@ -90,9 +95,16 @@ export interface CpuBackendOptions {
   readonly description: string
 }
 
-/** Below both, a launch takes about as long as two threads take to meet. */
-const serialBytes = 32_768
-const serialFlops = 65_536
+/** A chunk moves this many bytes or computes this many operations, or more: less takes about as long as two threads take to meet. */
+const chunkBytes = 32_768
+const chunkFlops = 65_536
+/** More chunks let threads of unequal speed end together; each is a call of its own. */
+const chunksPerThread = 4
+
+function chunksOf({ items, bytes, flops }: WasmKernel, threads: number): number {
+  const wanted = Math.ceil(Math.max(bytes / chunkBytes, flops / chunkFlops))
+  return threads === 1 ? 1 : Math.max(1, Math.min(items, wanted, chunksPerThread * threads))
+}
 
 const nothing: CpuBlock = { address: 0, bytes: 0 }
 
@@ -122,7 +134,7 @@ export class CpuBackend implements Backend {
     this.fingerprint = `cpu wasm simd128${this.target.relaxed ? ' relaxed' : ''}${this.target.wide === true ? ' wide' : ''}`
     this.details = { threads: options.threads.count, instructions: options.instructions }
     this.memoryLimit = options.maximumPages * 65536
-    this.allocator = new Allocator(options.memory, controlWords * 4, this.memoryLimit)
+    this.allocator = new Allocator(options.memory, controlBytes(options.threads.count), this.memoryLimit)
   }
 
   accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean {
@@ -132,6 +144,7 @@ export class CpuBackend implements Backend {
   async compile(graph: LoweredGraph): Promise<Executable> {
     const plan = schedule(graph, kernelLayouts)
     const memory = planMemory(plan)
+    const waits = dependences(plan, memory)
     const calls = plan.launches.map((launch) => callsOf(launch, this.target))
     await this.compileKernels(calls.map((c) => c.kernel))
     const pointers: PointerBlock[] = []
@@ -143,10 +156,11 @@ export class CpuBackend implements Backend {
       release()
     }
     try {
-      const launches = calls.filter(({ kernel }) => kernel.items > 0).map((call) => this.launchCode(call, pointers, owned))
+      const launches = this.launchCodes(calls, waits, pointers, owned)
       const addresses = this.own(4 * (plan.buffers.length + this.options.threads.count), owned)
-      this.options.threads.addPlan(id, { launches, addresses: addresses.address, buffers: plan.buffers.length })
-      return new CpuExecutable(id, plan, memory, calls, pointers, addresses, { reserve: (executable) => this.reserve(executable), free })
+      const progress = this.own(8 * launches.length, owned)
+      this.options.threads.addPlan(id, { launches, addresses: addresses.address, buffers: plan.buffers.length, progress: progress.address })
+      return new CpuExecutable(id, plan, memory, calls, waits, pointers, addresses, { reserve: (executable) => this.reserve(executable), free })
     } catch (error) {
       release()
       throw error
@@ -170,8 +184,20 @@ export class CpuBackend implements Backend {
     for (const key of fresh.keys()) this.kernels.set(key, this.kernels.size)
   }
 
+  /** Those with something to do. */
+  private launchCodes(calls: readonly Call[], waits: readonly number[], pointers: PointerBlock[], owned: CpuBlock[]): LaunchCode[] {
+    const launches: LaunchCode[] = []
+    const places = [-1] // The last of `launches` that comes no later than each of the plan's.
+    calls.forEach((call, i) => {
+      const after = at(waits, i)
+      if (call.kernel.items > 0) launches.push(this.launchCode(call, at(places, after + 1), pointers, owned))
+      places.push(launches.length - 1)
+    })
+    return launches
+  }
+
   /** A call's arguments as constants and buffer numbers; tables and pointer blocks get memory of their own. */
-  private launchCode({ kernel, buffers }: Call, pointers: PointerBlock[], owned: CpuBlock[]): LaunchCode {
+  private launchCode({ kernel, buffers }: Call, after: number, pointers: PointerBlock[], owned: CpuBlock[]): LaunchCode {
     const constants: number[] = []
     const sources: number[] = []
     const push = (constant: number, source: number): void => {
@@ -192,8 +218,7 @@ export class CpuBackend implements Backend {
       new Int32Array(this.options.memory.buffer, block.address, kernel.table.length).set(kernel.table)
       push(block.address, constantSource)
     }
-    const serial = kernel.items === 1 || (kernel.bytes < serialBytes && kernel.flops < serialFlops)
-    return { kernel: this.kernels.get(kernel.key) ?? missing(kernel.key), items: kernel.items, serial, constants, sources }
+    return { kernel: this.kernels.get(kernel.key) ?? missing(kernel.key), items: kernel.items, chunks: chunksOf(kernel, this.options.threads.count), after, constants, sources }
   }
 
   /** Kernels this device has compiled. */

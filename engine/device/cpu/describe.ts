@@ -4,12 +4,13 @@ import { describeLaunch } from '../../compile/plan.ts'
 import type { Plan } from '../../compile/plan.ts'
 import type { Call } from './generated.ts'
 
-export function describePlan({ launches, buffers }: Plan, calls: readonly Call[], { workspaceBytes, peakBytes }: MemoryPlan): string {
+export function describePlan({ launches, buffers }: Plan, calls: readonly Call[], waits: readonly number[], { workspaceBytes, peakBytes }: MemoryPlan): string {
   const lines = launches.map((launch, i) => {
     const { flops, bytes, items } = calls[i]?.kernel ?? { flops: 0, bytes: 0, items: 0 }
     return `${String(i).padStart(4)} ${describeLaunch(launch)}  [${items} items, ${flops} flop, ${bytes} bytes]`
   })
   const flops = calls.reduce((n, c) => n + c.kernel.flops, 0)
   const bytes = calls.reduce((n, c) => n + c.kernel.bytes, 0)
-  return [...lines, `${launches.length} launches, ${buffers.length} buffers, ${flops} flop, ${bytes} bytes moved, workspace ${workspaceBytes} bytes, peak ${peakBytes} bytes`].join('\n')
+  const meetings = waits.filter((launch) => launch >= 0).length
+  return [...lines, `${launches.length} launches, ${meetings} meetings of the threads, ${buffers.length} buffers, ${flops} flop, ${bytes} bytes moved, workspace ${workspaceBytes} bytes, peak ${peakBytes} bytes`].join('\n')
 }

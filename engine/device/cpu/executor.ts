@@ -1,14 +1,19 @@
 /**
- * Runs plans on one thread of several: each thread holds the plans, does its share of every launch, and meets the
- * others at a barrier between launches. With one thread there is no barrier.
+ * Runs plans on one thread of several. Every thread walks the launches in order and takes chunks of their items until
+ * there are none left; before a launch it waits for those that the launch depends on. So threads meet only where data
+ * pass between them, and what a thread that is held up leaves, others take. Items give the same bits on any thread.
  */
+import { at } from '../../shape.ts'
+import { words } from './protocol.ts'
 
 /** One kernel call: arguments are a constant, or an address of the run plus a constant. */
 export interface LaunchCode {
   readonly kernel: number
   readonly items: number
-  /** Too little work to share: one thread does it, and needs no barrier before the next such launch. */
-  readonly serial: boolean
+  /** Equal parts of the items, in order, that threads take. */
+  readonly chunks: number
+  /** The last launch that must be complete, with all before it, before this one starts; -1 if that is known already. */
+  readonly after: number
   /** Constants; for addresses, the offset in bytes. */
   readonly constants: readonly number[]
   /** Which address of the run is added; or one of the two below. */
@@ -23,6 +28,8 @@ export interface PlanCode {
   /** Where the addresses of a run lie in memory, as u32: one for each buffer, then each thread's scratch memory. */
   readonly addresses: number
   readonly buffers: number
+  /** Where the progress of a run lies, as i32: for each launch the chunks taken and the chunks done. Zero at the start. */
+  readonly progress: number
 }
 
 interface PreparedLaunch {
@@ -39,13 +46,7 @@ interface Prepared {
   readonly addresses: Uint32Array
 }
 
-/** Words of the control block at the start of the memory. */
-const count = 0
-const phase = 1
-const sleepers = 2
-export const controlWords = 16
-
-/** Polls before sleeping: about 50 µs, longer than any but the largest launches differ by. */
+/** Polls before sleeping: about 50 µs. */
 const spins = 20_000
 
 type KernelFunction = (begin: number, end: number, ...args: number[]) => void
@@ -60,7 +61,7 @@ export class Executor {
 
   constructor(memory: WebAssembly.Memory, thread: number, threads: number) {
     this.memory = memory
-    this.control = new Int32Array(memory.buffer, 0, controlWords)
+    this.control = new Int32Array(memory.buffer)
     this.thread = thread
     this.threads = threads
   }
@@ -79,17 +80,25 @@ export class Executor {
     this.plans.delete(id)
   }
 
-  /** Walks a plan. Returns why this thread failed, if it did; it keeps meeting the others all the same. */
+  /** Walks a plan. Returns why this thread failed, if it did; what it takes from then on counts as done all the same. */
   run(id: number): Error | undefined {
     const launches = this.prepare(id)
-    if (launches === undefined) return new Error(`plan ${id} is not here`)
+    const plan = this.plans.get(id)
+    if (launches === undefined || plan === undefined) return new Error(`plan ${id} is not here`)
+    const progress = new Int32Array(this.memory.buffer, plan.code.progress, 2 * launches.length)
     let failure: Error | undefined
-    let serial = true
-    for (const { launch, args } of launches) {
-      if (!(serial && launch.serial)) this.meet()
-      serial = launch.serial
-      failure ??= this.launch(launch, args)
-    }
+    let complete = -1
+    launches.forEach(({ launch, args }, i) => {
+      const { chunks, after } = launch
+      if (Atomics.load(progress, 2 * i) >= chunks) return // Whoever took the first one has waited.
+      while (complete < after) this.wait(progress, ++complete, at(launches, complete).launch.chunks)
+      for (;;) {
+        const chunk = Atomics.add(progress, 2 * i, 1)
+        if (chunk >= chunks) return
+        failure ??= this.launch(launch, args, chunk)
+        if (Atomics.add(progress, 2 * i + 1, 1) === chunks - 1) this.wake()
+      }
+    })
     return failure
   }
 
@@ -113,35 +122,37 @@ export class Executor {
     return launches
   }
 
-  /** This thread's share of one launch: a contiguous part of its items. */
-  launch({ kernel, items, serial }: LaunchCode, args: readonly number[]): Error | undefined {
-    const begin = serial ? 0 : Math.floor((items * this.thread) / this.threads)
-    const end = serial ? (this.thread === 0 ? items : 0) : Math.floor((items * (this.thread + 1)) / this.threads)
+  /** One chunk of a launch. */
+  launch({ kernel, items, chunks }: LaunchCode, args: readonly number[], chunk: number): Error | undefined {
     const call = this.kernels[kernel]
-    if (begin === end) return undefined
     if (call === undefined) return new Error(`kernel ${kernel} is not here`)
     try {
-      call(begin, end, ...args)
+      call(Math.floor((items * chunk) / chunks), Math.floor((items * (chunk + 1)) / chunks), ...args)
       return undefined
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error))
     }
   }
 
-  /** Waits until every thread is here. The end of a run needs no meeting: whoever started it waits for all reports. */
-  private meet(): void {
-    if (this.threads === 1) return
+  /** Waits until a launch is complete. */
+  private wait(progress: Int32Array, launch: number, chunks: number): void {
+    const done = 2 * launch + 1
+    for (let i = 0; i < spins; i++) if (Atomics.load(progress, done) === chunks) return
     const { control } = this
-    const now = Atomics.load(control, phase)
-    if (Atomics.add(control, count, 1) === this.threads - 1) {
-      Atomics.store(control, count, 0)
-      Atomics.add(control, phase, 1)
-      if (Atomics.load(control, sleepers) > 0) Atomics.notify(control, phase)
-      return
+    Atomics.add(control, words.sleepers, 1)
+    for (;;) {
+      const epoch = Atomics.load(control, words.epoch)
+      if (Atomics.load(progress, done) === chunks) break
+      Atomics.wait(control, words.epoch, epoch)
     }
-    for (let i = 0; i < spins; i++) if (Atomics.load(control, phase) !== now) return
-    Atomics.add(control, sleepers, 1)
-    while (Atomics.load(control, phase) === now) Atomics.wait(control, phase, now)
-    Atomics.sub(control, sleepers, 1)
+    Atomics.sub(control, words.sleepers, 1)
+  }
+
+  /** A launch is complete. */
+  private wake(): void {
+    const { control } = this
+    if (Atomics.load(control, words.sleepers) === 0) return
+    Atomics.add(control, words.epoch, 1)
+    Atomics.notify(control, words.epoch)
   }
 }

@@ -1,4 +1,7 @@
-/** Messages between the thread that owns the CPU device and its workers. */
+/**
+ * How the thread that owns the CPU device and its workers talk: messages, which reach a worker that is in its event
+ * loop, and words at the start of the shared memory, by which a worker that has just run is told of the next run faster.
+ */
 import type { PlanCode } from './executor.ts'
 
 export type Command =
@@ -6,10 +9,40 @@ export type Command =
   | { readonly kind: 'module'; readonly module: WebAssembly.Module; readonly names: readonly string[] }
   | { readonly kind: 'plan'; readonly id: number; readonly code: PlanCode }
   | { readonly kind: 'drop'; readonly id: number }
-  | { readonly kind: 'run'; readonly run: number; readonly id: number }
+  | { readonly kind: 'run' }
 
-/** A worker has done its share of a run. */
-export interface Report {
-  readonly run: number
-  readonly error?: string
-}
+/** The last thread to leave a run says that it has ended and how many threads failed; each of those says why. */
+export type Report =
+  | { readonly kind: 'end'; readonly run: number; readonly failures: number }
+  | { readonly kind: 'failure'; readonly run: number; readonly error: string }
+
+/** Words of the control block at the start of the memory. */
+export const words = {
+  /** The plan of the run, and the run's number. */
+  plan: 0,
+  run: 1,
+  /** Threads that are in the run, or `closed`. */
+  inside: 2,
+  /** Threads of the run that failed. */
+  failures: 3,
+  /** Changes when a launch is complete while someone sleeps until then; and how many sleep. */
+  epoch: 4,
+  sleepers: 5,
+} as const
+
+/** Nobody may enter the run any more. */
+export const closed = -1
+
+/** Per thread: where it is, and how many messages were sent to it. */
+const firstStation = 16
+export const stationOf = (thread: number): number => firstStation + 2 * thread
+export const sentTo = (thread: number): number => firstStation + 2 * thread + 1
+
+/** In its event loop, where it gets messages. */
+export const away = 0
+/** Waiting at its station, with all messages read. */
+export const listening = 1
+/** Told at its station that there is a run. */
+export const told = 2
+
+export const controlBytes = (threads: number): number => 4 * (firstStation + 2 * threads)

@@ -1,34 +1,89 @@
-/** The CPU device's worker: one thread of the executor, driven by messages. Bundled as a file of its own. */
+/**
+ * The CPU device's worker: one thread of the executor. Messages drive it, but after a run it waits at its station for
+ * the next one, which it then begins sooner than a message would arrive. Bundled as a file of its own.
+ */
 import { parent } from '#platform'
 import { Executor } from './executor.ts'
+import { away, closed, listening, sentTo, stationOf, told, words } from './protocol.ts'
 import type { Command, Report } from './protocol.ts'
 
-const port = parent()
-let executor: Executor | undefined
+/** How long a worker waits for the next run before it returns to its event loop, in milliseconds. */
+const patience = 100
 
+const port = parent()
 const report = (message: Report): void => port.post(message)
+
+class Member {
+  readonly executor: Executor
+  private readonly control: Int32Array
+  private readonly station: number
+  private readonly sent: number
+
+  constructor(memory: WebAssembly.Memory, thread: number, threads: number) {
+    this.executor = new Executor(memory, thread, threads)
+    this.control = new Int32Array(memory.buffer)
+    this.station = stationOf(thread)
+    this.sent = sentTo(thread)
+  }
+
+  /** Does its share of the run, if one is going on. */
+  run(): void {
+    const { control } = this
+    if (!this.enter()) return
+    const failure = this.executor.run(Atomics.load(control, words.plan))
+    const run = Atomics.load(control, words.run)
+    if (failure !== undefined) {
+      Atomics.add(control, words.failures, 1)
+      report({ kind: 'failure', run, error: failure.message })
+    }
+    // A thread leaves when all is taken, and whoever took something is inside until it is done.
+    if (Atomics.sub(control, words.inside, 1) > 1 || Atomics.compareExchange(control, words.inside, 0, closed) !== 0) return
+    report({ kind: 'end', run, failures: Atomics.load(control, words.failures) })
+  }
+
+  private enter(): boolean {
+    for (;;) {
+      const inside = Atomics.load(this.control, words.inside)
+      if (inside === closed) return false
+      if (Atomics.compareExchange(this.control, words.inside, inside, inside + 1) === inside) return true
+    }
+  }
+
+  /** Once all messages are read: runs what there is to run, until there is mail again or nothing has come for a while. */
+  serve(read: number): void {
+    const { control, station, sent } = this
+    while (Atomics.load(control, sent) === read) {
+      this.run()
+      Atomics.store(control, station, listening)
+      if (Atomics.load(control, sent) === read) Atomics.wait(control, station, listening, patience)
+      if (Atomics.exchange(control, station, away) !== told) return
+    }
+  }
+}
+
+let member: Member | undefined
+let read = 0
 
 port.receive((message) => {
   const command = message as Command
+  read++
   switch (command.kind) {
     case 'start':
-      executor = new Executor(command.memory, command.thread, command.threads)
-      return
+      member = new Member(command.memory, command.thread, command.threads)
+      break
     case 'module':
-      executor?.addModule(command.module, command.names)
-      return
+      member?.executor.addModule(command.module, command.names)
+      break
     case 'plan':
-      executor?.addPlan(command.id, command.code)
-      return
+      member?.executor.addPlan(command.id, command.code)
+      break
     case 'drop':
-      executor?.dropPlan(command.id)
-      return
-    case 'run': {
-      const failure = executor?.run(command.id)
-      report(failure === undefined ? { run: command.run } : { run: command.run, error: failure.message })
-      return
-    }
+      member?.executor.dropPlan(command.id)
+      break
+    case 'run':
+      break
     default:
       command satisfies never
   }
+  member?.serve(read)
 })
