@@ -1,19 +1,21 @@
 /**
- * Gradient of attention. With scores s = scale·q·kᵀ + mask, the probabilities are recomputed as
+ * Gradient of attention. With scores s = scale·q·kᵀ + mask, the probabilities are computed again as
  * p = exp(s − lse); then dv = pᵀ·do, dp = do·vᵀ, ds = p∘(dp − D) with D = rowsum(do∘o), and
  * dq = scale·ds·k, dk = scale·dsᵀ·q.
  *
- * An item is one head: nothing is added up across items. It copies kᵀ, vᵀ and k to scratch as
- * panels, then takes 32 query rows at a time: p and ds of those rows stay in scratch, dq is finished,
- * and dk and dv grow in scratch in the order of the blocks.
+ * An item is a head: block by block of keys, and for each block by block of queries, the probabilities and ds are made
+ * in scratch memory (five products a block), dk and dv of the keys at hand grow there, and so does dq of the head.
+ * Where there are few heads, an item is a part of one: dk and dv of some keys over all queries, then dq of some queries
+ * over all keys. This computes scores and dp twice (seven products), but nothing is ever added up across items.
  */
-import { type Code, f32, f32x4, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
+import { type Code, f32, f32x4, get, i32, type Local, loopRange, loopWhile, minimum, select, set, v128, when } from './assembler.ts'
 import type { Strided } from '../descriptor.ts'
 import { Arguments, begin, end, Nest } from './arguments.ts'
-import { type AttentionSizes, Heads, pad, queryBlock, scorePitch, scoreRow } from './attention.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Lanes, sumLanes } from './lanes.ts'
-import { copyElements, copyRows, multiply, packPanels, packTransposed, zero } from './panels.ts'
+import { copyElements, copyRows, packPanels, packTransposed, zero } from './panels.ts'
+import { multiply, panelWidth, type Product, rowsBeyond } from './product.ts'
+import { type AttentionSizes, blockOf, blocksOf, Heads, maskScores, pad, rowPitch } from './scores.ts'
 import { ScratchAreas } from './scratch.ts'
 
 export interface AttentionGradOptions extends AttentionSizes {
@@ -25,10 +27,24 @@ export interface AttentionGradOptions extends AttentionSizes {
   readonly dv: Strided
 }
 
+/** Heads from which on each is one item. */
+const enoughHeads = 4
+const mostParts = 8
+const positionsPerPart = 128
+
+/** Into how many items a head is cut: one where there are many heads, or few positions. */
+function partsOf(heads: number, positions: number): number {
+  return heads >= enoughHeads ? 1 : Math.max(1, Math.min(mostParts, Math.ceil(positions / positionsPerPart)))
+}
+
 /** Inputs q, k, v, (mask), scale (one f32), o, lse [...batch, queries], do; outputs dq, dk, dv. */
 export function attentionGradKernel(options: AttentionGradOptions, target: WasmTarget): WasmKernel {
   const { queries, keys, dim, valueDim, causal } = options
   const heads = options.batch.reduce((a, b) => a * b, 1)
+  const parts = partsOf(heads, Math.max(queries, keys))
+  const blocks = blocksOf(options)
+  // Of keys and queries in a part.
+  const part = { keys: Math.ceil(keys / parts), queries: parts === 1 ? queries : blockOf(queries, Math.ceil(queries / parts), panelWidth) }
   const masks = options.mask === undefined ? 0 : 1
   const args = new Arguments()
   const operand = (buffer: number, strided: Strided): Heads => new Heads(args, buffer, strided)
@@ -39,141 +55,163 @@ export function attentionGradKernel(options: AttentionGradOptions, target: WasmT
   const operands = [q, k, v, o, dout, dq, dk, dv, ...(mask === undefined ? [] : [mask])]
   const nest = new Nest(args, options.batch, operands.map((h) => h.batchStrides))
 
-  // Lengths padded to 4 are depths of products, those padded to 8 are columns.
-  const rows = Math.min(pad(queries, 4), queryBlock)
-  const [keysPad, dim4, dim8, value4, value8] = [pad(keys, 8), pad(dim, 4), pad(dim, 8), pad(valueDim, 4), pad(valueDim, 8)]
-  const n = { queries: args.number(queries), keys: args.number(keys), dim: args.number(dim), valueDim: args.number(valueDim), rows: args.number(rows) }
-  const padded = { keys: args.number(keysPad), dim4: args.number(dim4), dim8: args.number(dim8), value4: args.number(value4), value8: args.number(value8) }
-  const bytes = { scores: args.number(scorePitch(keysPad)), dim4: args.number(4 * dim4), dim8: args.number(4 * dim8), value4: args.number(4 * value4), value8: args.number(4 * value8) }
+  // Terms of a row are padded to 4, columns to 8.
+  const [depth, valueDepth, columnsOf] = [pad(Math.max(dim, 1), 4), pad(Math.max(valueDim, 1), 4), (n: number) => pad(n, 8)]
+  const n = {
+    queries: args.number(queries), keys: args.number(keys), dim: args.number(dim), depth: args.number(depth), columns: args.number(columnsOf(dim)),
+    valueDim: args.number(valueDim), valueDepth: args.number(valueDepth), valueColumns: args.number(columnsOf(valueDim)),
+    blockQueries: args.number(blocks.queries), blockKeys: args.number(blocks.keys), partQueries: args.number(part.queries), partKeys: args.number(part.keys), parts: args.number(parts),
+  }
+  const pitch = { k: args.number(rowPitch(depth)), v: args.number(rowPitch(valueDepth)), scores: args.number(blocks.pitch), dim: args.number(rowPitch(columnsOf(dim))), value: args.number(rowPitch(columnsOf(valueDim))) }
   const areas = new ScratchAreas(args)
-  const panels = { kT: areas.area(4 * keysPad * dim4), vT: areas.area(4 * keysPad * value4), k: areas.area(4 * keysPad * dim8), q: areas.area(4 * rows * dim8), dout: areas.area(4 * rows * value8) }
-  const rowsOf = { q: areas.area(4 * rows * dim4), dout: areas.area(4 * rows * value4), p: areas.area(rows * scorePitch(keysPad)), ds: areas.area(rows * scorePitch(keysPad)), dq: areas.area(4 * rows * dim8) }
-  const sums = { dk: areas.area(4 * keysPad * dim8), dv: areas.area(4 * keysPad * value8) }
-  const empty = heads * (queries * (dim + valueDim) + keys * (dim + valueDim)) === 0
+  const rowsOf = (rows: number, floats: number): Local => areas.area((rows + rowsBeyond) * rowPitch(floats))
+  const [kRows, vRows] = [rowsOf(blocks.keys, depth), rowsOf(blocks.keys, valueDepth)]
+  const kPanels = areas.area(4 * pad(dim, panelWidth) * blocks.keys)
+  const [qT, doT] = [areas.area(4 * blocks.queries * depth), areas.area(4 * blocks.queries * valueDepth)]
+  const [qPanels, doPanels] = [areas.area(4 * pad(dim, panelWidth) * blocks.queries), areas.area(4 * pad(valueDim, panelWidth) * blocks.queries)]
+  // Padding inside the operands stays zero: it meets other zeros and must be finite.
+  const cleared = args.number(areas.bytes)
+  const [p, ds] = [areas.area(blocks.bytes), areas.area(blocks.bytes)]
+  const [dkRows, dvRows, dqRows] = [rowsOf(blocks.keys, columnsOf(dim)), rowsOf(blocks.keys, columnsOf(valueDim)), rowsOf(part.queries, columnsOf(dim))]
+  const [lses, deltas] = [areas.area(4 * blocks.queries), areas.area(4 * blocks.queries)]
+  const products = parts === 1 ? { dim: 3, value: 2 } : { dim: 4, value: 3 }
   return {
-    key: `attentionGrad ${operands.map((h) => (h.contiguous ? 'c' : 's')).join('')} ${nest.key}${causal ? ' causal' : ''}${target.relaxed ? ' relaxed' : ''}`,
+    key: `attentionGrad ${operands.map((h) => (h.contiguous ? 'c' : 's')).join('')} ${nest.key}${causal ? ' causal' : ''}${target.relaxed ? ' relaxed' : ''}${target.wide === true ? ' wide' : ''}`,
     args: args.list,
-    items: empty ? 0 : heads,
+    items: heads * (queries + keys) * (dim + valueDim) === 0 ? 0 : heads * parts,
     scratchBytes: areas.bytes,
-    flops: heads * queries * keys * (6 * dim + 4 * valueDim + 30) * (causal ? 0.5 : 1),
+    flops: heads * queries * keys * (2 * products.dim * dim + 2 * products.value * valueDim + 30) * (causal ? 0.5 : 1),
     bytes: 4 * heads * (queries * (2 * dim + 2 * valueDim + 1) + 2 * keys * (dim + valueDim)),
     build() {
       const f = args.open()
       const lanes = new Lanes(f, target.relaxed)
+      const wide = target.wide === true
       const i = (): Local => f.local('i32')
-      const [head, rest, first, last, count, terms, limit, row, valid, left] = [i(), i(), i(), i(), i(), i(), i(), i(), i(), i()]
-      const [pAt, dsAt, maskAt, from, into] = [i(), i(), i(), i(), i()]
+      const [item, head, rest, pass, keyStart, keyStop, queryStart, queryStop] = [i(), i(), i(), i(), i(), i(), i(), i()]
+      const [key, keyCount, blockCount, query, count, columns] = [i(), i(), i(), i(), i(), i()]
+      const [row, column, from, to, left] = [i(), i(), i(), i(), i()]
       const addresses = operands.map(() => i())
-      const [qAt, kAt, vAt, oAt, doutAt, dqAt, dkAt, dvAt, maskBase] = addresses
+      const [qAt, kAt, vAt, oAt, doutAt, dqAt, dkAt, dvAt, maskAt] = addresses
       if (qAt === undefined || kAt === undefined || vAt === undefined || oAt === undefined || doutAt === undefined || dqAt === undefined || dkAt === undefined || dvAt === undefined) throw new Error('attentionGrad: operands')
-      const [scale, lseRow, delta] = [f.local('v128'), f.local('v128'), f.local('v128')]
-      const rowAt = (base: Local, step: Local): Code => i32.add(get(base), i32.mul(get(row), get(step)))
-      const queryAt = (base: Local, matrix: Heads): Code => i32.add(get(base), i32.mul(i32.add(get(first), get(row)), get(matrix.row)))
+      const scale = f.local('v128')
+      const rowAt = (base: Local, step: Local, index: Code): Code => i32.add(get(base), i32.mul(index, get(step)))
+      const floatAt = (base: Local, index: Code): Code => i32.add(get(base), i32.shl(index, i32.const(2)))
+      // The first pass makes dk and dv, the second dq; of a whole head one pass makes all.
+      const whole = i32.eq(get(n.parts), i32.const(1))
+      const [makesKeys, makesQueries] = [i32.or(i32.eqz(get(pass)), whole), i32.or(get(pass), whole)]
 
       const packKeys = [
-        zero(f, get(panels.kT), i32.mul(get(padded.keys), get(bytes.dim4))),
-        zero(f, get(panels.vT), i32.mul(get(padded.keys), get(bytes.value4))),
-        zero(f, get(panels.k), i32.mul(get(padded.keys), get(bytes.dim8))),
-        zero(f, get(sums.dk), i32.mul(get(padded.keys), get(bytes.dim8))),
-        zero(f, get(sums.dv), i32.mul(get(padded.keys), get(bytes.value8))),
-        packTransposed(f, lanes, k.matrix(kAt, get(n.keys), get(n.dim)), get(panels.kT), get(padded.keys), get(padded.dim4)),
-        packTransposed(f, lanes, v.matrix(vAt, get(n.keys), get(n.valueDim)), get(panels.vT), get(padded.keys), get(padded.value4)),
-        packPanels(f, lanes, k.matrix(kAt, get(n.keys), get(n.dim)), get(panels.k), get(padded.dim8), get(padded.keys)),
+        copyRows(f, lanes, k.matrix(kAt, get(key), get(blockCount), get(n.dim)), (r) => rowAt(kRows, pitch.k, get(r))),
+        copyRows(f, lanes, v.matrix(vAt, get(key), get(blockCount), get(n.valueDim)), (r) => rowAt(vRows, pitch.v, get(r))),
+        when(makesQueries, packPanels(f, lanes, k.matrix(kAt, get(key), get(blockCount), get(n.dim)), get(kPanels), get(n.blockKeys))),
+        when(makesKeys, [zero(f, get(dkRows), i32.mul(get(blockCount), get(pitch.dim))), zero(f, get(dvRows), i32.mul(get(blockCount), get(pitch.value)))]),
       ]
-      const queryMatrix = q.matrix(qAt, get(count), get(n.dim), first)
-      const doutMatrix = dout.matrix(doutAt, get(count), get(n.valueDim), first)
-      const clearQueries = [
-        zero(f, get(panels.q), i32.mul(get(bytes.dim8), get(n.rows))), zero(f, get(panels.dout), i32.mul(get(bytes.value8), get(n.rows))),
+      const queryMatrix = q.matrix(qAt, get(query), get(count), get(n.dim), scale)
+      const doutMatrix = dout.matrix(doutAt, get(query), get(count), get(n.valueDim))
+      // D of a query, whose do and o are read in place.
+      const [x, y] = [lanes.temporary(), lanes.temporary()]
+      const [vectors, singles] = [f.local('v128'), f.local('v128')]
+      const bothContiguous = o.contiguous && dout.contiguous
+      const dot = (load: (address: Code) => Code, sum: Local, bytes: number): Code => [
+        set(x, load(get(from))), set(y, load(get(to))), set(sum, f32x4.add(get(sum), f32x4.mul(get(x), get(y)))),
+        set(from, i32.add(get(from), bytes === 4 ? get(o.element) : i32.const(bytes))), set(to, i32.add(get(to), bytes === 4 ? get(dout.element) : i32.const(bytes))),
+        set(left, i32.sub(get(left), i32.const(bytes / 4))),
+      ]
+      const delta = [
+        set(from, o.rowAt(oAt, i32.add(get(query), get(row)))), set(to, dout.rowAt(doutAt, i32.add(get(query), get(row)))), set(left, get(n.valueDim)),
+        set(vectors, v128.splatF32(0)), set(singles, v128.splatF32(0)),
+        bothContiguous ? loopWhile(i32.ge(get(left), i32.const(4)), dot(v128.load, vectors, 16)) : [],
+        loopWhile(get(left), dot(v128.load32Zero, singles, 4)),
+        f32.store(floatAt(deltas, get(row)), f32.add(sumLanes(vectors), f32x4.extract(get(singles), 0))),
       ]
       const packQueries = [
-        when(i32.ne(get(terms), get(count)), clearQueries),
-        copyRows(f, lanes, queryMatrix, (r) => i32.add(get(rowsOf.q), i32.mul(get(r), get(bytes.dim4)))),
-        copyRows(f, lanes, doutMatrix, (r) => i32.add(get(rowsOf.dout), i32.mul(get(r), get(bytes.value4)))),
-        packPanels(f, lanes, queryMatrix, get(panels.q), get(padded.dim8), get(n.rows)),
-        packPanels(f, lanes, doutMatrix, get(panels.dout), get(padded.value8), get(n.rows)),
+        packTransposed(f, lanes, queryMatrix, get(qT), get(n.depth)),
+        packTransposed(f, lanes, doutMatrix, get(doT), get(n.valueDepth)),
+        when(makesKeys, [packPanels(f, lanes, queryMatrix, get(qPanels), get(n.blockQueries)), packPanels(f, lanes, doutMatrix, get(doPanels), get(n.blockQueries))]),
+        // What pads a block to 8 queries has probability 0.
+        loopRange(row, get(count), get(columns), 1, [f32.store(floatAt(lses, get(row)), f32.const(Infinity)), f32.store(floatAt(deltas, get(row)), f32.const(0))]),
+        set(from, floatAt(lse, i32.add(i32.mul(get(head), get(n.queries)), get(query)))), set(to, get(lses)), set(left, get(count)),
+        copyElements(lanes, { from, to, count: left }),
+        loopRange(row, i32.const(0), get(count), 1, delta),
       ]
-
-      // D of the row: do is in scratch, o is read in place.
-      const [d, g] = [lanes.temporary(), lanes.temporary()]
-      const [wide, tail] = [f.local('v128'), f.local('v128')]
-      const rowDelta = [
-        set(from, queryAt(oAt, o)), set(into, rowAt(rowsOf.dout, bytes.value4)), set(left, get(n.valueDim)),
-        set(wide, v128.splatF32(0)), set(tail, v128.splatF32(0)),
-        o.contiguous ? loopWhile(i32.ge(get(left), i32.const(4)), [
-          set(d, v128.load(get(from))), set(g, v128.load(get(into))), set(wide, f32x4.add(get(wide), f32x4.mul(get(d), get(g)))),
-          set(from, i32.add(get(from), i32.const(16))), set(into, i32.add(get(into), i32.const(16))), set(left, i32.sub(get(left), i32.const(4))),
-        ]) : [],
-        loopWhile(get(left), [
-          set(tail, f32x4.add(get(tail), f32x4.mul(v128.load32Zero(get(from)), v128.load32Zero(get(into))))),
-          set(from, i32.add(get(from), get(o.element))), set(into, i32.add(get(into), i32.const(4))), set(left, i32.sub(get(left), i32.const(1))),
-        ]),
-        set(delta, f32x4.splat(f32.add(sumLanes(wide), f32x4.extract(get(tail), 0)))),
-      ]
-      const gradientRow = [
-        rowDelta,
-        set(lseRow, v128.load32Splat(i32.add(get(lse), i32.shl(i32.add(i32.mul(get(head), get(n.queries)), i32.add(get(first), get(row))), i32.const(2))))),
-        set(pAt, rowAt(rowsOf.p, bytes.scores)), set(dsAt, rowAt(rowsOf.ds, bytes.scores)),
-        mask === undefined || maskBase === undefined ? [] : set(maskAt, queryAt(maskBase, mask)),
-        set(valid, causal ? minimum(get(n.keys), i32.add(i32.add(get(first), get(row)), i32.const(1))) : get(n.keys)),
-        set(left, i32.sub(get(limit), get(valid))),
-        scoreRow(lanes, { scores: pAt, mask: mask === undefined ? undefined : maskAt, maskHeads: mask, scale, count: valid }, (values, scalar) => {
-          const [p, ds] = [lanes.temporaryList(values.length), lanes.temporaryList(values.length)]
-          const read = (u: number): Code => (scalar ? v128.load32Zero(get(dsAt)) : v128.load(get(dsAt), 16 * u))
-          const write = (address: Local) => (value: Local, u: number): Code => (scalar ? v128.store32Lane(get(address), get(value), 0) : v128.store(get(address), get(value), 16 * u))
-          return [
-            ds.map((local, u) => set(local, f32x4.mul(f32x4.sub(read(u), get(delta)), get(scale)))),
-            p.map((local, u) => { const value = values[u]; return value === undefined ? [] : set(local, lanes.exp(f32x4.sub(get(value), get(lseRow)))) }),
-            ds.map((local, u) => { const weight = p[u]; return weight === undefined ? [] : set(local, f32x4.mul(get(local), get(weight))) }),
-            p.map(write(pAt)), ds.map(write(dsAt)),
-            set(dsAt, i32.add(get(dsAt), i32.const(scalar ? 4 : 16 * values.length))),
-          ]
-        }),
-        loopWhile(get(left), [
-          f32.store(get(pAt), f32.const(0)), f32.store(get(dsAt), f32.const(0)),
-          set(pAt, i32.add(get(pAt), i32.const(4))), set(dsAt, i32.add(get(dsAt), i32.const(4))), set(left, i32.sub(get(left), i32.const(1))),
-        ]),
-      ]
-      /** Copies rows of scratch to a gradient. */
-      const write = (matrix: Heads, base: Local, source: Local, sourceRow: Local, rowCount: Code, elements: Local, firstRow: Code): Code => loopRange(row, i32.const(0), rowCount, 1, [
-        set(from, rowAt(source, sourceRow)),
-        set(into, i32.add(get(base), i32.mul(i32.add(firstRow, get(row)), get(matrix.row)))),
-        set(left, get(elements)),
-        matrix.contiguous
-          ? copyElements(f, lanes, { element: matrix.element, contiguous: true }, from, into, left)
-          : loopWhile(get(left), [f32.store(get(into), f32.load(get(from))), set(from, i32.add(get(from), i32.const(4))), set(into, i32.add(get(into), get(matrix.element))), set(left, i32.sub(get(left), i32.const(1)))]),
-      ])
-      const scoresOf = (a: Local, aRow: Local, b: Local, depth: Local, c: Local): Code => multiply(f, lanes, { a: get(a), aRow, aTerm: 'contiguous', b: get(b), bDepth: get(depth), c: get(c), cRow: bytes.scores, rows: get(count), columns: get(limit), depth: get(depth), add: false })
-      const grow = (a: Local, b: Local, c: Local, cRow: Local, columns: Local): Code => multiply(f, lanes, { a: get(a), aRow: 'contiguous', aTerm: bytes.scores, b: get(b), bDepth: get(n.rows), c: get(c), cRow, rows: get(limit), columns: get(columns), depth: get(terms), add: true })
-      const block = [
-        set(last, minimum(i32.add(get(first), i32.const(queryBlock)), get(n.queries))),
-        set(count, i32.sub(get(last), get(first))),
-        set(terms, i32.and(i32.add(get(count), i32.const(3)), i32.const(-4))),
-        set(limit, causal ? minimum(i32.and(i32.add(minimum(get(last), get(n.keys)), i32.const(15)), i32.const(-16)), get(padded.keys)) : get(padded.keys)),
+      /** Scores become probabilities, and dp becomes ds, of `4·vectors` queries. */
+      const differentiate = (vectors: number): Code => {
+        const [pAt, dsAt, lseAt, deltaAt] = [i(), i(), i(), i()]
+        const lane = Array.from({ length: vectors }, (_, u) => ({ offset: 16 * u, weight: lanes.temporary(), slope: lanes.temporary() }))
+        return [
+          set(pAt, floatAt(p, get(column))), set(dsAt, floatAt(ds, get(column))), set(lseAt, floatAt(lses, get(column))), set(deltaAt, floatAt(deltas, get(column))),
+          set(left, get(keyCount)),
+          loopWhile(get(left), [
+            lane.map(({ weight, offset }) => set(weight, f32x4.sub(v128.load(get(pAt), offset), v128.load(get(lseAt), offset)))),
+            lane.map(({ slope, offset }) => set(slope, f32x4.sub(v128.load(get(dsAt), offset), v128.load(get(deltaAt), offset)))),
+            lane.map(({ weight }) => set(weight, lanes.exp(get(weight)))),
+            lane.map(({ slope, weight }) => set(slope, f32x4.mul(get(slope), get(weight)))),
+            lane.map(({ weight, offset }) => v128.store(get(pAt), get(weight), offset)),
+            lane.map(({ slope, offset }) => v128.store(get(dsAt), get(slope), offset)),
+            set(pAt, i32.add(get(pAt), get(pitch.scores))), set(dsAt, i32.add(get(dsAt), get(pitch.scores))), set(left, i32.sub(get(left), i32.const(1))),
+            lanes.clear,
+          ]),
+        ]
+      }
+      const scoresOf = (a: Local, aStep: Local, b: Local, terms: Local, c: Local): Product => ({ a: get(a), aStep: get(aStep), b: get(b), bDepth: get(terms), c: get(c), cRow: get(pitch.scores), rows: get(keyCount), columns: get(columns), depth: get(terms) })
+      const grown = (a: Local, b: Local, c: Local, cRow: Local, width: Local): Product => ({ a: get(a), aStep: get(pitch.scores), b: get(b), bDepth: get(n.blockQueries), c: get(c), cRow: get(cRow), rows: get(keyCount), columns: get(width), depth: get(columns) })
+      const queryBlock = [
+        set(count, minimum(get(n.blockQueries), i32.sub(get(queryStop), get(query)))),
+        set(columns, i32.and(i32.add(get(count), i32.const(7)), i32.const(-8))),
+        set(keyCount, causal ? minimum(get(blockCount), i32.sub(i32.add(get(query), get(count)), get(key))) : get(blockCount)),
+        when(i32.ne(get(columns), get(count)), zero(f, get(qT), i32.sub(get(p), get(qT)))), // all four of the queries' areas
         packQueries,
-        scoresOf(rowsOf.q, bytes.dim4, panels.kT, padded.dim4, rowsOf.p),
-        scoresOf(rowsOf.dout, bytes.value4, panels.vT, padded.value4, rowsOf.ds),
-        loopRange(row, i32.const(0), get(count), 1, gradientRow),
-        // Rows that pad the block to a multiple of 4 are zeros where they are terms of dk and dv.
-        [rowsOf.p, rowsOf.ds].map((matrix) => zero(f, i32.add(get(matrix), i32.mul(get(count), get(bytes.scores))), i32.mul(i32.sub(get(terms), get(count)), get(bytes.scores)))),
-        multiply(f, lanes, { a: get(rowsOf.ds), aRow: bytes.scores, aTerm: 'contiguous', b: get(panels.k), bDepth: get(padded.keys), c: get(rowsOf.dq), cRow: bytes.dim8, rows: get(count), columns: get(padded.dim8), depth: get(limit), add: false }),
-        grow(rowsOf.p, panels.dout, sums.dv, bytes.value8, padded.value8),
-        grow(rowsOf.ds, panels.q, sums.dk, bytes.dim8, padded.dim8),
-        write(dq, dqAt, rowsOf.dq, bytes.dim8, get(count), n.dim, get(first)),
+        multiply(f, lanes, { adjacent: 'terms', add: false, wide }, scoresOf(kRows, pitch.k, qT, n.depth, p), scoresOf(vRows, pitch.v, doT, n.valueDepth, ds)),
+        maskScores(f, { scores: get(p), pitch: pitch.scores, query, queries: count, key, keys: keyCount }, causal, mask === undefined || maskAt === undefined ? undefined : { heads: mask, address: maskAt }),
+        loopRange(column, i32.const(0), get(columns), wide ? 16 : 8, wide ? when(i32.gt(i32.sub(get(columns), get(column)), i32.const(8)), differentiate(4), differentiate(2)) : differentiate(2)),
+        // Where not all keys of the block are seen, a tile's rows beyond the last must add nothing to theirs.
+        causal ? [p, ds].map((area) => zero(f, rowAt(area, pitch.scores, get(keyCount)), i32.mul(get(pitch.scores), i32.const(rowsBeyond)))) : [],
+        when(makesKeys, multiply(f, lanes, { adjacent: 'terms', add: true, wide }, grown(p, doPanels, dvRows, pitch.value, n.valueColumns), grown(ds, qPanels, dkRows, pitch.dim, n.columns))),
+        when(makesQueries, multiply(f, lanes, { adjacent: 'rows', add: true, wide }, {
+          a: get(ds), aStep: get(pitch.scores), b: get(kPanels), bDepth: get(n.blockKeys),
+          c: rowAt(dqRows, pitch.dim, i32.sub(get(query), get(queryStart))), cRow: get(pitch.dim), rows: get(count), columns: get(n.columns), depth: get(keyCount),
+        })),
       ]
+      /** Copies rows of scratch memory to a gradient. */
+      const write = (matrix: Heads, base: Local, source: Local, step: Local, first: Code, rows: Code, elements: Local, factor?: Local): Code => loopRange(row, i32.const(0), rows, 1, [
+        set(from, rowAt(source, step, get(row))), set(to, matrix.rowAt(base, i32.add(first, get(row)))), set(left, get(elements)),
+        copyElements(lanes, { from, to, count: left, toStep: matrix.contiguous ? undefined : matrix.element, factor }),
+      ])
+      const keyBlock = [
+        set(blockCount, minimum(get(n.blockKeys), i32.sub(get(keyStop), get(key)))),
+        packKeys,
+        // A causal query before the first key has no part in this block. Blocks keep their places.
+        set(query, causal ? i32.mul(i32.divu(select(i32.sub(get(key), get(queryStart)), i32.const(0), i32.gt(get(key), get(queryStart))), get(n.blockQueries)), get(n.blockQueries)) : i32.const(0)),
+        set(query, i32.add(get(query), get(queryStart))),
+        loopWhile(causal ? i32.and(i32.lt(get(query), get(queryStop)), i32.lt(get(key), get(queryStop))) : i32.lt(get(query), get(queryStop)), [queryBlock, set(query, i32.add(get(query), get(n.blockQueries)))]),
+        when(makesKeys, [
+          write(dk, dkAt, dkRows, pitch.dim, get(key), get(blockCount), n.dim),
+          write(dv, dvAt, dvRows, pitch.value, get(key), get(blockCount), n.valueDim),
+        ]),
+      ]
+      const share = (start: Local, stop: Local, whole: Code, all: Local, size: Local): Code => {
+        const first = i32.mul(i32.remu(get(item), get(n.parts)), get(size))
+        return [
+          set(start, select(i32.const(0), minimum(first, get(all)), whole)),
+          set(stop, select(get(all), minimum(i32.add(get(start), get(size)), get(all)), whole)),
+        ]
+      }
       const code = [
         areas.prologue(),
         set(scale, v128.load32Splat(get(scaleAddress))),
-        // Padding stays zero: it meets other zeros and must be finite.
-        clearQueries,
-        zero(f, get(rowsOf.q), i32.mul(get(bytes.dim4), get(n.rows))), zero(f, get(rowsOf.dout), i32.mul(get(bytes.value4), get(n.rows))),
-        loopRange(head, get(begin), get(end), 1, [
+        zero(f, get(kRows), get(cleared)),
+        loopRange(item, get(begin), get(end), 1, [
+          set(head, i32.divu(get(item), get(n.parts))),
           operands.map((h, j) => { const address = addresses[j]; return address === undefined ? [] : set(address, get(h.address)) }),
           set(rest, get(head)), nest.locate(f, rest, addresses),
-          packKeys,
-          set(first, i32.const(0)),
-          loopWhile(i32.lt(get(first), get(n.queries)), [block, set(first, get(last))]),
-          write(dk, dkAt, sums.dk, bytes.dim8, get(n.keys), n.dim, i32.const(0)),
-          write(dv, dvAt, sums.dv, bytes.value8, get(n.keys), n.valueDim, i32.const(0)),
+          loopRange(pass, i32.const(0), minimum(get(n.parts), i32.const(2)), 1, [
+            share(keyStart, keyStop, get(pass), n.keys, n.partKeys),
+            share(queryStart, queryStop, i32.eqz(get(pass)), n.queries, n.partQueries),
+            when(makesQueries, zero(f, get(dqRows), i32.mul(i32.sub(get(queryStop), get(queryStart)), get(pitch.dim)))),
+            set(key, get(keyStart)),
+            loopWhile(i32.lt(get(key), causal ? minimum(get(keyStop), select(get(keyStop), get(queryStop), makesKeys)) : get(keyStop)), [keyBlock, set(key, i32.add(get(key), get(blockCount)))]),
+            when(makesQueries, write(dq, dqAt, dqRows, pitch.dim, get(queryStart), i32.sub(get(queryStop), get(queryStart)), n.dim, scale)),
+          ]),
         ]),
       ]
       f.emit(lanes.prologue, code)

@@ -2,12 +2,14 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { attentionKernel } from '../../kernels/wasm/attention.ts'
 import { attentionGradKernel } from '../../kernels/wasm/attentionGrad.ts'
+import type { WasmTarget } from '../../kernels/wasm/kernel.ts'
 import { anyLayout, at, expectClose, floats, launch, layout, place, positions, target } from './launch-rows.ts'
 
 const sizes = fc.record({
   batch: fc.constantFrom<number[]>([1], [3], [2, 3], []), queries: fc.constantFrom(1, 3, 4, 16, 31, 33, 70), keys: fc.constantFrom(1, 3, 8, 9, 16, 31, 33, 100, 300),
   dim: fc.constantFrom(1, 3, 4, 8, 17, 32), valueDim: fc.constantFrom(1, 4, 8, 13, 16, 24, 33), causal: fc.boolean(),
   q: anyLayout, k: anyLayout, v: anyLayout, out: anyLayout, mask: fc.option(anyLayout, { nil: undefined }),
+  target: fc.constantFrom<WasmTarget>({ relaxed: false }, { relaxed: true }, { relaxed: true, wide: true }),
 })
 const scale = 0.7
 
@@ -33,7 +35,7 @@ describe('attentionKernel', () => {
       const [qs, ks, vs] = [floats(q.size, seed), floats(k.size, seed + 1), floats(v.size, seed + 2)]
       const ms = mask === undefined ? undefined : maskOf(mask.size, seed)
       const [output, lse] = [new Float32Array(out.size), new Float32Array(batch.reduce((a, b) => a * b, queries))]
-      const kernel = attentionKernel({ batch, queries, keys, dim, valueDim, causal, q, k, v, out, ...(mask === undefined ? {} : { mask }) }, target)
+      const kernel = attentionKernel({ batch, queries, keys, dim, valueDim, causal, q, k, v, out, ...(mask === undefined ? {} : { mask }) }, o.target)
       launch(kernel, [qs, ks, vs, ...(ms === undefined ? [] : [ms]), Float32Array.of(scale), output, lse], seed)
       const written = new Set<number>()
       let row = 0
@@ -99,7 +101,7 @@ describe('attentionGradKernel', () => {
           })
         }
       }
-      const kernel = attentionGradKernel({ batch, queries, keys, dim, valueDim, causal, q, k, v, out, dout, dq, dk, dv, ...(mask === undefined ? {} : { mask }) }, target)
+      const kernel = attentionGradKernel({ batch, queries, keys, dim, valueDim, causal, q, k, v, out, dout, dq, dk, dv, ...(mask === undefined ? {} : { mask }) }, o.target)
       launch(kernel, [qs, ks, vs, ...(ms === undefined ? [] : [ms]), Float32Array.of(scale), os, lse, douts, dqs, dks, dvs], seed)
       expectedQ.forEach((x, i) => expectClose(dqs[i] ?? 0, x, 3e-5, `dq ${i}`))
       expectedK.forEach((x, i) => expectClose(dks[i] ?? 0, x, 3e-5, `dk ${i}`))

@@ -12,7 +12,8 @@ import { scanKernel } from '../../kernels/wasm/scan.ts'
 import { softmaxGradKernel, softmaxKernel } from '../../kernels/wasm/softmax.ts'
 import { runKernel } from './run.ts'
 
-const target = { relaxed: true }
+/** With 256-bit code come kernels for it, whose bits are the same. */
+const target = { relaxed: true, wide: process.argv.includes('--experimental-wasm-revectorize') }
 const rows = (...sizes: number[]): { strides: number[]; offset: number } => ({ strides: sizes.map((_, k) => sizes.slice(k + 1).reduce((a, b) => a * b, 1)), offset: 0 })
 const [channelsLast, channelsFirst, matrix, heads] = [{ strides: [20 * 40, 1, 40], offset: 0 }, rows(3, 40, 20), rows(9, 45), rows(3, 37, 20)]
 const norm = { batch: 3, channels: 40, groups: 5, spatial: 20, epsilon: 1e-5, silu: true }

@@ -7,6 +7,8 @@ import type { WasmKernel } from '../../kernels/wasm/kernel.ts'
 
 const page = 65536
 const guardByte = 0xa5
+/** As any type of float, a NaN. */
+const nan = 0xff
 
 /** Compiles functions on a private memory of `pages` and returns it with a caller by name. */
 export function instantiate(functions: ReadonlyMap<string, FunctionBuilder>, pages = 1): { memory: ArrayBuffer; call: (name: string, ...args: number[]) => void } {
@@ -54,6 +56,7 @@ export function runKernel(kernel: WasmKernel, buffers: readonly Uint8Array[], { 
   const scratchAt = next
   const tableAt = next + align(scratch)
   bytes.set(table, tableAt)
+  bytes.fill(nan, scratchAt, scratchAt + scratch) // What a kernel does not write first must not matter.
   buffers.forEach((b, i) => bytes.set(b, places.get(i) ?? 0))
   const listsAt = tableAt + align(table.length)
   const pointers = new Int32Array(lists.flat().map((b) => places.get(b) ?? 0))
