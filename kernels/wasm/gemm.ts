@@ -30,7 +30,10 @@ export interface GemmOptions {
   readonly columns?: number
 }
 
-const most = { rows: 96, columns: 256 } as const
+/** Rows of A stay in the second-level cache while panels of B pass, each for as many tiles as there are in a block of rows. */
+const mostRows = 48
+/** A is packed once for every block of columns; few of them, but enough that threads can share B. */
+const columnLimits = { least: 256, most: 512 } as const
 /** Work in one item below which the hand-over would show. */
 const flopsPerItem = 500_000
 
@@ -68,9 +71,9 @@ export class Gemm {
     this.layout = options.layout
     this.relaxed = options.target.relaxed
     const width = 4 * this.tile.vectors
-    const columns = share(size.n, options.columns ?? most.columns, width)
+    const columns = share(size.n, options.columns ?? Math.min(columnLimits.most, Math.max(columnLimits.least, size.n / 2)), width)
     const depth = share(size.k, maxDepth, 1)
-    const rows = Math.min(Math.ceil(most.rows / this.tile.rows), Math.max(1, Math.ceil(size.m / this.tile.rows))) * this.tile.rows
+    const rows = Math.min(Math.ceil(mostRows / this.tile.rows), Math.max(1, Math.ceil(size.m / this.tile.rows))) * this.tile.rows
     const wanted = Math.ceil(flopsPerItem / (2 * Math.min(columns, size.n) * Math.max(1, size.k)) / this.tile.rows) * this.tile.rows
     const rowsPerItem = Math.min(wanted, rows)
     const rowItems = Math.ceil(size.m / rowsPerItem)

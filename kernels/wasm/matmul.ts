@@ -53,6 +53,7 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?:
   const problems = d.batch.reduce((product, size) => product * size, 1)
   const layout = a.column === 4 || d.k <= 1 ? 'rows' : 'interleaved'
   const [aAdjacent, bAdjacent, outAdjacent] = [a.row === 4, b.column === 4, out.column === 4]
+  const bDepthAdjacent = b.row === 4
   const cost = epilogue === undefined ? { flops: 0, bytes: 0 } : epilogueCost(epilogue, [...d.batch, d.m, d.n])
 
   const args = new Arguments()
@@ -66,7 +67,7 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?:
   const otherSteps = others.map(stepsOf)
 
   return {
-    key: `matmul:${nest.key},${gemm.key},${aAdjacent},${bAdjacent},${outAdjacent},${epilogue === undefined ? '' : epilogueKey(epilogue, accesses)}`,
+    key: `matmul:${nest.key},${gemm.key},${aAdjacent},${bAdjacent},${bDepthAdjacent},${outAdjacent},${epilogue === undefined ? '' : epilogueKey(epilogue, accesses)}`,
     args: args.list,
     items: gemm.items,
     scratchBytes: gemm.scratch.bytes,
@@ -97,14 +98,14 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?:
         ],
         packA: () => layout === 'rows'
           ? packRows(f, gemm.tile.rows, { base: aBase, from: block.m0, count: block.mc, first: block.k0, depth: block.kc, rowStep: aStep.row }, gemm.aPanels)
-          : packMatrix(f, gemm.tile.rows, aBase, [block.m0, block.mc], aStep.row, aAdjacent, block, aStep.column, gemm.aPanels),
-        packB: () => packMatrix(f, 4 * gemm.tile.vectors, bBase, [block.n0, block.nc], bStep.column, bAdjacent, block, bStep.row, gemm.bPanels),
+          : packMatrix(f, gemm.tile.rows, aBase, [block.m0, block.mc], aStep.row, [aAdjacent, a.column === 4], block, aStep.column, gemm.aPanels),
+        packB: () => packMatrix(f, 4 * gemm.tile.vectors, bBase, [block.n0, block.nc], bStep.column, [bAdjacent, bDepthAdjacent], block, bStep.row, gemm.bPanels),
       })
       return f
     },
   }
 }
 
-function packMatrix(f: FunctionBuilder, width: number, base: Local, [from, count]: readonly [Local, Local], columnStep: Local, adjacent: boolean, block: Block, step: Local, panels: Local): Code {
-  return packColumns(f, width, { base, from, count, depth: block.kc, columnStep, adjacent, depthStep: { first: block.k0, step } }, panels)
+function packMatrix(f: FunctionBuilder, width: number, base: Local, [from, count]: readonly [Local, Local], columnStep: Local, [adjacent, depthAdjacent]: readonly [boolean, boolean], block: Block, step: Local, panels: Local): Code {
+  return packColumns(f, width, { base, from, count, depth: block.kc, columnStep, adjacent, depthAdjacent, depthStep: { first: block.k0, step } }, panels)
 }

@@ -4,7 +4,7 @@
  * holds each row of A in one piece. Panels that stick out are filled up with zeros: what is computed
  * from them is dropped, but leftovers in scratch memory may be denormal numbers, which are slow.
  */
-import { type Code, f32, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, select, set, v128, when } from './assembler.ts'
+import { type Code, doWhile, f32, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, select, set, v128, when } from './assembler.ts'
 import type { PositionTable } from './odometer.ts'
 import { rowPitch } from './tile.ts'
 
@@ -26,6 +26,8 @@ export interface ColumnsSource {
   readonly columnStep: Local
   /** Columns are adjacent. */
   readonly adjacent: boolean
+  /** Every column is in one piece. */
+  readonly depthAdjacent?: boolean
   readonly depthStep: DepthStep
 }
 
@@ -33,11 +35,10 @@ const advance = (pointer: Local, bytes: Code): Code => set(pointer, i32.add(get(
 
 /** Copies `width` neighbouring floats. */
 export function copyWidth(width: number, to: Local, from: Local): Code {
-  const vectors = width >> 2
-  return [
-    Array.from({ length: vectors }, (_, v) => v128.store(get(to), v128.load(get(from), 16 * v), 16 * v)),
-    Array.from({ length: width & 3 }, (_, e) => f32.store(get(to), f32.load(get(from), 16 * vectors + 4 * e), 16 * vectors + 4 * e)),
-  ]
+  if (width < 4) return Array.from({ length: width }, (_, e) => f32.store(get(to), f32.load(get(from), 4 * e), 4 * e))
+  // The last vector overlaps the one before it.
+  const offsets = Array.from({ length: Math.ceil(width / 4) }, (_, v) => Math.min(16 * v, 4 * width - 16))
+  return offsets.map((offset) => v128.store(get(to), v128.load(get(from), offset), offset))
 }
 
 export function zeroWidth(width: number, to: Local): Code {
@@ -63,40 +64,81 @@ export function gatherWidth(f: FunctionBuilder, width: number, to: Local, from: 
   ]
 }
 
+/** How many k are packed before the next panel: neighbouring panels share cache lines and pages of the source. */
+const slice = 16
+
 /** Packs columns `from` … `from + count − 1` into panels of `width`. */
 export function packColumns(f: FunctionBuilder, width: number, source: ColumnsSource, panels: Local): Code {
   const { depth, depthStep, columnStep } = source
   const local = (): Local => f.local('i32')
-  const [column, corner, row, at, to, left, last, lane] = [local(), local(), local(), local(), local(), local(), local(), local()]
+  const [k, rows, corner, start, left, row, at, to, last, lane] = [local(), local(), local(), local(), local(), local(), local(), local(), local(), local()]
   const tabled = 'table' in depthStep
-  /** Runs `copy` for every k with `at` on the panel's first column. */
+  const rowBytes = i32.const(4 * width)
+  /** Runs `copy` for every k of the slice, `at` in the column at `corner` and `to` in the panel at `start`. */
   const everyRow = (copy: Code): Code => [
-    set(row, tabled ? get(depthStep.table) : i32.add(get(corner), i32.mul(get(depthStep.first), get(depthStep.step)))),
-    set(last, i32.add(get(to), i32.mul(get(depth), i32.const(4 * width)))),
-    loopWhile(i32.ne(get(to), get(last)), [
+    set(to, get(start)),
+    set(last, i32.add(get(start), i32.mul(get(rows), rowBytes))),
+    set(row, tabled
+      ? i32.add(get(depthStep.table), i32.mul(get(k), i32.const(depthStep.recordBytes)))
+      : i32.add(get(corner), i32.mul(i32.add(get(depthStep.first), get(k)), get(depthStep.step)))),
+    doWhile([
       set(at, tabled ? i32.add(get(corner), i32.load(get(row), depthStep.field)) : get(row)),
       copy,
       advance(row, tabled ? i32.const(depthStep.recordBytes) : get(depthStep.step)),
-      advance(to, i32.const(4 * width)),
-    ]),
+      advance(to, rowBytes),
+    ], i32.ne(get(to), get(last))),
   ]
-  return [
-    set(to, get(panels)),
-    loopRange(column, i32.const(0), get(source.count), width, [
-      set(corner, i32.add(get(source.base), i32.mul(i32.add(get(source.from), get(column)), get(columnStep)))),
-      set(left, i32.sub(get(source.count), get(column))),
-      when(i32.ge(get(left), i32.const(width)),
-        everyRow(source.adjacent ? copyWidth(width, to, at) : gatherWidth(f, width, to, at, columnStep)),
-        everyRow([
-          zeroWidth(width, to),
-          loopRange(lane, i32.const(0), get(left), 1, [
-            f32.store(i32.add(get(to), i32.shl(get(lane), i32.const(2))), f32.load(get(at))),
-            advance(at, get(columnStep)),
-          ]),
-        ]),
-      ),
+  const wholePanel = (): Code => {
+    if (source.adjacent) return everyRow(copyWidth(width, to, at))
+    if (source.depthAdjacent !== true || tabled || width % 4 !== 0) return everyRow(gatherWidth(f, width, to, at, columnStep))
+    return transpose(f, width, i32.add(get(corner), i32.shl(i32.add(get(depthStep.first), get(k)), i32.const(2))), columnStep, start, rows)
+  }
+  return loopRange(k, i32.const(0), get(depth), slice, [
+    set(rows, smaller(i32.sub(get(depth), get(k)), i32.const(slice))),
+    set(start, i32.add(get(panels), i32.mul(get(k), rowBytes))),
+    set(corner, i32.add(get(source.base), i32.mul(get(source.from), get(columnStep)))),
+    set(left, get(source.count)),
+    loopWhile(i32.ge(get(left), i32.const(width)), [
+      wholePanel(),
+      advance(corner, i32.mul(i32.const(width), get(columnStep))),
+      advance(start, i32.mul(get(depth), rowBytes)),
+      set(left, i32.sub(get(left), i32.const(width))),
     ]),
-  ]
+    when(i32.gt(get(left), i32.const(0)), [
+      everyRow(zeroWidth(width, to)),
+      loopRange(lane, i32.const(0), get(left), 1, [
+        everyRow(f32.store(get(to), f32.load(get(at)))),
+        advance(corner, get(columnStep)),
+        advance(start, i32.const(4)),
+      ]),
+    ]),
+  ])
+}
+
+/** Fills `rows` rows of the panel at `start` with columns that begin at `corner`, each in one piece: four by four numbers at a time. */
+function transpose(f: FunctionBuilder, width: number, corner: Code, columnStep: Local, start: Local, rows: Local): Code {
+  const local = (): Local => f.local('i32')
+  const [lane, to, last, first] = [local(), local(), local(), local()]
+  const others = [local(), local(), local()]
+  const vector = f.local('v128')
+  const rowBytes = 4 * width
+  const copy = (count: number): Code => loopWhile(i32.ne(get(to), get(last)), [
+    Array.from({ length: count }, (_, row) => [
+      set(vector, v128.load32Zero(get(first), 4 * row)),
+      others.map((other, i) => set(vector, v128.load32Lane(get(other), get(vector), 1 + i, 4 * row))),
+      v128.store(get(to), get(vector), rowBytes * row),
+    ]),
+    [first, ...others].map((column) => advance(column, i32.const(4 * count))),
+    advance(to, i32.const(rowBytes * count)),
+  ])
+  return loopRange(lane, i32.const(0), i32.const(width), 4, [
+    [first, ...others].map((column, i) => set(column, i32.add(corner, i32.mul(i32.add(get(lane), i32.const(i)), get(columnStep))))),
+    set(to, i32.add(get(start), i32.shl(get(lane), i32.const(2)))),
+    set(last, i32.add(get(to), i32.mul(i32.and(get(rows), i32.const(-4)), i32.const(rowBytes)))),
+    copy(4),
+    set(last, i32.add(get(last), i32.mul(i32.and(get(rows), i32.const(3)), i32.const(rowBytes)))),
+    copy(1),
+  ])
 }
 
 /** Copies `count` floats that lie `step` bytes apart, or next to each other if `step` is absent. Destroys `from`. */
@@ -106,13 +148,19 @@ export function copyRun(f: FunctionBuilder, to: Local, from: Local, count: Local
   const one = (move: Code): Code => loopRange(i, i32.const(0), get(bytes), 4, [f32.store(i32.add(get(to), get(i)), f32.load(move))])
   const size = set(bytes, i32.shl(get(count), i32.const(2)))
   if (step !== undefined) return [size, one([get(from), advance(from, get(step))])]
-  const vector = (at: Code): Code => v128.store(i32.add(get(to), at), v128.load(i32.add(get(from), at)))
+  const vectors = (at: Code, count: number): Code =>
+    Array.from({ length: count }, (_, v) => v128.store(i32.add(get(to), at), v128.load(i32.add(get(from), at), 16 * v), 16 * v))
   return [
     size,
     when(i32.lt(get(count), i32.const(4)),
       one(i32.add(get(from), get(i))),
-      // The last vector overlaps the one before it instead of reading past the end.
-      [set(last, i32.sub(get(bytes), i32.const(16))), loopRange(i, i32.const(0), get(last), 16, vector(get(i))), vector(get(last))],
+      [
+        loopRange(i, i32.const(0), i32.sub(get(bytes), i32.const(63)), 64, vectors(get(i), 4)),
+        // The last vector overlaps the one before it instead of reading past the end.
+        set(last, i32.sub(get(bytes), i32.const(16))),
+        loopRange(i, get(i), get(last), 16, vectors(get(i), 1)),
+        vectors(get(last), 1),
+      ],
     ),
   ]
 }

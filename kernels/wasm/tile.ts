@@ -19,8 +19,8 @@ export interface Tile {
 export type PanelLayout = 'rows' | 'interleaved'
 
 /** Largest number of products summed before a tile is added to the output. */
-export const maxDepth = 320
-/** Bytes between rows of a panel; 20.25 cache lines, so that the rows of a tile fall in different sets. */
+export const maxDepth = 512
+/** Bytes between rows of a panel; 32.25 cache lines, so that the rows of a tile fall in different sets. */
 export const rowPitch: number = 4 * (maxDepth + 4)
 
 /** x·y + z; one rounding with relaxed SIMD where the processor has it, else two. */

@@ -16,8 +16,9 @@ describe('blocked product', () => {
       expect(limits.depth).toBeLessThanOrEqual(maxDepth)
       expect(limits.rows % tile.rows).toBe(0)
       expect(limits.columns % (4 * tile.vectors)).toBe(0)
-      // The block of A stays in a second-level cache beside that of B.
-      expect(scratch.bytes).toBeLessThanOrEqual(768 * 1024)
+      // The block of A stays in a second-level cache, that of B in the next.
+      expect(4 * limits.rows * limits.depth).toBeLessThanOrEqual(128 * 1024)
+      expect(scratch.bytes).toBeLessThanOrEqual(1152 * 1024)
       expect(items > 0).toBe(m > 0 && n > 0)
     }))
   })
