@@ -1,4 +1,7 @@
-/** First-fit allocation in one linear memory that grows: blocks are aligned, freed neighbours merge. */
+/**
+ * Best-fit allocation in one linear memory that grows: blocks are aligned, freed neighbours merge. What was freed is
+ * handed out again before the memory grows: pages that nobody touched yet cost six times what a pass over others does.
+ */
 import { align } from '../../compile/memory.ts'
 import type { Block } from '../backend.ts'
 
@@ -26,15 +29,22 @@ export class Allocator {
   /** A block of at least `bytes` bytes, or undefined where the memory's limit is reached. */
   allocate(bytes: number): CpuBlock | undefined {
     const size = Math.max(align(bytes), align(1))
-    const index = this.free.findIndex((range) => range.bytes >= size)
+    const index = this.bestFit(size)
     const range = this.free[index]
-    if (range !== undefined) {
-      const { address } = range
-      if (range.bytes === size) this.free.splice(index, 1)
-      else this.free[index] = { address: address + size, bytes: range.bytes - size }
-      return { address, bytes: size }
-    }
-    return this.extend(size)
+    if (range === undefined) return this.extend(size)
+    const { address } = range
+    if (range.bytes === size) this.free.splice(index, 1)
+    else this.free[index] = { address: address + size, bytes: range.bytes - size }
+    return { address, bytes: size }
+  }
+
+  /** The smallest free range that is large enough, so that small blocks do not take a part of what a large one left. */
+  private bestFit(size: number): number {
+    let best = -1
+    this.free.forEach(({ bytes }, i) => {
+      if (bytes >= size && bytes < (this.free[best]?.bytes ?? Infinity)) best = i
+    })
+    return best
   }
 
   private extend(size: number): CpuBlock | undefined {

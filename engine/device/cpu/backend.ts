@@ -226,6 +226,11 @@ export class CpuBackend implements Backend {
     return this.kernels.size
   }
 
+  /** Bytes of the linear memory; it never shrinks. */
+  get memoryBytes(): number {
+    return this.options.memory.buffer.byteLength
+  }
+
   private own(bytes: number, owned: CpuBlock[]): CpuBlock {
     const block = this.allocator.allocate(bytes) ?? this.outOfMemory('the tables of a plan', bytes)
     owned.push(block)
