@@ -42,6 +42,8 @@ export interface ReduceDescriptor {
   readonly inputs: readonly Operand[]
   readonly element: Expression
   readonly outputs: readonly Output[]
+  /** Cuts the fold into parts: each is written by itself, `stride` elements of an output after the one before. */
+  readonly parts?: { readonly count: number; readonly stride: number }
 }
 
 /**

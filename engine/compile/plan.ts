@@ -34,6 +34,8 @@ export interface ReduceLaunch {
   readonly expression: Expression
   readonly loads: readonly Load[]
   readonly output: Load
+  /** Set where the fold is cut into parts, to be folded by another launch: part p is written p·elements behind the output. */
+  readonly parts?: number
   readonly label: string
 }
 

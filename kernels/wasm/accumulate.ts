@@ -7,7 +7,7 @@ import type { ScalarType } from '../expression.ts'
 import { type Code, f32x4, type FunctionBuilder, get, i32, i32x4, type Local, set, v128, when } from './assembler.ts'
 import type { VectorScope } from './scope.ts'
 
-const blockRounds = 32
+export const blockRounds = 32
 
 type Fold = (x: Code, y: Code) => Code
 interface Monoid {
@@ -32,24 +32,37 @@ export function monoid(op: ReduceOp, type: ScalarType): Monoid {
   return found
 }
 
+/** Whether sums are made of blocks, which `addBlock` adds up. */
+export const inBlocks = (op: ReduceOp, type: ScalarType): boolean => op === 'sum' && type === 'f32'
+
+/** The total with a block added, and what the addition lost. */
+export function addBlock(scope: VectorScope, total: Code, lost: Code, block: Code): { readonly total: Code; readonly lost: Code } {
+  const added = scope.keep(f32x4.sub(block, lost))
+  const sum = scope.keep(f32x4.add(total, added))
+  const error = scope.keep(f32x4.sub(f32x4.sub(sum, total), added))
+  return { total: sum, lost: v128.and(error, f32x4.eq(error, error)) } // An infinite sum would leave NaN behind.
+}
+
+/** The accumulators of one fold over all lanes of several vectors. */
 export class Accumulators {
   private readonly scope: VectorScope
   private readonly monoid: Monoid
   private readonly vectors: readonly Local[]
-  /** One compensated total for each group of vectors that ends up together; none unless this is a float sum. */
-  private readonly totals: readonly { readonly total: Local; readonly lost: Local }[]
-  private readonly groups: number
+  /** For single vectors, as the others must all be treated alike to become 256 bits wide. */
+  private readonly rest: Local
+  private readonly compensated: { readonly total: Local; readonly lost: Local } | undefined
   private readonly left: Local
+  private readonly spill: Local
 
-  /** `apart`: each vector is a result of its own; else all lanes of all vectors are one. */
-  constructor(f: FunctionBuilder, scope: VectorScope, op: ReduceOp, type: ScalarType, width: number, apart: boolean) {
+  /** `spill` is the address of `width` vectors of scratch memory. */
+  constructor(f: FunctionBuilder, scope: VectorScope, op: ReduceOp, type: ScalarType, width: number, spill: Local) {
     this.scope = scope
     this.monoid = monoid(op, type)
     this.vectors = Array.from({ length: width }, () => scope.variable())
-    this.groups = apart ? width : 1
+    this.rest = scope.variable()
     this.left = f.local('i32')
-    const compensated = op === 'sum' && type === 'f32'
-    this.totals = Array.from({ length: compensated ? this.groups : 0 }, () => ({ total: scope.variable(), lost: scope.variable() }))
+    this.spill = spill
+    this.compensated = inBlocks(op, type) ? { total: scope.variable(), lost: scope.variable() } : undefined
   }
 
   get identity(): Code {
@@ -57,61 +70,50 @@ export class Accumulators {
   }
 
   start(): void {
-    this.scope.emit(this.clear(), this.totals.map(({ total, lost }) => [set(total, this.identity), set(lost, this.identity)]))
+    const { compensated } = this
+    this.scope.emit(this.clear(), compensated === undefined ? [] : [set(compensated.total, this.identity), set(compensated.lost, this.identity)])
   }
 
   private clear(): Code {
-    return [this.vectors.map((v) => set(v, this.identity)), set(this.left, i32.const(blockRounds))]
+    return [[...this.vectors, this.rest].map((v) => set(v, this.identity)), set(this.left, i32.const(blockRounds))]
   }
 
-  /** Adds a value to each of the first vectors. */
+  /** Adds a value to each vector, or one alone. */
   add(values: readonly Code[]): void {
-    this.vectors.slice(0, values.length).forEach((v, i) => this.scope.emit(set(v, this.monoid.fold(get(v), values[i] ?? this.identity))))
+    const into = values.length === this.vectors.length ? this.vectors : [this.rest]
+    into.forEach((v, i) => this.scope.emit(set(v, this.monoid.fold(get(v), values[i] ?? this.identity))))
   }
 
   /** Ends a round of `add`. */
   endRound(): void {
-    if (this.totals.length === 0) return
+    if (this.compensated === undefined) return
     const next = set(this.left, i32.sub(get(this.left), i32.const(1)))
-    this.scope.emit(next, when(i32.eqz(get(this.left)), this.scope.block(() => this.endBlock())))
+    this.scope.emit(next, when(i32.eqz(get(this.left)), this.scope.block(() => this.endBlock(this.compensated))))
   }
 
-  private endBlock(): void {
-    const { scope } = this
-    this.totals.forEach(({ total, lost }, group) => {
-      const block = scope.keep(f32x4.sub(this.joined(group), get(lost)))
-      const sum = scope.keep(f32x4.add(get(total), block))
-      const error = scope.keep(f32x4.sub(f32x4.sub(sum, get(total)), block))
-      // An infinite sum would leave NaN behind.
-      scope.emit(set(lost, v128.and(error, f32x4.eq(error, error))), set(total, sum))
-    })
-    scope.emit(this.clear())
+  private endBlock(compensated: Accumulators['compensated']): void {
+    if (compensated === undefined) return
+    const next = addBlock(this.scope, get(compensated.total), get(compensated.lost), this.joined())
+    this.scope.emit(set(compensated.lost, next.lost), set(compensated.total, next.total), this.clear())
   }
 
-  /** The vectors of a group folded into one, neighbours first. */
-  private joined(group: number): Code {
-    const join = (codes: readonly Code[]): Code => {
-      const [first = [], ...rest] = codes
-      const middle = Math.ceil(codes.length / 2)
-      return rest.length === 0 ? first : this.monoid.fold(join(codes.slice(0, middle)), join(codes.slice(middle)))
+  /** The vectors folded into one, neighbours first. Stores next to each other are what V8 makes wider, with all that leads to them. */
+  private joined(): Code {
+    const { scope, spill, vectors, monoid: { fold } } = this
+    scope.emit(vectors.map((v, i) => v128.store(get(spill), get(v), 16 * i)))
+    const join = (from: number, to: number): Code => {
+      const middle = Math.ceil((from + to) / 2)
+      return to - from === 1 ? v128.load(get(spill), 16 * from) : fold(join(from, middle), join(middle, to))
     }
-    return join((this.groups > 1 ? this.vectors.slice(group, group + 1) : this.vectors).map(get))
+    return scope.keep(fold(join(0, vectors.length), get(this.rest)))
   }
 
-  /** The results, one vector for each group. */
-  finish(): readonly Code[] {
-    if (this.totals.length > 0) {
-      this.scope.emit(this.scope.block(() => this.endBlock()))
-      return this.totals.map(({ total }) => get(total))
-    }
-    return Array.from({ length: this.groups }, (_, group) => this.scope.keep(this.joined(group)))
-  }
-
-  /** All lanes of `vector` folded, (0, 2) with (1, 3), in each lane. */
-  acrossLanes(vector: Code): Code {
-    const { fold } = this.monoid
-    const x = this.scope.keep(vector)
+  /** All lanes folded, (0, 2) with (1, 3), in each lane. */
+  finish(): Code {
+    const { scope, compensated, monoid: { fold } } = this
+    if (compensated !== undefined) scope.emit(scope.block(() => this.endBlock(compensated)))
+    const x = compensated === undefined ? this.joined() : get(compensated.total)
     const lane = (k: number): Code => i32x4.splat(i32x4.extract(x, k))
-    return this.scope.keep(fold(fold(lane(0), lane(2)), fold(lane(1), lane(3))))
+    return scope.keep(fold(fold(lane(0), lane(2)), fold(lane(1), lane(3))))
   }
 }

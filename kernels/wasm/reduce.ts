@@ -1,12 +1,12 @@
 /**
  * Reductions. Either a reduced axis runs in vectors, and an output is the fold of their lanes
  * (`reduceRows.ts`), or a kept axis does, and each lane is an output (`reduceColumns.ts`): whichever
- * has more operands lying contiguously. An output is always folded whole, in one order, by one item.
+ * has more operands lying contiguously. An output, or each part of it, is folded in one order by one item.
  */
 import type { Operand, ReduceDescriptor, ReduceOp } from '../descriptor.ts'
 import { type Expression, expressionKey, type ScalarType } from '../expression.ts'
 import { checkAccess, sizeShift } from './access.ts'
-import { monoid } from './accumulate.ts'
+import { inBlocks, monoid } from './accumulate.ts'
 import { Arguments } from './arguments.ts'
 import type { Local } from './assembler.ts'
 import type { Access } from './cursor.ts'
@@ -17,9 +17,15 @@ import { axisKey, passAxis, type PassedAxis } from './loops.ts'
 import { accessOf, operandKey, planOperand, type PlannedOperand } from './operands.ts'
 import { buildColumns } from './reduceColumns.ts'
 import { buildRows } from './reduceRows.ts'
+import { ScratchAreas } from './scratch.ts'
 
-const longestChunk = 4096
 const shortRow = 8
+/** Columns that an item does: whole stretches of memory, few enough that their sums stay in the fastest cache. */
+const columnsAtOnce = 1024
+/** Elements that an item of columns has at least, if there are more columns. */
+const elementsAtOnce = 8192
+/** Folds of fewer elements stay whole; others are cut until there are so many items, or parts so small. */
+const [wholeElements, wantedItems, partElements] = [131_072, 32, 16_384]
 
 export interface ReducePlan {
   readonly args: Arguments
@@ -29,7 +35,7 @@ export interface ReducePlan {
   readonly values: readonly Expression[]
   /** Vectors of a bundle. */
   readonly width: number
-  /** The inputs as the element reads them; for each, whether it is known once a launch (0), outside the reduction (1) or varies. */
+  /** The inputs as the element reads them; for each, whether it is known once a launch (0), outside the vectorised axis (in rows, outside all reduced axes) (1) or varies. */
   readonly inputs: readonly PlannedOperand[]
   readonly levels: readonly number[]
   /** The inputs as the epilogue reads them, at reduced position 0, and the outputs. */
@@ -43,6 +49,56 @@ export interface ReducePlan {
   /** Elements of the vectorised axis an item does, and items along it; columns only. */
   readonly chunk: Local
   readonly chunks: Local
+  readonly parts: Parts | undefined
+  readonly scratch: ScratchAreas
+  /** Scratch for the accumulators: of rows, a bundle; of columns, a chunk each for a block's sums, totals and what was lost. */
+  readonly areas: readonly Local[]
+}
+
+export interface Parts {
+  /** The parts as an axis of the items, innermost but for the chunks. */
+  readonly axis: PassedAxis
+  /** What a part folds: so many rounds, and so much of a vectorised reduced axis, each from the part's number times a step on. */
+  readonly rounds: Local
+  readonly roundStep: Local
+  readonly lane: Local
+  readonly laneStep: Local
+}
+
+/** What decides how a reduction is done. */
+interface Shape {
+  readonly columns: boolean
+  readonly lane: Axis
+  readonly kept: readonly Axis[]
+  readonly reduced: readonly Axis[]
+  /** Of all axes but `lane`. */
+  readonly outerKept: readonly Axis[]
+  readonly outerReduced: readonly Axis[]
+  readonly chunks: number
+}
+
+function shapeOf(d: ReduceDescriptor): Shape {
+  const operands = [...d.inputs, ...d.outputs.map((o) => o.operand)]
+  const elementLoads = loadsOf([d.element])
+  const indexed = indexedAxes([d.element, ...d.outputs.map((o) => o.value)])
+  const leading = leadingInput(d.inputs, elementLoads) ?? d.inputs.length
+  const kept = mergeAxes(sortAxes(axesOf(d.shape, 0, operands, indexed), leading))
+  const reduced = mergeAxes(sortAxes(axesOf(d.reduced, d.shape.length, operands, indexed), leading))
+  const columns = prefersColumns(kept.at(-1), reduced.at(-1), elementLoads)
+  const lane = (columns ? kept : reduced).at(-1) ?? { ...single(operands), strides: operands.map(() => 1) }
+  const [outerKept, outerReduced] = columns ? [kept.slice(0, -1), reduced] : [kept, reduced.slice(0, -1)]
+  const atOnce = Math.max(columnsAtOnce, Math.ceil(elementsAtOnce / Math.max(1, product(d.reduced)) / 16) * 16)
+  return { columns, lane, kept, reduced, outerKept, outerReduced, chunks: columns ? Math.max(1, Math.ceil(lane.size / atOnce)) : 1 }
+}
+
+const single = (operands: readonly Operand[]): Axis => ({ size: 1, index: undefined, strides: operands.map(() => 0), ranges: operands.map(() => undefined) })
+
+/** Into how many parts a reduction should be cut to be shared by threads: 1, or more where there are few outputs of many elements. By its size alone. */
+export function reduceParts(d: ReduceDescriptor): number {
+  const total = product(d.shape) * product(d.reduced)
+  const { outerKept, chunks } = shapeOf(d)
+  const items = product(outerKept.map((a) => a.size)) * chunks
+  return total < wholeElements ? 1 : Math.max(1, Math.min(Math.ceil(wantedItems / items), Math.floor(total / partElements)))
 }
 
 /** The kernel of a reduction. */
@@ -51,19 +107,11 @@ export function reduceKernel(d: ReduceDescriptor): WasmKernel {
   check(d, values)
   const operands = [...d.inputs, ...d.outputs.map((o) => o.operand)]
   const elementLoads = loadsOf([d.element])
-  const indexed = indexedAxes([d.element, ...values])
-  const leading = leadingInput(d.inputs, elementLoads) ?? d.inputs.length
-  const kept = mergeAxes(sortAxes(axesOf(d.shape, 0, operands, indexed), leading))
-  const reduced = mergeAxes(sortAxes(axesOf(d.reduced, d.shape.length, operands, indexed), leading))
-  const columns = prefersColumns(kept.at(-1), reduced.at(-1), elementLoads)
-  const single: Axis = { size: 1, index: undefined, strides: operands.map(() => 0), ranges: operands.map(() => undefined) }
-  const lane = (columns ? kept : reduced).at(-1) ?? { ...single, strides: operands.map(() => 1) }
-  const [outerKept, outerReduced] = columns ? [kept.slice(0, -1), reduced] : [kept, reduced.slice(0, -1)]
-
+  const { columns, lane, kept, reduced, outerKept, outerReduced, chunks } = shapeOf(d)
   const [inside, outside] = [product(d.reduced), product(d.shape)]
-  const columnsAtOnce = Math.max(16, Math.ceil(longestChunk / Math.max(1, inside) / 16) * 16)
-  const chunks = columns ? Math.max(1, Math.ceil(lane.size / columnsAtOnce)) : 1
+  const chunk = Math.ceil(lane.size / chunks / 16) * 16
   const width = lane.size >= 64 ? 4 : lane.size >= 8 ? 2 : 1
+  const rounds = product(outerReduced.map((a) => a.size))
 
   const args = new Arguments()
   const all = [...kept, ...reduced]
@@ -71,7 +119,7 @@ export function reduceKernel(d: ReduceDescriptor): WasmKernel {
   const inputs = d.inputs.map((o, i) => planOperand(args, o, i, all, lane, elementLoads.has(i) && blank[i] === false ? accessOf(lane, i) : 'blank'))
   const levels = inputs.map((o, i) => levelOf(o.access, i, lane, outerKept, outerReduced, columns))
   // Seen from the epilogue there are only the kept axes, and in rows none of them is vectorised.
-  const epilogueLane = columns ? lane : single
+  const epilogueLane = columns ? lane : single(operands)
   const lateLoads = loadsOf(values)
   const excluded = (i: number): boolean => reduced.some((a) => (a.ranges[i]?.[0] ?? 0) > 0)
   const epilogue = operands.map((o, i) => {
@@ -79,20 +127,23 @@ export function reduceKernel(d: ReduceDescriptor): WasmKernel {
     return planOperand(args, o, i, kept, epilogueLane, used ? epilogueAccess(epilogueLane, i, i >= d.inputs.length) : 'blank')
   })
   const bytes = operands.map((o, i) => (inputs[i]?.access !== 'blank' || epilogue[i]?.access !== 'blank' ? 1 << sizeShift[o.dtype] : undefined))
+  const scratch = new ScratchAreas(args)
   const plan: ReducePlan = {
-    args, inputs, levels, epilogue, width, values,
+    args, scratch, inputs, levels, epilogue, width, values,
     op: d.op,
     type: d.element.type,
     element: d.element,
     kept: outerKept.map((a) => passAxis(args, a, bytes)),
     reduced: outerReduced.map((a) => passAxis(args, a, bytes)),
     lane: passAxis(args, lane, bytes.map(() => undefined)),
-    rounds: args.number(product(outerReduced.map((a) => a.size))),
-    chunk: args.number(Math.ceil(lane.size / chunks / 16) * 16),
+    rounds: args.number(rounds),
+    chunk: args.number(chunk),
     chunks: args.number(chunks),
+    parts: d.parts && passParts(args, d.parts, bytes.map((b, i) => (i < d.inputs.length ? undefined : b)), rounds, columns ? undefined : lane.size),
+    areas: columns ? Array.from({ length: inBlocks(d.op, d.element.type) ? 3 : 1 }, () => scratch.area(4 * chunk)) : [scratch.area(16 * width)],
   }
   const key = [
-    columns ? 'columns' : 'rows', d.op, width, outerKept.map(axisKey).join(), outerReduced.map(axisKey).join(), axisKey(lane),
+    columns ? 'columns' : 'rows', d.parts === undefined ? '' : 'parts', d.op, width, outerKept.map(axisKey).join(), outerReduced.map(axisKey).join(), axisKey(lane),
     inputs.map(operandKey).join(), levels.join(''), epilogue.map(operandKey).join(), d.inputs.length, expressionKey([d.element, ...values]),
   ].join('|')
   const operations = unknownNodes([d.element], new Map()).filter((e) => e.args.length > 0).length + 1
@@ -100,9 +151,21 @@ export function reduceKernel(d: ReduceDescriptor): WasmKernel {
     key,
     build: () => (columns ? buildColumns(plan) : buildRows(plan)),
     args: args.list,
-    items: outside === 0 ? 0 : product(outerKept.map((a) => a.size)) * chunks,
+    items: outside === 0 ? 0 : product(outerKept.map((a) => a.size)) * chunks * (d.parts?.count ?? 1),
+    scratchBytes: scratch.bytes,
     flops: outside * inside * operations,
     bytes: operands.reduce((sum, o, i) => sum + (bytes[i] === undefined ? 0 : footprint(all, i, 1 << sizeShift[o.dtype])), 0),
+  }
+}
+
+/** Parts of several rounds each, or else of the vectorised reduced axis. */
+function passParts(args: Arguments, { count, stride }: { readonly count: number; readonly stride: number }, outputBytes: readonly (number | undefined)[], rounds: number, lane: number | undefined): Parts {
+  const cutsLane = lane !== undefined && rounds < 4 * count
+  const [partRounds, partLane] = cutsLane ? [rounds, Math.ceil(lane / count / 16) * 16] : [Math.ceil(rounds / count), lane ?? 0]
+  return {
+    axis: { size: args.number(count), index: undefined, ranges: [], steps: outputBytes.map((b) => (b === undefined ? undefined : args.number(stride * b))) },
+    rounds: args.number(partRounds), roundStep: args.number(cutsLane ? 0 : partRounds),
+    lane: args.number(partLane), laneStep: args.number(cutsLane ? partLane : 0),
   }
 }
 
@@ -134,7 +197,7 @@ const still = (axes: readonly Axis[], o: number): boolean => axes.every((a) => a
 
 function levelOf(access: Access, o: number, lane: Axis, kept: readonly Axis[], reduced: readonly Axis[], columns: boolean): number {
   if (access === 'blank' || still([lane, ...kept, ...reduced], o)) return 0
-  return still(columns ? reduced : [lane, ...reduced], o) ? 1 : 2
+  return still(columns ? [lane] : [lane, ...reduced], o) ? 1 : 2
 }
 
 function epilogueAccess(lane: Axis, o: number, output: boolean): Access {

@@ -1,8 +1,8 @@
-/** Reductions over a vectorised axis: an item is one output, its accumulators are folded across lanes at the end. */
+/** Reductions over a vectorised axis: an item is a part of one output, its accumulators are folded across lanes at the end. */
 import type { Expression } from '../expression.ts'
 import { Accumulators } from './accumulate.ts'
 import { begin, end } from './arguments.ts'
-import { type Code, doWhile, type FunctionBuilder, get, i32, i32x4, loopWhile, set, v128, when } from './assembler.ts'
+import { type Code, doWhile, type FunctionBuilder, get, i32, i32x4, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import { advance, type Place, positions, writeOne } from './cursor.ts'
 import { type Bundle, emitExpressions } from './emit.ts'
 import { hoist } from './hoist.ts'
@@ -15,10 +15,14 @@ import { VectorScope } from './scope.ts'
 export function buildRows(plan: ReducePlan): FunctionBuilder {
   const f = plan.args.open()
   const scope = new VectorScope(f)
-  const [item, round, position, size] = [f.local('i32'), f.local('i32'), f.local('i32'), plan.lane.size]
+  const [item, round, firstRound, position, first, stop] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')] // without parts the first ones stay 0
+  const [spill = item] = plan.areas
   const [cursors, late] = [plan.inputs.map((o) => openCursor(f, o)), plan.epilogue.map((o) => openCursor(f, o))]
-  const [kept, reduced] = [new Walk(f, plan.kept), new Walk(f, plan.reduced)]
-  const accumulators = new Accumulators(f, scope, plan.op, plan.type, plan.width, false)
+  const { parts } = plan
+  // The parts are the innermost axis of the walk over items; where a part begins is a linear function of it.
+  const starts = parts === undefined ? [] : [parts.roundStep, parts.laneStep].map((step) => [...plan.kept.map(() => undefined), get(step)])
+  const [kept, reduced] = [new Walk(f, parts === undefined ? plan.kept : [...plan.kept, parts.axis], starts), new Walk(f, plan.reduced)]
+  const accumulators = new Accumulators(f, scope, plan.op, plan.type, plan.width, spill)
   const known = new Map<Expression, Bundle>()
   const whole: Place = { position, stop: undefined }
   const elements = (place: Place) => leaves({ scope, cursors, place, laneIndex: plan.lane.index, position: (axis) => kept.position(axis) ?? reduced.position(axis) })
@@ -39,7 +43,8 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
     if (level === 0) return placeCursor(cursor, o, i32.const(0), undefined)
     if (level === 1) return placeCursor(cursor, o, kept.offset(i), kept.exists(i))
     const [outer, inner] = [kept.exists(i), reduced.exists(i)]
-    return placeCursor(cursor, o, i32.add(kept.offset(i), reduced.offset(i)), outer === undefined || inner === undefined ? (outer ?? inner) : i32.and(outer, inner))
+    const offset = i32.add(kept.offset(i), reduced.offset(i))
+    return placeCursor(cursor, o, parts === undefined ? offset : i32.add(offset, i32.mul(get(first), get(o.stride))), outer === undefined || inner === undefined ? (outer ?? inner) : i32.and(outer, inner))
   })
   const moveOn = (elementCount: number): Code => [
     cursors.map((cursor, i) => (plan.levels[i] === 2 ? advance(cursor, elementCount) : [])),
@@ -47,10 +52,10 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
   ]
   const bundle = (count: number, at: Place): Code => scope.block(() => {
     const [values = []] = emitExpressions(scope, [plan.element], count, known, elements(at))
-    const { stop } = at
+    const { stop: guard } = at
     const inside = (x: Code): Code => {
-      if (stop === undefined) return x
-      return v128.select(x, accumulators.identity, i32x4.ltu(positions(scope, position, 0), i32x4.splat(get(stop))))
+      if (guard === undefined) return x
+      return v128.select(x, accumulators.identity, i32x4.ltu(positions(scope, position, 0), i32x4.splat(get(guard))))
     }
     accumulators.add(Array.from({ length: count }, (_, vector) => inside(values[vector] ?? values[0] ?? [])))
     scope.emit(moveOn(4 * count))
@@ -59,23 +64,27 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
   })
 
   const code = scope.block(() => {
-    scope.emit(place(0))
+    scope.emit(plan.scratch.prologue(), place(0))
     compute(0)
     scope.emit(set(item, get(begin)), kept.odometer.seek(get(begin)))
     const body = scope.block(() => {
       scope.emit(place(1))
       compute(1)
       accumulators.start()
+      scope.emit(set(stop, get(plan.lane.size)), set(round, get(plan.rounds)))
+      if (parts !== undefined) {
+        scope.emit(set(firstRound, kept.extra(0)), set(round, minimum(i32.sub(get(round), get(firstRound)), get(parts.rounds))))
+        scope.emit(set(first, kept.extra(1)), set(stop, minimum(get(stop), i32.add(get(first), get(parts.lane)))))
+      }
       const run = scope.block(() => {
-        scope.emit(place(2), set(position, i32.const(0)))
-        scope.emit(loopWhile(i32.geu(i32.sub(get(size), get(position)), i32.const(4 * plan.width)), bundle(plan.width, whole)))
-        scope.emit(loopWhile(i32.ltu(get(position), get(size)), bundle(1, { position, stop: size })))
+        scope.emit(place(2), set(position, get(first)))
+        scope.emit(loopWhile(i32.ge(i32.sub(get(stop), get(position)), i32.const(4 * plan.width)), bundle(plan.width, whole)))
+        scope.emit(loopWhile(i32.lt(get(position), get(stop)), bundle(1, { position, stop })))
         scope.emit(reduced.odometer.advance(), set(round, i32.sub(get(round), i32.const(1))))
       })
       // A walk over nothing must not be sought: it divides by its sizes.
-      scope.emit(set(round, get(plan.rounds)), when(get(round), [reduced.odometer.seek(i32.const(0)), doWhile(run, get(round))]))
-      const [result = []] = accumulators.finish()
-      writeResults(accumulators.acrossLanes(result))
+      scope.emit(when(i32.gt(get(round), i32.const(0)), [reduced.odometer.seek(get(firstRound)), doWhile(run, get(round))]))
+      writeResults(accumulators.finish())
       scope.emit(kept.odometer.advance(), set(item, i32.add(get(item), i32.const(1))))
     })
     scope.emit(doWhile(body, i32.ltu(get(item), get(end))))

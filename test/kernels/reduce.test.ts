@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Operand, ReduceDescriptor, ReduceOp } from '../../kernels/descriptor.ts'
 import { accumulator, binary, choose, constant, type Expression, load, type ScalarType, type StorageType, unary } from '../../kernels/expression.ts'
-import { reduceKernel } from '../../kernels/wasm/reduce.ts'
+import { reduceKernel, reduceParts } from '../../kernels/wasm/reduce.ts'
 import { elementBytes, naiveReduce, readElement } from './naive.ts'
 import { randomExpression, type RandomOperand, randomOperand, scalarOf, scalarTypes, shapes, storageTypes } from './random.ts'
 import { runKernel } from './run.ts'
@@ -58,6 +58,24 @@ test('agrees with the naive evaluation in every bit, touches nothing else, and s
     d.outputs.forEach(({ operand }, i) => expect(read(got[d.inputs.length + i], operand.dtype)).toEqual(read(expected[d.inputs.length + i], operand.dtype)))
     expect(split).toEqual(got)
   }), { numRuns: 500 })
+})
+
+test('parts, folded in turn, give the whole', () => {
+  fc.assert(fc.property(cases, fc.integer({ min: 1, max: 7 }), ({ d, buffers }, count) => {
+    const { type } = d.element
+    const size = d.shape.reduce((a, b) => a * b, 1)
+    const strides = d.shape.map((_, i) => d.shape.slice(i + 1).reduce((a, b) => a * b, 1))
+    const operand = { dtype: type, strides, offset: 0 } as const
+    const whole: ReduceDescriptor = { ...d, outputs: [{ operand, value: accumulator(type) }] }
+    const inputs = buffers.slice(0, d.inputs.length)
+    const room = (n: number): Uint8Array => new Uint8Array(n * elementBytes[type])
+    const [expected, parts, got] = [room(size), room(count * size), room(size)]
+    naiveReduce(whole, [...copy(inputs), expected])
+    const cut = reduceKernel({ ...whole, parts: { count, stride: size } })
+    runKernel(cut, [...copy(inputs), parts], { cuts: [Math.floor(cut.items / 2)] })
+    runKernel(reduceKernel({ ...whole, reduced: [count], inputs: [{ dtype: type, strides: [...strides, size], offset: 0 }], element: load(0, type) }), [parts, got])
+    expect(read(got, type)).toEqual(read(expected, type))
+  }), { numRuns: 200 })
 })
 
 const f32 = (strides: number[]): Operand => ({ dtype: 'f32', strides, offset: 0 })
@@ -126,7 +144,12 @@ describe('structure', () => {
   test('columns are vectorised when they lie contiguously', () => {
     const kernel = reduceKernel({ shape: [64], reduced: [1000], op: 'sum', element: x, inputs: [f32([1, 64])], outputs: [{ operand: f32([1]), value: accumulator('f32') }] })
     expect(kernel.key).toMatch(/^columns/)
-    expect(kernel.items).toBe(4)
+    expect(kernel.items).toBe(1)
+  })
+
+  test('few outputs of many elements are cut into parts', () => {
+    const d = (n: number, m: number): ReduceDescriptor => ({ shape: [n], reduced: [m], op: 'sum', element: x, inputs: [f32([m, 1])], outputs: [{ operand: f32([1]), value: accumulator('f32') }] })
+    expect([d(1, 100_000), d(1, 200_000), d(1, 10_000_000), d(16, 1_000_000), d(1000, 100_000)].map(reduceParts)).toEqual([1, 12, 32, 2, 1])
   })
 
   test('bool has no sum', () => {

@@ -25,6 +25,7 @@ import { callsOf, kernelAccepts, kernelLayouts } from './kernels.ts'
 import { controlBytes } from './protocol.ts'
 import { copyIn, copyOut } from './transfer.ts'
 import type { Threads } from './pool.ts'
+import { splitReductions } from './split.ts'
 
 /** A block of i32 in memory that holds the addresses of the listed buffers; filled at each run. */
 interface PointerBlock {
@@ -142,7 +143,7 @@ export class CpuBackend implements Backend {
   }
 
   async compile(graph: LoweredGraph): Promise<Executable> {
-    const plan = schedule(graph, kernelLayouts)
+    const plan = splitReductions(schedule(graph, kernelLayouts))
     const memory = planMemory(plan)
     const waits = dependences(plan, memory)
     const calls = plan.launches.map((launch) => callsOf(launch, this.target))

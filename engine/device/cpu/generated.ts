@@ -11,7 +11,7 @@ import { memoryOrder } from '../../compile/view.ts'
 import type { Range } from '../../compile/view.ts'
 import type { DType } from '../../dtype.ts'
 import { DTypeError } from '../../error.ts'
-import { at, longAxes } from '../../shape.ts'
+import { at, longAxes, sizeOf } from '../../shape.ts'
 
 /** A kernel and the plan's buffers it is called with: inputs, then outputs. */
 export interface Call {
@@ -59,7 +59,8 @@ export function mapCall({ expression, loads, output }: MapLaunch): Call {
   return { kernel: mapKernel(descriptor), buffers: [...used.map((l) => l.buffer), output.buffer] }
 }
 
-export function reduceCall({ reduction, expression, loads, output }: ReduceLaunch): Call {
+/** What a reduction computes, and the buffers it reads. */
+export function describeReduction({ reduction, expression, loads, output, parts }: ReduceLaunch): { readonly descriptor: ReduceDescriptor; readonly reads: readonly number[] } {
   const { shape, axes, op } = reduction
   const kept = longAxes(shape).filter((a) => !axes.includes(a))
   // The result's axes other than those of size 1 are the kept ones, in the same order.
@@ -77,8 +78,14 @@ export function reduceCall({ reduction, expression, loads, output }: ReduceLaunc
     inputs: [...element.used.map((l) => operand(l, [...keptOrder, ...reducedOrder])), ...epilogue.used.map((l) => operand(l, order, reducedOrder.length))],
     element: element.expression,
     outputs: [{ operand: operand(output, order), value: epilogue.expression }],
+    ...(parts === undefined ? {} : { parts: { count: parts, stride: sizeOf(output.view.shape) } }),
   }
-  return { kernel: reduceKernel(descriptor), buffers: [...element.used.map((l) => l.buffer), ...epilogue.used.map((l) => l.buffer), output.buffer] }
+  return { descriptor, reads: [...element.used, ...epilogue.used].map((l) => l.buffer) }
+}
+
+export function reduceCall(launch: ReduceLaunch): Call {
+  const { descriptor, reads } = describeReduction(launch)
+  return { kernel: reduceKernel(descriptor), buffers: [...reads, launch.output.buffer] }
 }
 
 /** An epilogue over the axes of its kernel's output, and the buffers that it reads. */
