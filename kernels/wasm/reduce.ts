@@ -20,11 +20,13 @@ import { buildRows } from './reduceRows.ts'
 import { ScratchAreas } from './scratch.ts'
 
 const shortRow = 8
-/** Columns that an item does: whole stretches of memory, few enough that their sums stay in the fastest cache. */
-const columnsAtOnce = 1024
+/** Columns that an item does at most: whole stretches of memory, few enough that their sums stay in the fastest cache. */
+const mostColumns = 1024
+/** At least, if it is by columns that the work is shared. */
+const leastColumns = 32
 /** Elements that an item of columns has at least, if there are more columns. */
 const elementsAtOnce = 8192
-/** Folds of fewer elements stay whole; others are cut until there are so many items, or parts so small. */
+/** Folds of no more elements stay whole; others are cut until there are so many items, or parts so small. */
 const [wholeElements, wantedItems, partElements] = [131_072, 32, 16_384]
 
 export interface ReducePlan {
@@ -87,18 +89,21 @@ function shapeOf(d: ReduceDescriptor): Shape {
   const columns = prefersColumns(kept.at(-1), reduced.at(-1), elementLoads)
   const lane = (columns ? kept : reduced).at(-1) ?? { ...single(operands), strides: operands.map(() => 1) }
   const [outerKept, outerReduced] = columns ? [kept.slice(0, -1), reduced] : [kept, reduced.slice(0, -1)]
-  const atOnce = Math.max(columnsAtOnce, Math.ceil(elementsAtOnce / Math.max(1, product(d.reduced)) / 16) * 16)
+  const inPieces = isWhole(d) ? Math.max(leastColumns, Math.ceil(lane.size / 8)) : lane.size
+  const atOnce = Math.ceil(Math.max(Math.min(inPieces, mostColumns), elementsAtOnce / Math.max(1, product(d.reduced))) / 16) * 16
   return { columns, lane, kept, reduced, outerKept, outerReduced, chunks: columns ? Math.max(1, Math.ceil(lane.size / atOnce)) : 1 }
 }
 
 const single = (operands: readonly Operand[]): Axis => ({ size: 1, index: undefined, strides: operands.map(() => 0), ranges: operands.map(() => undefined) })
+
+const isWhole = (d: ReduceDescriptor): boolean => product(d.shape) * product(d.reduced) <= wholeElements
 
 /** Into how many parts a reduction should be cut to be shared by threads: 1, or more where there are few outputs of many elements. By its size alone. */
 export function reduceParts(d: ReduceDescriptor): number {
   const total = product(d.shape) * product(d.reduced)
   const { outerKept, chunks } = shapeOf(d)
   const items = product(outerKept.map((a) => a.size)) * chunks
-  return total < wholeElements ? 1 : Math.max(1, Math.min(Math.ceil(wantedItems / items), Math.floor(total / partElements)))
+  return isWhole(d) ? 1 : Math.max(1, Math.min(Math.ceil(wantedItems / items), Math.floor(total / partElements)))
 }
 
 /** The kernel of a reduction. */
