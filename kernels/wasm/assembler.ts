@@ -16,8 +16,13 @@ export interface Local {
   readonly type: ValueType
 }
 
+/** What most numbers in code are; made once, as generators write a hundred thousand of them. */
+const bytesAlone: readonly (readonly number[])[] = Array.from({ length: 128 }, (_, i) => [i])
+
 /** Unsigned LEB128. */
-export function unsigned(value: number): number[] {
+export function unsigned(value: number): readonly number[] {
+  const alone = bytesAlone[value]
+  if (alone !== undefined) return alone
   const bytes: number[] = []
   let rest = value >>> 0
   do {
@@ -29,7 +34,9 @@ export function unsigned(value: number): number[] {
 }
 
 /** Signed LEB128 of a 32-bit integer. */
-export function signed(value: number): number[] {
+export function signed(value: number): readonly number[] {
+  const alone = value < 64 ? bytesAlone[value] : undefined
+  if (alone !== undefined) return alone
   const bytes: number[] = []
   let rest = value | 0
   for (;;) {
@@ -43,14 +50,18 @@ export function signed(value: number): number[] {
   }
 }
 
-function floatBytes(value: number): number[] {
-  return [...new Uint8Array(new Float32Array([value]).buffer)]
+const floatView = new DataView(new ArrayBuffer(4))
+
+function floatBytes(value: number): Code {
+  floatView.setFloat32(0, value, true)
+  return [0, 1, 2, 3].map((i) => floatView.getUint8(i))
 }
 
 /** Offset in bytes added to the address of a load or a store; alignment is only a hint. */
 function memarg(offset: number): Code {
-  return [0, unsigned(offset)]
+  return offset === 0 ? noOffset : [0, unsigned(offset)]
 }
+const noOffset: Code = [0, 0]
 
 const simd = (opcode: number): Code => [0xfd, unsigned(opcode)]
 
@@ -126,7 +137,10 @@ export const v128: Readonly<
 > = {
   const: (bytes: readonly number[]): Code => [simd(12), bytes],
   /** All four lanes hold the f32 `value`. */
-  splatF32: (value: number): Code => [simd(12), [0, 1, 2, 3].map(() => floatBytes(value))],
+  splatF32(value: number): Code {
+    const lane = floatBytes(value)
+    return [simd(12), [lane, lane, lane, lane]]
+  },
   load: load(simd(0)), store: store(simd(11)),
   load8Splat: load(simd(7)), load16Splat: load(simd(8)), load16x4u: load(simd(4)),
   load32Splat: load(simd(9)), load32Zero: load(simd(92)), load64Zero: load(simd(93)), load64Splat: load(simd(10)),
