@@ -48,10 +48,6 @@ export const tapBytes = (rank: number): number => tapFields.coordinates + 4 * ra
 
 export const tapRecord = (tap: Tap): number[] => [tap.sourceBytes, tap.weightBytes, ...tap.coordinate]
 
-/** Fields of the record of a pixel, in bytes; then one coordinate a dimension, then any others. */
-export const pixelFields = { source: 0, other: 4, coordinates: 8 } as const
-export const pixelBytes = (rank: number, others = 0): number => pixelFields.coordinates + 4 * (rank + others)
-
 export const convFlops = (d: ConvDescriptor): number => 2 * d.batch * product(d.output) * d.outChannels * (d.inChannels / d.groups) * product(d.kernel)
 
 /** Bytes of all operands, each once. */

@@ -3,7 +3,7 @@
  * them: an address, a coordinate. Stepping to the next position costs one addition a function,
  * where decoding its number would cost a division an axis.
  */
-import { type Code, type FunctionBuilder, get, i32, type Local, loopWhile, set, when } from './assembler.ts'
+import { type Code, type FunctionBuilder, get, i32, type Local, set, when } from './assembler.ts'
 
 /** A linear function of a position: what each axis adds, outermost first; absent means nothing. */
 export type Steps = readonly (Code | undefined)[]
@@ -58,41 +58,5 @@ export class Odometer {
             this.advance(axis - 1),
           ]),
     ]
-  }
-}
-
-/** The functions of an odometer written out for a range of positions: one record of i32 a position. */
-export class PositionTable {
-  readonly recordBytes: number
-  readonly area: Local
-  private readonly odometer: Odometer
-  private readonly at: Local
-  private readonly last: Local
-
-  constructor(f: FunctionBuilder, area: Local, sizes: readonly Code[], functions: readonly Steps[]) {
-    this.area = area
-    this.recordBytes = 4 * functions.length
-    this.odometer = new Odometer(f, sizes, functions)
-    this.at = f.local('i32')
-    this.last = f.local('i32')
-  }
-
-  /** Makes record 0 … count − 1 hold positions from … from + count − 1. */
-  fill(from: Code, count: Code): Code {
-    return when(i32.gt(count, i32.const(0)), [
-      this.odometer.seek(from),
-      set(this.at, get(this.area)),
-      set(this.last, i32.add(get(this.area), i32.mul(count, i32.const(this.recordBytes)))),
-      loopWhile(i32.ne(get(this.at), get(this.last)), [
-        this.odometer.values.map((value, i) => i32.store(get(this.at), get(value), 4 * i)),
-        this.odometer.advance(),
-        set(this.at, i32.add(get(this.at), i32.const(this.recordBytes))),
-      ]),
-    ])
-  }
-
-  /** The address of a record. */
-  record(position: Code): Code {
-    return i32.add(get(this.area), i32.mul(position, i32.const(this.recordBytes)))
   }
 }

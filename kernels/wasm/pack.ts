@@ -5,15 +5,12 @@
  * from them is dropped, but leftovers in scratch memory may be denormal numbers, which are slow.
  */
 import { type Code, doWhile, f32, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, select, set, v128, when } from './assembler.ts'
-import type { PositionTable } from './odometer.ts'
 import { rowPitch } from './tile.ts'
 
 /** Where row k of a block lies: so many bytes after the row before, or as a table of the block says. */
 export type DepthStep =
   | { readonly first: Local; readonly step: Local }
   | { readonly table: Local; readonly recordBytes: number; readonly field: number }
-
-export const tableStep = (table: PositionTable, field: number): DepthStep => ({ table: table.area, recordBytes: table.recordBytes, field })
 
 export interface ColumnsSource {
   /** Address of the element at column 0, and with a table at k 0 of the table's numbers. */
