@@ -1,10 +1,9 @@
 /** Three projects: Node, and two Chromium pages, with and without cross-origin isolation (shared memory needs it). */
-import { existsSync } from 'node:fs'
 import { playwright } from '@vitest/browser-playwright'
 import { defineConfig } from 'vitest/config'
 import type { TestProjectConfiguration, ViteUserConfig } from 'vitest/config'
+import * as chromium from './scripts/chromium.ts'
 
-const chromium = [process.env['CHROMIUM'] ?? '', '/usr/bin/chromium', '/usr/bin/chromium-browser'].find(existsSync)
 const browserTests = 'test/browser/**/*.test.ts'
 
 const node: TestProjectConfiguration = {
@@ -12,13 +11,10 @@ const node: TestProjectConfiguration = {
 }
 
 function browser(executablePath: string, isolated: boolean): TestProjectConfiguration {
-  const headers: Record<string, string> = isolated
-    ? { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
-    : {}
   return {
-    server: { headers },
+    server: { headers: isolated ? { ...chromium.isolation } : {} },
     // Found only while a test runs, it would make Vite reload the page under the test.
-    optimizeDeps: { include: ['fast-check'] },
+    optimizeDeps: { include: ['fast-check', 'tinybench'] },
     test: {
       name: isolated ? 'browser-isolated' : 'browser',
       include: [browserTests],
@@ -28,19 +24,7 @@ function browser(executablePath: string, isolated: boolean): TestProjectConfigur
         enabled: true,
         headless: true,
         screenshotFailures: false,
-        provider: playwright({
-          launchOptions: {
-            executablePath,
-            args: [
-              '--headless=new',
-              '--no-sandbox',
-              '--disable-background-networking',
-              '--disable-component-update',
-              '--enable-unsafe-webgpu',
-              '--enable-dawn-features=disable_workgroup_init',
-            ],
-          },
-        }),
+        provider: playwright({ launchOptions: { executablePath, args: [...chromium.args] } }),
         instances: [{ browser: 'chromium' }],
       },
     },
@@ -52,16 +36,16 @@ function missing(name: string): TestProjectConfiguration {
   return { test: { name, include: ['test/no-chromium.ts'] } }
 }
 
-if (chromium === undefined) {
+if (chromium.executablePath === undefined) {
   console.warn('\nNO CHROMIUM: every test in test/browser is SKIPPED. Install chromium, or set CHROMIUM to its path.\n')
 }
 
 const configuration: ViteUserConfig = defineConfig({
   test: {
     projects:
-      chromium === undefined
+      chromium.executablePath === undefined
         ? [node, missing('browser'), missing('browser-isolated')]
-        : [node, browser(chromium, false), browser(chromium, true)],
+        : [node, browser(chromium.executablePath, false), browser(chromium.executablePath, true)],
   },
 })
 export default configuration

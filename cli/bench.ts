@@ -2,6 +2,7 @@
 import { availableParallelism, cpus } from 'node:os'
 import process from 'node:process'
 import { choose, run } from '../bench/run.ts'
+import type { Report } from '../bench/run.ts'
 import { subjects } from '../bench/subjects.ts'
 import { markdown } from '../bench/table.ts'
 import type { BenchArguments } from './arguments.ts'
@@ -11,23 +12,38 @@ import { Torch } from './torch.ts'
 
 /** Measures, shows a table, and writes the files asked for; returns the exit code. */
 export async function benchmark(options: BenchArguments, version: string, output: Output): Promise<number> {
-  const { threads = availableParallelism(), seconds, level, experimental, json, markdown: page } = options
+  const { threads = availableParallelism(), seconds, level, experimental } = options
   const chosen = choose(subjects, options.only)
-  for (const file of [json, page]) if (file !== undefined) expectWritable(file)
+  expectFiles(options)
   await using torch = options.torch === undefined ? undefined : await Torch.start(options.torch, threads)
-  const processor = cpus()[0]?.model.trim() ?? 'unknown processor'
-  const date = new Date().toISOString().slice(0, 10)
-  const report = await run({
-    subjects: chosen, threads, level, experimental, seconds, peer: torch,
-    facts: [
-      ['date', date],
-      ['processor', `${processor}, ${availableParallelism()} threads`],
-      ['software', `langevin ${version}, Node ${process.versions.node}, V8 ${process.versions.v8}${torch === undefined ? '' : `, PyTorch ${torch.version}`}`],
-    ],
-    show: (text) => void output.write(`${text}\n`),
-  })
-  const command = `langevin ${process.argv.slice(2).join(' ')}`
-  if (json !== undefined) await writeFile(json, `${JSON.stringify({ ...report, command }, null, 2)}\n`)
-  if (page !== undefined) await writeFile(page, markdown(report, `CPU benchmark, ${date}, ${processor}`, command))
+  const software = `langevin ${version}, Node ${process.versions.node}, V8 ${process.versions.v8}${torch === undefined ? '' : `, PyTorch ${torch.version}`}`
+  const report = await run({ subjects: chosen, threads, level, experimental, seconds, peer: torch, facts: factsOf(software), show: (text) => void output.write(`${text}\n`) })
+  await writeReport(report, options, 'CPU benchmark', `langevin ${process.argv.slice(2).join(' ')}`)
   return 0
+}
+
+interface Files {
+  readonly json?: string | undefined
+  readonly markdown?: string | undefined
+}
+
+/** Throws before anything is measured if the report could not be written. */
+export function expectFiles({ json, markdown: page }: Files): void {
+  for (const file of [json, page]) if (file !== undefined) expectWritable(file)
+}
+
+/** What a report begins with. */
+export function factsOf(software: string): Report['facts'] {
+  return [
+    ['date', new Date().toISOString().slice(0, 10)],
+    ['processor', `${cpus()[0]?.model.trim() ?? 'unknown'}, ${availableParallelism()} threads`],
+    ['software', software],
+  ]
+}
+
+/** The report in the files asked for, with the command that made it. */
+export async function writeReport(report: Report, { json, markdown: page }: Files, title: string, command: string): Promise<void> {
+  const [date = '', processor = ''] = report.facts.map(([, value]) => value)
+  if (json !== undefined) await writeFile(json, `${JSON.stringify({ ...report, command }, null, 2)}\n`)
+  if (page !== undefined) await writeFile(page, markdown(report, `${title}, ${date}, ${processor}`, command))
 }

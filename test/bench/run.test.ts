@@ -42,7 +42,7 @@ test('subjects are chosen by parts of their names', () => {
   expect(() => choose(subjects, 'fft')).toThrow('no subject\'s name contains "fft"; there are matmul_f32_512, ')
 })
 
-test('small subjects, beside a peer', async () => {
+test('small subjects, beside a peer', { timeout: 120_000 }, async () => {
   const shown: string[] = []
   const asked: string[] = []
   const small = [matmulSubject(16), convSubject({ batch: 1, channels: 2, size: 4, out: 3 }, true)]

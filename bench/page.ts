@@ -1,0 +1,24 @@
+/** The benchmark in a page, which chromium.ts opens and asks. */
+import { choose, run } from './run.ts'
+import type { Report } from './run.ts'
+import { subjects } from './subjects.ts'
+
+export interface PageOptions {
+  readonly only: string | undefined
+  readonly threads: number
+  readonly seconds: number
+  readonly facts: Report['facts']
+}
+
+declare global {
+  interface Window {
+    /** What chromium.ts does with a line of the report. */
+    show: (text: string) => void
+    benchmark: (options: PageOptions) => Promise<Report>
+  }
+}
+
+window.benchmark = async ({ only, ...options }) => {
+  if (!window.crossOriginIsolated) throw new Error('the page is not cross-origin isolated, so threads cannot share memory; serve it with COOP and COEP headers')
+  return run({ ...options, subjects: choose(subjects, only), experimental: true, show: window.show })
+}
