@@ -3,7 +3,7 @@
  * Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
  * Work items are blocks of rows, numbered problem by problem, block of columns by block of columns.
  * Items of one block of columns that a thread takes in a row run as one: for each block of k it packs
- * B once, then for each block of rows packs A and runs the tiles, B's panel staying in the L1 cache.
+ * B once, then for each block of rows packs A and runs the tiles, B's panel staying in the nearest caches.
  * Every element sums its products block of k by block of k, whatever the split over threads; the
  * epilogue, if there is one, then goes over the finished block while it is in the cache.
  */
@@ -75,7 +75,7 @@ export class Gemm {
     const depth = share(size.k, maxDepth, 1)
     const rows = Math.min(Math.ceil(mostRows / this.tile.rows), Math.max(1, Math.ceil(size.m / this.tile.rows))) * this.tile.rows
     const wanted = Math.ceil(flopsPerItem / (2 * Math.min(columns, size.n) * Math.max(1, size.k)) / this.tile.rows) * this.tile.rows
-    const rowsPerItem = Math.min(wanted, rows)
+    const rowsPerItem = Math.min(wanted, 2 * rows)
     const rowItems = Math.ceil(size.m / rowsPerItem)
     const columnBlocks = Math.ceil(size.n / columns)
     this.items = size.problems * rowItems * columnBlocks
