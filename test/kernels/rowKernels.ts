@@ -10,6 +10,7 @@ import type { WasmKernel } from '../../kernels/wasm/kernel.ts'
 import { philoxKernel } from '../../kernels/wasm/random.ts'
 import { scanKernel } from '../../kernels/wasm/scan.ts'
 import { softmaxGradKernel, softmaxKernel } from '../../kernels/wasm/softmax.ts'
+import { squaredNormKernel } from '../../kernels/wasm/squaredNorm.ts'
 import { runKernel } from './run.ts'
 
 /** With 256-bit code come kernels for it, whose bits are the same. */
@@ -29,6 +30,7 @@ const cases: Readonly<Record<string, readonly [WasmKernel, readonly number[]]>> 
   attention: [attentionKernel(attention, target), [...[0, 1, 2].map(() => 20 * statistics), 1, 20 * statistics, statistics]],
   attentionGrad: [attentionGradKernel({ ...attention, dout: heads, dq: heads, dk: heads, dv: heads }, target), [...[0, 1, 2].map(() => 20 * statistics), 1, 20 * statistics, statistics, ...[0, 1, 2, 3].map(() => 20 * statistics)]],
   adamw: [adamwKernel({ sizes: [100, 33], ema: true }), [10, ...[100, 33].flatMap((n) => [n, n, n, n, n]), ...[100, 33].flatMap((n) => [n, n, n, n])]],
+  squaredNorm: [squaredNormKernel({ sizes: [100, 33, 9000] }), [100, 33, 9000, 4]],
   softmax: [softmaxKernel({ rows: 9, length: 45, x: matrix, y: matrix }, target), [405, 405]],
   softmaxGrad: [softmaxGradKernel({ rows: 9, length: 45, y: matrix, dy: matrix, dx: matrix }, target), [405, 405, 405]],
   philox: [philoxKernel({ rows: 3, length: 70 }), [6, 6, 210]],
