@@ -2,7 +2,7 @@
  * How a direct convolution is cut. Nothing here depends on the number of threads, and the parts of the
  * sum not on the target either, so that neither changes a bit.
  */
-import type { PixelTileShape } from './pixelTile.ts'
+import type { ConvTileShape } from './convTile.ts'
 import type { WasmTarget } from './kernel.ts'
 
 export interface ConvSize {
@@ -13,12 +13,12 @@ export interface ConvSize {
   readonly targetChannels: number
   /** Problems of about that size. */
   readonly problems: number
-  /** Channels of a pixel are not adjacent: they are copied, for each tap. */
-  readonly gathered: boolean
+  /** Source pixels that a pixel of the target does not share with its neighbours: more than one with strides. */
+  readonly sourcePixels: number
 }
 
 export interface ConvBlocking {
-  readonly tile: PixelTileShape
+  readonly tile: ConvTileShape
   /** Channels of a segment of the sum, and segments summed before a tile is written. */
   readonly segmentChannels: number
   readonly segmentsPerBlock: number
@@ -34,42 +34,55 @@ const mostDepth = 320
 const mostBlockBytes = 288 * 1024
 const mostPointerBytes = 64 * 1024
 const mostWeightBytes = 1024 * 1024
-/** Below so many pixels packing all weights in every thread would show: threads share panels instead. */
-const manyPixels = 4096
+/** Nanoseconds, roughly: to pack a weight, and to find a pixel under a tap. */
+const cost = { weight: 0.3, pointer: 0.7 } as const
 /** Work in one item below which the hand-over would show. */
 const flopsPerItem = 250_000
 
-function chooseTile({ targetChannels }: ConvSize, wide: boolean): PixelTileShape {
-  if (targetChannels <= 4) return { rows: 8, vectors: 1 }
-  if (targetChannels <= 8) return { rows: wide ? 8 : 6, vectors: 2 }
-  return { rows: 6, vectors: wide ? 4 : 2 }
+function chooseTile({ sourceChannels, targetChannels }: ConvSize, wide: boolean): ConvTileShape {
+  // Sixteen vector registers hold the sums, a row of weights and an element; or sums and the pixels' vectors.
+  if (targetChannels <= 4 && sourceChannels > 0 && sourceChannels % sourceLanes === 0) {
+    return { vectors: 'sources', rows: Math.min(8, Math.floor((wide ? 9 : 6) / targetChannels)), width: targetChannels }
+  }
+  if (targetChannels <= 4) return { vectors: 'targets', rows: 8, width: 4 }
+  if (targetChannels <= 8) return { vectors: 'targets', rows: wide ? 8 : 6, width: 8 }
+  return { vectors: 'targets', rows: 6, width: wide ? 16 : 8 }
 }
+
+/** Source channels that fill the vectors of a tile, where they do. */
+const sourceLanes = 8
 
 const parts = (size: number, limit: number): number => Math.max(1, Math.ceil(size / limit))
 const share = (size: number, count: number): number => Math.max(1, Math.ceil(size / count))
 
-/** The largest divisor of `n` that is at most `limit`. */
-function divisor(n: number, limit: number): number {
-  for (let d = Math.min(n, Math.floor(limit)); d > 1; d--) if (n % d === 0) return d
-  return 1
+/**
+ * Panels in a group: each thread packs the groups that it meets, and finds the pixels anew for each. Of the ways to
+ * divide them evenly, the one that costs four threads least.
+ */
+function panelsOfGroup(panels: number, width: number, { pixels, taps, sourceChannels }: ConvSize): number {
+  const depth = taps * sourceChannels
+  const time = (groups: number): number => cost.weight * panels * width * depth / Math.min(groups, 4) + cost.pointer * groups * pixels * taps / 4
+  const fits = (n: number): boolean => n === 1 || 4 * width * depth * n <= mostWeightBytes
+  const divisors = Array.from({ length: panels }, (_, i) => i + 1).filter((n) => panels % n === 0 && fits(n))
+  return divisors.reduce((best, n) => (time(panels / n) < time(panels / best) ? n : best), 1)
 }
 
 export function convBlocking(size: ConvSize, target: WasmTarget): ConvBlocking {
-  const { pixels, taps, sourceChannels, targetChannels, problems, gathered } = size
+  const { pixels, taps, sourceChannels, targetChannels, problems, sourcePixels } = size
   const tile = chooseTile(size, target.wide === true)
-  const width = 4 * tile.vectors
+  const { width } = tile
   const depth = taps * sourceChannels
 
-  const segmentChannels = share(sourceChannels, parts(sourceChannels, mostDepth))
+  const segmentChannels = Math.ceil(share(sourceChannels, parts(sourceChannels, mostDepth)) / sourceLanes) * sourceLanes
   const segments = taps * parts(sourceChannels, segmentChannels)
   const fitting = Math.max(1, Math.floor(mostDepth / segmentChannels))
   const segmentsPerBlock = share(segments, parts(segments, fitting))
 
   const panels = Math.ceil(targetChannels / width)
-  const groupPanels = divisor(panels, Math.min(mostWeightBytes / (4 * width * depth), pixels < manyPixels ? Math.ceil(panels / 4) : panels))
+  const groupPanels = panelsOfGroup(panels, width, size)
   const groups = panels / groupPanels
 
-  const pixelBytes = Math.max(4 * sourceChannels * (gathered ? taps : 1), (4 * taps * mostBlockBytes) / mostPointerBytes)
+  const pixelBytes = Math.max(4 * sourceChannels * Math.min(taps, sourcePixels), (4 * taps * mostBlockBytes) / mostPointerBytes)
   const fewest = parts(pixels * pixelBytes, mostBlockBytes)
   const work = 2 * pixels * depth * width * groupPanels
   // Halves and quarters of the items should be equal work.

@@ -11,13 +11,15 @@ import type { Epilogue, Operand } from '../descriptor.ts'
 import { Arguments, begin, end } from './arguments.ts'
 import { type Code, doWhile, get, i32, type Local, loopRange, loopWhile, minimum, set, when } from './assembler.ts'
 import { convBlocking } from './convBlocking.ts'
+import { segmentBytes, segmentTable, spillBytes } from './convTile.ts'
 import { dot, product, type Tap, tapRecord } from './convShape.ts'
 import { columnAccess, emitEpilogue, epilogueCost, epilogueKey, type EpilogueOperand, operandBytes } from './epilogue.ts'
-import { type Filter, packFilter } from './filterPanels.ts'
+import { type Filter, packFilter, packLanes } from './filterPanels.ts'
 import { fillIndirection, gatherChannels, type Indirection, rowBytes } from './indirection.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
+import { LaneTile } from './laneTile.ts'
 import { zeroRun } from './pack.ts'
-import { PixelTile, segmentBytes } from './pixelTile.ts'
+import { PixelTile } from './pixelTile.ts'
 import { ScratchAreas } from './scratch.ts'
 
 /** Target positions first + q·targetStep, q in a grid, all of which meet the same taps. */
@@ -75,12 +77,6 @@ function epilogueInputs(epilogue: Epilogue | undefined): EpilogueInput[] {
   })
 }
 
-/** Segments of the sum in order, tap by tap: `segmentFields`. */
-function segmentTable(taps: number, channels: number, perSegment: number, pointerRow: number, width: number): number[] {
-  const firsts = Array.from({ length: Math.ceil(channels / perSegment) }, (_, i) => i * perSegment)
-  return Array.from({ length: taps }, (_, t) => firsts.map((c) => [t * pointerRow, 4 * c, 4 * width * Math.min(perSegment, channels - c)])).flat(2)
-}
-
 export function correlationKernel(c: Correlation, target: WasmTarget): WasmKernel {
   const rank = c.sourceStep.length
   const [sourceImage = 0, sourceChannel = 0, ...sourceSpatial] = c.source.strides
@@ -92,8 +88,8 @@ export function correlationKernel(c: Correlation, target: WasmTarget): WasmKerne
   const [pixels, mostTaps] = [Math.max(0, ...c.phases.map(pixelsOf)), Math.max(0, ...c.phases.map(tapsOf))]
   const problems = c.phases.length * c.groups
   const { tile, segmentChannels, segmentsPerBlock, pixelBlocks, groupChannels } = convBlocking(
-    { pixels, taps: mostTaps, sourceChannels: c.source.channels, targetChannels: c.target.channels, problems, gathered }, target)
-  const width = 4 * tile.vectors
+    { pixels, taps: mostTaps, sourceChannels: c.source.channels, targetChannels: c.target.channels, problems, sourcePixels: gathered ? mostTaps : product(c.sourceStep) }, target)
+  const { width } = tile
   const perBlock = (count: number): number => Math.max(1, Math.ceil(count / pixelBlocks / tile.rows)) * tile.rows
   const pointerRow = rowBytes(perBlock(pixels))
   const panelGroups = Math.ceil(c.target.channels / groupChannels)
@@ -126,7 +122,7 @@ export function correlationKernel(c: Correlation, target: WasmTarget): WasmKerne
   const pointers = scratch.area(pointerRow * mostTaps)
   const offsets = scratch.area(pointerRow * (1 + tabled.length))
   const zeros = scratch.area(4 * c.source.channels)
-  const spill = scratch.area(4 * width * tile.rows)
+  const spill = scratch.area(spillBytes(tile))
   const copies = scratch.area(gathered ? 4 * c.source.channels * mostTaps * perBlock(pixels) : 0)
   const sizes = {
     groups: number(c.groups), pixelBlocks: number(pixelBlocks), panelGroups: number(panelGroups), groupChannels: number(groupChannels),
@@ -144,13 +140,14 @@ export function correlationKernel(c: Correlation, target: WasmTarget): WasmKerne
     source: [number(sourceImage), ...sourceSpatial.map((s, d) => number(s * (c.sourceStep[d] ?? 0)))],
     positions: [c.target.strides, ...tabled.map(({ strides }) => strides)].map(overTarget),
     coordinates: c.sourceStep.map(number),
+    unitSteps: c.sourceStep[rank - 1] === 1,
     extent: c.source.extent.map(number),
   }
   const tableAt = args.table()
 
   const weightAdjacent = c.weight.targetChannel === 4
   return {
-    key: `correlation:${rank},${tile.rows}x${width},${target.relaxed ? 'fused' : 'rounded'},${gathered},${weightAdjacent},${targetChannel === 4},${c.epilogue === undefined ? '' : `${inputs.map((o) => o.table ?? '').join()};${epilogueKey(c.epilogue, accesses)}`}`,
+    key: `correlation:${rank},${tile.vectors},${tile.rows}x${width},${target.relaxed ? 'fused' : 'rounded'},${walk.unitSteps},${gathered},${weightAdjacent},${targetChannel === 4},${c.epilogue === undefined ? '' : `${inputs.map((o) => o.table ?? '').join()};${epilogueKey(c.epilogue, accesses)}`}`,
     args: args.list,
     items: pixels === 0 || c.target.channels === 0 ? 0 : problems * panelGroups * pixelBlocks,
     scratchBytes: scratch.bytes,
@@ -170,7 +167,7 @@ export function correlationKernel(c: Correlation, target: WasmTarget): WasmKerne
       const indirection: Indirection = { ...walk, pointers, offsets, grid, base: source, taps, tapCount, zeros }
       const filter: Filter = { base: weight, ...sizes, sourceStep: steps.weightSource, targetStep: steps.weightTarget, adjacent: weightAdjacent, taps, tapCount, rank }
       const offset = (row: number, pixel: Code): Code => i32.load(i32.add(i32.add(get(offsets), i32.mul(get(walk.rowBytes), i32.const(row))), i32.shl(pixel, i32.const(2))))
-      const pixelTile = new PixelTile(f, tile)
+      const convTile = new (tile.vectors === 'targets' ? PixelTile : LaneTile)(f, tile, target.relaxed)
       const later = i32.ne(get(part), i32.add(get(tableAt), get(sizes.segments)))
 
       const operands = inputs.map(({ operand, table: entry }, n): EpilogueOperand => ({
@@ -208,7 +205,7 @@ export function correlationKernel(c: Correlation, target: WasmTarget): WasmKerne
         set(lastSegment, i32.add(i32.add(get(tableAt), get(sizes.segments)), i32.mul(get(tapCount), get(sizes.tapSegments)))),
       ]
       const prepare = [
-        when(i32.ne(get(packed), get(panels)), [set(packed, get(panels)), packFilter(f, width, filter, g0, gc, weights)]),
+        when(i32.ne(get(packed), get(panels)), [set(packed, get(panels)), tile.vectors === 'targets' ? packFilter(f, width, filter, g0, gc, weights) : packLanes(f, width, filter, weights)]),
         set(id, i32.add(i32.mul(get(problem), get(sizes.pixelBlocks)), get(block))),
         when(i32.ne(get(filled), get(id)), [
           set(filled, get(id)),
@@ -222,8 +219,8 @@ export function correlationKernel(c: Correlation, target: WasmTarget): WasmKerne
         loopRange(i, i32.const(0), get(mc), tile.rows, [
           set(rows, minimum(i32.sub(get(mc), get(i)), i32.const(tile.rows))),
           set(b, get(panel)),
-          pixelTile.sum(target.relaxed, part, partEnd, pointer, b),
-          pixelTile.write({
+          convTile.sum(part, partEnd, pointer, b),
+          convTile.write({
             rows, columns: nc, later, adjacent: targetChannel === 4, columnStep: steps.targetChannel, spill,
             pixel: (row) => i32.add(get(outColumn), offset(0, i32.add(get(i), row))),
           }),

@@ -60,3 +60,27 @@ export function packFilter(f: FunctionBuilder, width: number, filter: Filter, fr
     ]),
   ]
 }
+
+/** Packs all target channels, `width` of them: tap after tap, eight source channels after eight, and of these the channels' weights one after the other. */
+export function packLanes(f: FunctionBuilder, width: number, filter: Filter, panels: Local): Code {
+  const local = (): Local => f.local('i32')
+  const [tap, tapEnd, channel, corner, at, to, lane] = [local(), local(), local(), local(), local(), local(), local()]
+  const tapSize = i32.const(tapBytes(filter.rank))
+  return [
+    set(to, get(panels)),
+    set(tap, get(filter.taps)),
+    set(tapEnd, i32.add(get(tap), i32.mul(get(filter.tapCount), tapSize))),
+    loopWhile(i32.ne(get(tap), get(tapEnd)), [
+      set(corner, i32.add(get(filter.base), i32.load(get(tap), tapFields.weight))),
+      loopRange(channel, i32.const(0), get(filter.sourceChannels), 8, [
+        loopRange(lane, i32.const(0), i32.const(width), 1, [
+          set(at, i32.add(get(corner), i32.mul(get(lane), get(filter.targetStep)))),
+          gatherWidth(f, 8, to, at, filter.sourceStep),
+          set(to, i32.add(get(to), i32.const(32))),
+        ]),
+        set(corner, i32.add(get(corner), i32.shl(get(filter.sourceStep), i32.const(3)))),
+      ]),
+      set(tap, i32.add(get(tap), tapSize)),
+    ]),
+  ]
+}

@@ -27,8 +27,9 @@ export interface Indirection {
   readonly source: readonly Local[]
   /** The same of what has offsets. */
   readonly positions: readonly (readonly Local[])[]
-  /** Source coordinates from one pixel to the next. */
+  /** Source coordinates from one pixel to the next; 1 along lines if `unitSteps`. */
   readonly coordinates: readonly Local[]
+  readonly unitSteps: boolean
   /** Spatial sizes of the source. */
   readonly extent: readonly Local[]
   /** Address of the source's position 0. */
@@ -72,7 +73,7 @@ export function fillIndirection(f: FunctionBuilder, i: Indirection, from: Local,
     ]),
   ]
   /** Rounds up; the dividend is not negative where that matters. */
-  const quotientUp = (a: Code): Code => i32.div(i32.add(a, i32.sub(get(coordinateStep), i32.const(1))), get(coordinateStep))
+  const quotientUp = (a: Code): Code => i.unitSteps ? a : i32.div(i32.add(a, i32.sub(get(coordinateStep), i32.const(1))), get(coordinateStep))
   const zeros = i32x4.splat(get(i.zeros))
   const shifted = (coordinate: Code, d: number): Code => i32.add(coordinate, i32.load(get(tap), tapFields.coordinates + 4 * d))
   const outerInside = outer

@@ -35,7 +35,7 @@ it.each([[33, 330, 65], [128, 64, 48], [7, 9, 16]])('matmul %i × %i × %i', (m,
   agree((target) => matmulKernel({ batch: [], m, k, n, a: columns(m), b: columns(k), out: rows(n) }, target, epilogue), [m * k, k * n, n], m * n)
 })
 
-it.each([[3, 20, 7, 33], [4, 32, 8, 32]])('convolution of %i images of %i channels', (batch, inChannels, size, outChannels) => {
+it.each([[3, 20, 7, 33], [4, 32, 8, 32], [2, 3, 9, 16], [2, 40, 5, 4]])('convolution of %i images of %i channels', (batch, inChannels, size, outChannels) => {
   const last = (channels: number): ConvDescriptor['x'] => ({ strides: [size * size * channels, 1, size * channels, channels], offset: 0 })
   const d: ConvDescriptor = {
     batch, inChannels, outChannels, groups: 1, input: [size, size], output: [size, size], kernel: [3, 3], stride: [1, 1], padding: [1, 1], dilation: [1, 1],
