@@ -145,19 +145,13 @@ export function copyRun(f: FunctionBuilder, to: Local, from: Local, count: Local
   const one = (move: Code): Code => loopRange(i, i32.const(0), get(bytes), 4, [f32.store(i32.add(get(to), get(i)), f32.load(move))])
   const size = set(bytes, i32.shl(get(count), i32.const(2)))
   if (step !== undefined) return [size, one([get(from), advance(from, get(step))])]
-  const vectors = (at: Code, count: number): Code =>
-    Array.from({ length: count }, (_, v) => v128.store(i32.add(get(to), at), v128.load(i32.add(get(from), at), 16 * v), 16 * v))
+  const vector = (at: Code): Code => v128.store(i32.add(get(to), at), v128.load(i32.add(get(from), at)))
   return [
     size,
     when(i32.lt(get(count), i32.const(4)),
       one(i32.add(get(from), get(i))),
-      [
-        loopRange(i, i32.const(0), i32.sub(get(bytes), i32.const(63)), 64, vectors(get(i), 4)),
-        // The last vector overlaps the one before it instead of reading past the end.
-        set(last, i32.sub(get(bytes), i32.const(16))),
-        loopRange(i, get(i), get(last), 16, vectors(get(i), 1)),
-        vectors(get(last), 1),
-      ],
+      // The last vector overlaps the one before it instead of reading past the end.
+      [set(last, i32.sub(get(bytes), i32.const(16))), loopRange(i, i32.const(0), get(last), 16, vector(get(i))), vector(get(last))],
     ),
   ]
 }
