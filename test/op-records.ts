@@ -14,6 +14,7 @@ import * as logic from '../engine/ops/logic.ts'
 import * as math from '../engine/ops/math.ts'
 import * as matmul from '../engine/ops/matmul.ts'
 import * as movement from '../engine/ops/movement.ts'
+import * as norm from '../engine/ops/norm.ts'
 import * as optimizer from '../engine/ops/optimizer.ts'
 import * as random from '../engine/ops/random.ts'
 import * as reduce from '../engine/ops/reduce.ts'
@@ -26,7 +27,7 @@ type RecordsOf<M> = { readonly [K in keyof M as M[K] extends AnyOp ? K : never]:
 
 type Records = RecordsOf<typeof checkpoint> & RecordsOf<typeof grad> & RecordsOf<typeof arithmetic> & RecordsOf<typeof attention> &
   RecordsOf<typeof conv> & RecordsOf<typeof elementwise> & RecordsOf<typeof groupNorm> & RecordsOf<typeof indexing> & RecordsOf<typeof iota> & RecordsOf<typeof linear> &
-  RecordsOf<typeof logic> & RecordsOf<typeof math> & RecordsOf<typeof matmul> & RecordsOf<typeof movement> & RecordsOf<typeof optimizer> &
+  RecordsOf<typeof logic> & RecordsOf<typeof math> & RecordsOf<typeof matmul> & RecordsOf<typeof movement> & RecordsOf<typeof norm> & RecordsOf<typeof optimizer> &
   RecordsOf<typeof random> & RecordsOf<typeof reduce> & RecordsOf<typeof scan> & RecordsOf<typeof softmax> & RecordsOf<typeof sort>
 
 export type OpName = keyof Records
@@ -36,5 +37,5 @@ export type AttributesOf<N extends OpName> = Records[N] extends { shape(inputs: 
 
 export const records: Records = {
   ...checkpoint, ...grad, ...arithmetic, ...attention, ...conv, ...elementwise, ...groupNorm, ...indexing, ...iota, ...linear,
-  ...logic, ...math, ...matmul, ...movement, ...optimizer, ...random, ...reduce, ...scan, ...softmax, ...sort,
+  ...logic, ...math, ...matmul, ...movement, ...norm, ...optimizer, ...random, ...reduce, ...scan, ...softmax, ...sort,
 }

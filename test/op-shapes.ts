@@ -106,6 +106,23 @@ export function groupNormGradCalls(extent: Extent): Calls<NormAttributes> {
   })
 }
 
+interface LayerNormForm {
+  readonly epsilon: number
+  readonly centred: boolean
+}
+
+/** As for group norm. */
+export function layerNormCalls(extent: Extent, gradient = false): Calls<LayerNormForm> {
+  const lengths = extent === 'small' ? [2, 3, 5] : [2, 7, 33, 400, 4099]
+  return fc.record({ rows: fc.constantFrom(1, 2, 5), n: fc.constantFrom(...lengths), centred: fc.boolean() }).chain(({ rows, n, centred }) => {
+    const [shape, weight, statistics] = [[rows, n], sample([n], { range: [0.5, 1.5] }), [rows, 1]]
+    const list = gradient
+      ? operands(sample(shape), sample(shape), weight, sample(statistics), sample(statistics, { range: [0.5, 2] }))
+      : operands(sample(shape, { views: ['plain', 'permuted', 'flipped', 'strided'] }), weight, weight)
+    return list.map((drawn) => ({ operands: drawn, attributes: { epsilon: extent === 'small' ? 0.1 : 1e-5, centred } }))
+  })
+}
+
 interface AttentionForm {
   readonly lead: Shape
   readonly t: number

@@ -5,7 +5,7 @@ import { sample, shapes } from '../testing/index.ts'
 import type { ShapeOptions } from '../testing/index.ts'
 import { alike, alongAxis, call, floats, integers, numbers, operands, reduction, small } from './op-calls.ts'
 import type { Calls, Row } from './op-calls.ts'
-import { attentionCalls, attentionGradCalls, convCalls, convInputGradCalls, convWeightGradCalls, groupNormCalls, groupNormGradCalls, linearCalls, matmulCalls, stepNumbers, updateCalls } from './op-shapes.ts'
+import { attentionCalls, attentionGradCalls, convCalls, convInputGradCalls, convWeightGradCalls, groupNormCalls, groupNormGradCalls, layerNormCalls, linearCalls, matmulCalls, stepNumbers, updateCalls } from './op-shapes.ts'
 import type { AttributesOf, OpName } from './op-records.ts'
 
 const comparison: Row = { ...numbers(2, [-1, 1], null), calls: fc.oneof(numbers(2, [-1, 1]).calls, integers(2, { i32: [-2, 2], u32: [0, 2], u8: [0, 2], bool: [0, 1] })) }
@@ -173,6 +173,8 @@ export const table: Table = {
   softmaxGradOp: { calls: alongAxis({}, {}, axisOnly, 2), smooth: alongAxis(small, {}, axisOnly, 2) },
   groupNormOp: { calls: groupNormCalls('large'), smooth: groupNormCalls('small') },
   groupNormGradOp: { calls: groupNormGradCalls('large'), smooth: groupNormGradCalls('small') },
+  layerNormOp: { calls: layerNormCalls('large'), smooth: layerNormCalls('small') },
+  layerNormGradOp: { calls: layerNormCalls('large', true), smooth: layerNormCalls('small', true) },
   attentionOp: { calls: attentionCalls('large'), smooth: attentionCalls('small') },
   attentionGradOp: { calls: attentionGradCalls('large'), smooth: attentionGradCalls('small') },
   adamwOp: { calls: updateCalls([0, 1, 5, 33, 4099]), smooth: updateCalls([1, 3], stepNumbers.slice(0, 2)) },

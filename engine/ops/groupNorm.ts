@@ -87,7 +87,7 @@ function siluSlope(z: Tensor): Tensor {
 }
 
 /** ∂μ/∂x = 1/n and ∂rstd/∂x = −rstd²·x̂/n, for those who differentiate the statistics, as second derivatives do. */
-function statisticsGradient(x: Tensor, mean: Tensor, rstd: Tensor, dmean: Tensor | undefined, drstd: Tensor | undefined): Tensor | undefined {
+export function statisticsGradient(x: Tensor, mean: Tensor, rstd: Tensor, dmean: Tensor | undefined, drstd: Tensor | undefined): Tensor | undefined {
   if (dmean === undefined && drstd === undefined) return undefined
   const column = (t: Tensor): Tensor => reshape(t, [...t.shape, 1])
   const grouped = byGroup(x, at(mean.shape, 1))

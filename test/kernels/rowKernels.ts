@@ -7,6 +7,7 @@ import { attentionGradKernel } from '../../kernels/wasm/attentionGrad.ts'
 import { groupNormKernel } from '../../kernels/wasm/groupNorm.ts'
 import { groupNormGradKernel } from '../../kernels/wasm/groupNormGrad.ts'
 import type { WasmKernel } from '../../kernels/wasm/kernel.ts'
+import { layerNormGradKernel, layerNormKernel } from '../../kernels/wasm/layerNorm.ts'
 import { philoxKernel } from '../../kernels/wasm/random.ts'
 import { scanKernel } from '../../kernels/wasm/scan.ts'
 import { softmaxGradKernel, softmaxKernel } from '../../kernels/wasm/softmax.ts'
@@ -33,6 +34,8 @@ const cases: Readonly<Record<string, readonly [WasmKernel, readonly number[]]>> 
   squaredNorm: [squaredNormKernel({ sizes: [100, 33, 9000] }), [100, 33, 9000, 4]],
   softmax: [softmaxKernel({ rows: 9, length: 45, x: matrix, y: matrix }, target), [405, 405]],
   softmaxGrad: [softmaxGradKernel({ rows: 9, length: 45, y: matrix, dy: matrix, dx: matrix }, target), [405, 405, 405]],
+  layerNorm: [layerNormKernel({ rows: 9, length: 45, centred: true, epsilon: 1e-5, x: matrix, y: matrix }, target), [405, 45, 45, 405, 9, 9]],
+  layerNormGrad: [layerNormGradKernel({ rows: 9, length: 45, centred: true, dy: matrix, x: matrix, dx: matrix }, target), [405, 405, 45, 9, 9, 405]],
   philox: [philoxKernel({ rows: 3, length: 70 }), [6, 6, 210]],
   scan: [scanKernel({ shape: [45, 9], x: { strides: [1, 45], offset: 0 }, y: { strides: [1, 45], offset: 0 }, reverse: false, dtype: 'f32' }), [405, 405]],
 }

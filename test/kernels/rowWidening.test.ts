@@ -14,7 +14,7 @@ test.skipIf(major < 24)('the same bits from every compiler', () => {
   expect(run('all', ...wide)).toBe(baseline)
 }, 60000)
 
-const kernels = ['groupNormLast', 'groupNormFirst', 'groupNormGradLast', 'groupNormGradFirst', 'attention', 'attentionGrad', 'adamw', 'squaredNorm', 'softmax', 'softmaxGrad', 'philox', 'scan']
+const kernels = ['groupNormLast', 'groupNormFirst', 'groupNormGradLast', 'groupNormGradFirst', 'attention', 'attentionGrad', 'adamw', 'squaredNorm', 'softmax', 'softmaxGrad', 'layerNorm', 'layerNormGrad', 'philox', 'scan']
 test.skipIf(major < 24 || process.arch !== 'x64').each(kernels)('%s is widened', (name) => {
   const decisions = [...run(name, ...wide, '--trace-wasm-revectorize').matchAll(/Save: (\d+), cost: (\d+)/g)].map(([, save, cost]) => Number(save) - Number(cost))
   expect(decisions.some((gain) => gain > 0)).toBe(true)

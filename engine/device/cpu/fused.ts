@@ -5,12 +5,14 @@ import type { AttentionSizes } from '../../../kernels/wasm/attention.ts'
 import { attentionGradKernel } from '../../../kernels/wasm/attentionGrad.ts'
 import { groupNormKernel } from '../../../kernels/wasm/groupNorm.ts'
 import { groupNormGradKernel } from '../../../kernels/wasm/groupNormGrad.ts'
+import { layerNormGradKernel, layerNormKernel } from '../../../kernels/wasm/layerNorm.ts'
 import { squaredNormKernel } from '../../../kernels/wasm/squaredNorm.ts'
 import { softmaxGradKernel, softmaxKernel } from '../../../kernels/wasm/softmax.ts'
 import type { Strided } from '../../../kernels/descriptor.ts'
 import type { AttentionAttributes } from '../../ops/attention.ts'
 import type { AdamWAttributes } from '../../ops/optimizer.ts'
 import type { GroupNormAttributes } from '../../ops/groupNorm.ts'
+import type { LayerNormAttributes } from '../../ops/norm.ts'
 import { isPacked } from '../../compile/view.ts'
 import type { View } from '../../compile/view.ts'
 import { rowMajor } from '../../compile/order.ts'
@@ -45,6 +47,21 @@ const groupNormGrad: KernelRule = {
   kernel({ inputs: [dy, x], outputs: [dx], step }, target) {
     const { groups, silu } = step.attributes as GroupNormAttributes
     return groupNormGradKernel({ ...planeSizes(known(x), groups), dy: plane(known(dy)), x: plane(known(x)), dx: plane(known(dx)), silu }, target)
+  },
+}
+
+const layerNorm: KernelRule = {
+  layouts: packed,
+  kernel({ inputs: [x], outputs: [y], step }, target) {
+    return layerNormKernel({ ...rowSizes(known(x), 1), ...(step.attributes as LayerNormAttributes), x: rows(known(x), 1), y: rows(known(y), 1) }, target)
+  },
+}
+
+const layerNormGrad: KernelRule = {
+  layouts: packed,
+  kernel({ inputs: [dy, x], outputs: [dx], step }, target) {
+    const { centred } = step.attributes as LayerNormAttributes
+    return layerNormGradKernel({ ...rowSizes(known(x), 1), centred, dy: rows(known(dy), 1), x: rows(known(x), 1), dx: rows(known(dx), 1) }, target)
   },
 }
 
@@ -137,4 +154,4 @@ const softmaxGrad: KernelRule = {
   },
 }
 
-export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, attention, attentionGrad, adamw, softmax, softmaxGrad, squaredNorm }
+export const fusedRules: Readonly<Record<string, KernelRule | undefined>> = { groupNorm, groupNormGrad, layerNorm, layerNormGrad, attention, attentionGrad, adamw, softmax, softmaxGrad, squaredNorm }

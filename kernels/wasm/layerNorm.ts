@@ -1,0 +1,146 @@
+/**
+ * Layer norm (Ba et al., arXiv:1607.06450) of rows, y = (x − μ)·rstd·w + b with rstd = 1 / √(σ² + epsilon), and its
+ * gradient: with x̂ = (x − μ)·rstd, g = dy·w and ⟨·⟩ a row's mean, dx = rstd·(g − ⟨g⟩ − x̂·⟨g·x̂⟩). Uncentred, as RMS
+ * norm (Zhang and Sennrich, arXiv:1910.07467), μ and ⟨g⟩ are 0. An item is one row; variances are of centred values.
+ */
+import { type Code, f32, f32x4, get, i32, type Local, loopRange, set } from './assembler.ts'
+import type { Strided } from '../descriptor.ts'
+import { Arguments, begin, end } from './arguments.ts'
+import type { WasmKernel, WasmTarget } from './kernel.ts'
+import { Lanes, squareRoot } from './lanes.ts'
+import { RowFold, Rows, walkRow } from './rows.ts'
+import { ScratchAreas } from './scratch.ts'
+
+export interface LayerNormSizes {
+  readonly rows: number
+  readonly length: number
+  readonly centred: boolean
+}
+
+export interface LayerNormOptions extends LayerNormSizes {
+  /** Strides of [row, element]. */
+  readonly x: Strided
+  readonly y: Strided
+  readonly epsilon: number
+}
+
+export interface LayerNormGradOptions extends LayerNormSizes {
+  /** Strides of [row, element]. */
+  readonly dy: Strided
+  readonly x: Strided
+  readonly dx: Strided
+}
+
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
+
+/** Inputs x, weight and bias [length]; outputs y, mean (zeros if not centred) and rstd [rows]. */
+export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerNormOptions, target: WasmTarget): WasmKernel {
+  const args = new Arguments()
+  const areas = new ScratchAreas(args)
+  const [input, output] = [new Rows(args, areas, 0, x, length), new Rows(args, areas, 3, y, length)]
+  const [weight, bias, means, rstds] = [args.buffer(1), args.buffer(2), args.buffer(4), args.buffer(5)]
+  const [sumSpill, squaresSpill] = [areas.area(RowFold.spillBytes), areas.area(RowFold.spillBytes)]
+  const [count, size, added] = [args.number(length), args.float(length), args.float(epsilon)]
+  return {
+    key: `layerNorm ${centred}${input.contiguous}${output.contiguous}${target.relaxed ? ' relaxed' : ''}`,
+    args: args.list,
+    items: length === 0 ? 0 : rows,
+    scratchBytes: areas.bytes,
+    flops: 8 * rows * length,
+    bytes: 8 * rows * length,
+    build() {
+      const f = args.open()
+      const lanes = new Lanes(f, target.relaxed)
+      const [item, from, to] = [f.local('i32'), f.local('i32'), f.local('i32')]
+      const [mean, rstd] = [f.local('v128'), f.local('v128')]
+      const [sum, squares] = [new RowFold(f, sumSpill, 'sum'), new RowFold(f, squaresSpill, 'sum')]
+      const average = ({ total }: RowFold): Code => f32.div(get(total), f32.reinterpretI32(get(size)))
+      const statistic = (array: Local): Code => i32.add(get(array), i32.shl(get(item), i32.const(2)))
+      const code = [
+        areas.prologue(),
+        loopRange(item, get(begin), get(end), 1, [
+          input.room(item, from), output.room(item, to), input.read(f, item, count),
+          !centred ? [] : [
+            walkRow(f, lanes, [from], count, [sum], (step) => range(step.vectors).map((u) => sum.add(step, u, step.load(0, u)))),
+            set(mean, f32x4.splat(average(sum))),
+          ],
+          walkRow(f, lanes, [from], count, [squares], (step) => {
+            const values = lanes.temporaryList(step.vectors)
+            return [
+              values.map((value, u) => set(value, f32x4.sub(step.load(0, u), get(mean)))),
+              values.map((value, u) => { const local = squares.accumulator(step, u); return set(local, lanes.madd(get(value), get(value), get(local))) }),
+            ]
+          }),
+          set(rstd, f32x4.splat(f32.div(f32.const(1), squareRoot(f32.add(average(squares), f32.reinterpretI32(get(added))))))),
+          f32.store(statistic(means), f32x4.extract(get(mean), 0)), f32.store(statistic(rstds), f32x4.extract(get(rstd), 0)),
+          walkRow(f, lanes, [from, weight, bias, to], count, [], (step) => {
+            const values = lanes.temporaryList(step.vectors)
+            return [
+              values.map((value, u) => set(value, lanes.madd(f32x4.mul(f32x4.sub(step.load(0, u), get(mean)), get(rstd)), step.load(1, u), step.load(2, u)))),
+              values.map((value, u) => step.store(3, u, value)),
+            ]
+          }),
+          output.write(f, item, count),
+        ]),
+      ]
+      f.emit(lanes.prologue, code)
+      return f
+    },
+  }
+}
+
+/** Inputs dy, x, weight [length], mean and rstd [rows]; output dx. */
+export function layerNormGradKernel({ rows, length, centred, dy, x, dx }: LayerNormGradOptions, target: WasmTarget): WasmKernel {
+  const args = new Arguments()
+  const areas = new ScratchAreas(args)
+  const [upstream, input, output] = [new Rows(args, areas, 0, dy, length), new Rows(args, areas, 1, x, length), new Rows(args, areas, 5, dx, length)]
+  const [weight, means, rstds] = [args.buffer(2), args.buffer(3), args.buffer(4)]
+  const [sumSpill, productSpill] = [areas.area(RowFold.spillBytes), areas.area(RowFold.spillBytes)]
+  const [count, size] = [args.number(length), args.float(length)]
+  return {
+    key: `layerNormGrad ${centred}${upstream.contiguous}${input.contiguous}${output.contiguous}${target.relaxed ? ' relaxed' : ''}`,
+    args: args.list,
+    items: length === 0 ? 0 : rows,
+    scratchBytes: areas.bytes,
+    flops: 12 * rows * length,
+    bytes: 12 * rows * length,
+    build() {
+      const f = args.open()
+      const lanes = new Lanes(f, target.relaxed)
+      const [item, g, from, to] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')]
+      const [mean, rstd, first, second] = [f.local('v128'), f.local('v128'), f.local('v128'), f.local('v128')]
+      const [sum, products] = [new RowFold(f, sumSpill, 'sum'), new RowFold(f, productSpill, 'sum')]
+      const average = ({ total }: RowFold): Code => f32x4.splat(f32.div(get(total), f32.reinterpretI32(get(size))))
+      const statistic = (array: Local): Code => f32x4.splat(f32.load(i32.add(get(array), i32.shl(get(item), i32.const(2)))))
+      const code = [
+        areas.prologue(),
+        loopRange(item, get(begin), get(end), 1, [
+          upstream.room(item, g), input.room(item, from), output.room(item, to), upstream.read(f, item, count), input.read(f, item, count),
+          set(mean, statistic(means)), set(rstd, statistic(rstds)),
+          walkRow(f, lanes, [g, from, weight], count, centred ? [sum, products] : [products], (step) => {
+            const values = lanes.temporaryList(step.vectors)
+            return [
+              values.map((value, u) => set(value, f32x4.mul(step.load(0, u), step.load(2, u)))),
+              centred ? values.map((value, u) => sum.add(step, u, get(value))) : [],
+              values.map((value, u) => { const local = products.accumulator(step, u); return set(local, lanes.madd(get(value), f32x4.sub(step.load(1, u), get(mean)), get(local))) }),
+            ]
+          }),
+          // dx = rstd·(g − ⟨g⟩) − (x − μ)·rstd³·⟨g·(x − μ)⟩
+          centred ? set(first, f32x4.mul(get(rstd), average(sum))) : [],
+          set(second, f32x4.mul(f32x4.mul(f32x4.mul(get(rstd), get(rstd)), get(rstd)), average(products))),
+          walkRow(f, lanes, [g, from, weight, to], count, [], (step) => {
+            const values = lanes.temporaryList(step.vectors)
+            return [
+              values.map((value, u) => set(value, lanes.madd(f32x4.mul(step.load(0, u), step.load(2, u)), get(rstd), f32x4.mul(f32x4.sub(get(mean), step.load(1, u)), get(second))))),
+              centred ? values.map((value) => set(value, f32x4.sub(get(value), get(first)))) : [],
+              values.map((value, u) => step.store(3, u, value)),
+            ]
+          }),
+          output.write(f, item, count),
+        ]),
+      ]
+      f.emit(lanes.prologue, code)
+      return f
+    },
+  }
+}
