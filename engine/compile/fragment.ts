@@ -61,6 +61,14 @@ export function replaceLeaves(root: Expression, op: 'load' | 'accumulator', repl
   return visit(root)
 }
 
+/** x for x·1, as gradients begin: in every bit the same, and no work. */
+export function withoutOnes(e: Expression): Expression {
+  const [x, y] = e.args
+  if (e.op !== 'mul' || x === undefined || y === undefined) return e
+  const isOne = (factor: Expression): boolean => factor.op === 'const' && factor.value === 1
+  return isOne(x) ? y : isOne(y) ? x : e
+}
+
 /** Distinct nodes of an expression that compute something. */
 export function operations(root: Expression): Expression[] {
   const seen = new Set<Expression>()
@@ -93,7 +101,7 @@ export function readsOneValue(f: Fragment): boolean {
   return f.loads.filter((l) => !isConstantView(l.view)).length <= 1
 }
 
-const withoutOnes = (shape: Shape): number[] => shape.filter((d) => d !== 1)
+const longSizes = (shape: Shape): number[] => shape.filter((d) => d !== 1)
 
 /** The fragment after a movement, if its loads can be moved; undefined asks for it to be stored first. */
 export function moveFragment(f: Fragment, m: Movement, shape: Shape, nextId: () => number): Fragment | undefined {
@@ -114,7 +122,7 @@ export function moveFragment(f: Fragment, m: Movement, shape: Shape, nextId: () 
 
 function moveAccumulated(a: Reduction | Product, m: Movement, from: Shape, to: Shape): Reduction | Product | undefined {
   if (a.kind === 'product') return moveProduct(a, m)
-  return m.op === 'reshape' && sameShape(withoutOnes(from), withoutOnes(to)) ? a : undefined
+  return m.op === 'reshape' && sameShape(longSizes(from), longSizes(to)) ? a : undefined
 }
 
 /** Loads of several fragments with equal ones merged, and the expressions that read them. */

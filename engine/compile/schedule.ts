@@ -8,7 +8,7 @@ import type { Spec } from '../graph.ts'
 import { scalarType } from '../ops/elementwise.ts'
 import type { PadAttributes, SliceAttributes } from '../ops/movement.ts'
 import { at, sizeOf } from '../shape.ts'
-import { bareLoad, isCheap, isUniform, mergeLoads, moveFragment, operations, readsOneValue, replaceLeaves } from './fragment.ts'
+import { bareLoad, isCheap, isUniform, mergeLoads, moveFragment, operations, readsOneValue, replaceLeaves, withoutOnes } from './fragment.ts'
 import type { Fragment, Load, Reduction } from './fragment.ts'
 import type { LoweredGraph, Step, Value } from './lower.ts'
 import { followOrder, rowMajor } from './order.ts'
@@ -137,7 +137,7 @@ class Scheduler {
     const { loads, expressions } = mergeLoads(inputs)
     const accumulated = inputs.find((f) => f.accumulated !== undefined)?.accumulated
     if (accumulated?.kind === 'product') this.epilogues.set(accumulated.step, [...(this.epilogues.get(accumulated.step) ?? []), op.name])
-    const expression = op.expression(expressions, attributes, output.spec)
+    const expression = withoutOnes(op.expression(expressions, attributes, output.spec))
     this.define(output, { shape: output.spec.shape, dtype: output.spec.dtype, expression, loads, accumulated }, step)
   }
 
