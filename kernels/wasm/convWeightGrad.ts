@@ -14,9 +14,9 @@ import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Odometer } from './odometer.ts'
 import { OuterProduct } from './outerProduct.ts'
 import { smaller } from './pack.ts'
-import { packPixels, type PixelPanels } from './pixelPanels.ts'
+import { packPixels, panelFields, panelRecordBytes, panelRecords, type PixelPanels } from './pixelPanels.ts'
 import { ScratchAreas } from './scratch.ts'
-import { entryBytes, entryFields, tapListRecord, tapListRecordBytes, TapLists } from './tapLists.ts'
+import { entryBytes, entryFields, tapListRecord, TapLists } from './tapLists.ts'
 import { cutWeightGrad } from './weightGradCut.ts'
 import { spreadTile } from './weightTile.ts'
 
@@ -42,6 +42,9 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
     const coordinate = t.map((k, i) => (merged && i === line ? 0 : k * (d.dilation[i] ?? 1) - (d.padding[i] ?? 0)))
     return { record: tapListRecord({ input: c.copied, output: d.output, stride: d.stride }, coordinate, dot(coordinate, copiedSteps)), weightBytes: dot(t, wTaps) }
   })
+  const rowStep = merged ? 0 : swapped ? yChannel : xChannel
+  const rowRecords = panelRecords(c.rowTiles, c.rows, rowStep, (tile) => Math.floor((tile * c.rows) / c.rowTiles))
+  const columnRecords = panelRecords(c.panels, c.columns, swapped ? xChannel : yChannel, (panel) => panel * width)
   const rowWeightBytes = Array.from({ length: c.rows }, (_, r) => (swapped ? r * wOut : (r % inChannels) * wIn + Math.floor(r / inChannels) * (wTaps[line] ?? 0)))
 
   const args = new Arguments()
@@ -50,16 +53,17 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
   const scratch = new ScratchAreas(args)
   const listAreas = { lists: scratch.area(entryBytes * c.block * taps.length), ends: scratch.area(4 * taps.length), listBytes: number(entryBytes * c.block) }
   const tileArea = scratch.area(tileBytes * (c.pass + 2 * taps.length))
-  const columnPanels = { channels: width, whole: number(Math.floor(c.columns / width)), rest: c.columns % width === 0 ? undefined : number(c.columns % width) }
-  const tall = number(c.tall)
-  const rowPanels = merged ? { channels: inChannels, whole: number(1), rest: undefined } : { channels: tileRows, whole: tall, rest: c.tall < c.rowTiles ? tileRows - 1 : undefined }
-  const panels = (pixelBytes: number, positions: number, count: number, channels: Pick<PixelPanels, 'channels' | 'whole' | 'rest'>): PixelPanels =>
+  const [rowTable, columnTable, weightTable] = [number(0), number(4 * rowRecords.length), number(4 * (rowRecords.length + columnRecords.length))]
+  const tapTable = number(4 * (rowRecords.length + columnRecords.length + c.rows + taps.length))
+  const rowPanels = { channels: merged ? inChannels : tileRows, records: rowTable, ragged: false }
+  const columnPanels = { channels: width, records: columnTable, ragged: c.columns % width !== 0 }
+  const panels = (pixelBytes: number, positions: number, count: number, channels: Pick<PixelPanels, 'channels' | 'records' | 'ragged'>): PixelPanels =>
     ({ area: scratch.area(oddLines(pixelBytes * positions) * count), panelBytes: number(oddLines(pixelBytes * positions)), pixelBytes, ...channels })
   const xPanels = panels(xPixel, c.reach, merged ? 1 : swapped ? c.panels : c.rowTiles, swapped ? columnPanels : rowPanels)
   const yPanels = panels(yPixel, c.block, swapped ? c.rowTiles : c.panels, swapped ? rowPanels : columnPanels)
   const itemsPerGroup = c.rowTiles * c.panels * taps.length
   const sizes = {
-    items: number(itemsPerGroup), pass: number(c.pass), taps: number(taps.length), panels: number(c.panels), columns: number(c.columns),
+    items: number(itemsPerGroup), pass: number(c.pass), taps: number(taps.length), panels: number(c.panels), one: number(1), rows: number(c.rows),
     block: number(c.block), stretch: number(c.stretch), image: number(product(d.output)), positions: number(d.batch * product(d.output)),
   }
   const steps = { xImage: number(xImage), xChannel: number(xChannel), yImage: number(yImage), yChannel: number(yChannel), column: number(swapped ? wIn : wOut) }
@@ -70,16 +74,17 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
   const xSteps = [steps.xImage, ...xSpatial.map(number)]
   const ySteps = [steps.yImage, ...ySpatial.map(number)]
   const listSteps = [number(xPixel * product(c.copied)), ...copiedSteps.map((s, i) => number(s * (d.stride[i] ?? 1)))]
-  const tapWeightsAt = number(taps.length * tapListRecordBytes(d.kernel.length))
   const table = args.table()
 
+  const ragged = c.rows % c.rowTiles !== 0
   return {
-    key: `convWeightGrad:${line},${tileRows}${c.tall < c.rowTiles ? '-' : ''}x${width}${c.columns % width === 0 ? '' : '-'},${target.relaxed ? 'fused' : 'rounded'},${swapped ? 'swapped' : merged ? `merged${inChannels},${d.kernel[line] ?? 1}` : ''},${xChannel === 4},${yChannel === 4}`,
+    key: `convWeightGrad:${line},${tileRows}${ragged ? '-' : ''}x${width}${c.columns % width === 0 ? '' : '-'},${target.relaxed ? 'fused' : 'rounded'},${swapped ? 'swapped' : merged ? `merged${inChannels},${d.kernel[line] ?? 1}` : ''},${xChannel === 4},${yChannel === 4}`,
     args: args.list,
     items: d.groups * itemsPerGroup,
     scratchBytes: scratch.bytes,
-    // The taps' records, then what each tap, and each row, adds to the address of a weight.
-    table: Int32Array.from([...taps.flatMap((t) => t.record), ...taps.map((t) => t.weightBytes), ...rowWeightBytes]),
+    // Tiles along both sides, what each row, and each tap, adds to the address of a weight, and the taps for the lists.
+    table: Int32Array.from([...rowRecords, ...columnRecords, ...rowWeightBytes, ...taps.map((t) => t.weightBytes), ...taps.flatMap((t) => t.record)]),
+    callFlops: c.callFlops,
     flops: convFlops(d),
     bytes: convBytes(d),
     build() {
@@ -89,7 +94,7 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
       const [item, first, last, group, source, gradient, out] = [local(), local(), local(), local(), local(), local(), local()]
       const [k0, kc, phase, listedPhase, listedCount, imageNumber] = [local(), local(), local(), local(), local(), local()]
       const pass = passLocals(f)
-      const lists = new TapLists(f, { input: copied, output, stride, steps: listSteps, keptBytes: yPixel, records: table }, listAreas)
+      const lists = new TapLists(f, { input: copied, output, stride, steps: listSteps, keptBytes: yPixel, records: tapTable }, listAreas)
       const tiles = new OuterProduct(f, {
         rows: tileRows, vectors: c.vectors, relaxed: target.relaxed,
         fields: swapped ? { rows: entryFields.kept, columns: entryFields.image } : { rows: entryFields.image, columns: entryFields.kept },
@@ -98,9 +103,9 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
       const operands = { rows: local(), columns: local(), first: local(), end: local(), tile: local() }
       const [rowBase, columnBase, xBase, yBase, xCount, zero, at] = [local(), local(), local(), local(), local(), local(), local()]
 
-      const firstRow = (tile: Local): Code =>
-        i32.sub(i32.mul(get(tile), i32.const(tileRows)), i32.mul(i32.sub(get(tile), get(tall)), i32.gt(get(tile), get(tall))))
-      const isTall = i32.lt(get(rowTile), get(tall))
+      const rowRecord = i32.add(get(rowTable), i32.mul(get(rowTile), i32.const(panelRecordBytes)))
+      const firstRow = i32.load(rowRecord, panelFields.first)
+      const rowCount = i32.load(rowRecord, panelFields.count)
       const roundedUp = (value: Code, divisor: Local): Code => i32.divu(i32.add(value, i32.sub(get(divisor), i32.const(1))), get(divisor))
       /** Runs `code` for the pass's tiles at a tap, with `panel`, `rowTile` and the address of the tile. */
       const everyTile = (beginPanel: Code, code: Code): Code => [
@@ -132,21 +137,20 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
 
       const xWalk = new Odometer(f, [[], ...copied.map(get)], [xSteps.map(get), ...(merged ? [[undefined, ...copied.map((_, i) => (i === line ? i32.const(1) : undefined))]] : [])])
       const yWalk = new Odometer(f, [[], ...output.map(get)], [ySteps.map(get)])
-      const rowsOf = { first: pass.rowFirst, last: pass.rowLast, channel: firstRow(pass.rowFirst) }
-      const columnsOf = { first: pass.panelFirst, last: pass.panelLast, channel: i32.mul(get(pass.panelFirst), i32.const(width)) }
-      const [xPart, yPart] = swapped ? [columnsOf, rowsOf] : [merged ? { first: zero, last: rowPanels.whole, channel: i32.const(0) } : rowsOf, columnsOf]
+      const [rowsOf, columnsOf] = [[pass.rowFirst, pass.rowLast], [pass.panelFirst, pass.panelLast]] as const
+      const [xPart, yPart] = swapped ? [columnsOf, rowsOf] : [merged ? [zero, sizes.one] as const : rowsOf, columnsOf]
       const packX = when(i32.le(get(lists.low), get(lists.high)), [
         set(xCount, i32.add(i32.divu(i32.sub(get(lists.high), get(lists.low)), i32.const(xPixel)), i32.const(merged ? (d.kernel[line] ?? 1) : 1))),
-        set(xBase, i32.add(i32.add(get(source), i32.mul(get(imageNumber), get(steps.xImage))), i32.mul(xPart.channel, get(steps.xChannel)))),
+        set(xBase, i32.add(get(source), i32.mul(get(imageNumber), get(steps.xImage)))),
         merged ? set(xBase, i32.sub(get(xBase), get(padding.bytes))) : [],
         packPixels(f, {
           base: xBase, walk: xWalk, from: i32.divu(get(lists.low), i32.const(xPixel)), count: xCount, channelStep: steps.xChannel, channelsAdjacent: xChannel === 4,
           exists: merged ? i32.ltu(i32.sub(get(xWalk.values[1] ?? at), get(padding.positions)), get(padding.line)) : undefined,
-        }, xPanels, xPart.first, xPart.last),
+        }, xPanels, ...xPart),
       ])
       const packY = [
-        set(yBase, i32.add(i32.add(get(gradient), i32.mul(get(imageNumber), get(steps.yImage))), i32.mul(yPart.channel, get(steps.yChannel)))),
-        packPixels(f, { base: yBase, walk: yWalk, from: get(phase), count: kc, channelStep: steps.yChannel, channelsAdjacent: yChannel === 4 }, yPanels, yPart.first, yPart.last),
+        set(yBase, i32.add(get(gradient), i32.mul(get(imageNumber), get(steps.yImage)))),
+        packPixels(f, { base: yBase, walk: yWalk, from: get(phase), count: kc, channelStep: steps.yChannel, channelsAdjacent: yChannel === 4 }, yPanels, ...yPart),
       ]
       const beginBlock = [
         set(kc, smaller(i32.sub(get(sizes.stretch), i32.remu(get(k0), get(sizes.stretch))), get(sizes.block))),
@@ -168,24 +172,25 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
         set(operands.first, lists.first(tap)),
         set(operands.end, lists.end(tap)),
         everyTile([
-          set(operands.rows, i32.add(get(rowBase), merged ? i32.shl(firstRow(rowTile), i32.const(2)) : i32.mul(get(rowTile), rowPanelBytes))),
+          set(operands.rows, i32.add(get(rowBase), merged ? i32.shl(firstRow, i32.const(2)) : i32.mul(get(rowTile), rowPanelBytes))),
           set(operands.columns, i32.add(get(columnBase), i32.mul(get(panel), get((swapped ? xPanels : yPanels).panelBytes)))),
-        ], c.tall < c.rowTiles ? when(isTall, accumulate(tileRows), accumulate(tileRows - 1)) : accumulate(tileRows)),
+        ], ragged ? when(i32.eq(rowCount, i32.const(tileRows)), accumulate(tileRows), accumulate(tileRows - 1)) : accumulate(tileRows)),
       ])
 
-      const [tapWeights, column, columns, rows, offsets] = [local(), local(), local(), local(), local()]
+      const [columnRecord, columns, rows, offsets] = [local(), local(), local(), local()]
+      const tapWeight = i32.load(i32.add(get(weightTable), i32.shl(i32.add(get(sizes.rows), get(tap)), i32.const(2))))
       const spread = loopRange(tap, i32.const(0), get(sizes.taps), 1, everyTile([
-        set(column, i32.mul(get(panel), i32.const(width))),
-        set(columns, smaller(i32.sub(get(sizes.columns), get(column)), i32.const(width))),
-        set(at, i32.add(i32.add(get(out), i32.mul(get(column), get(steps.column))), i32.load(i32.add(get(tapWeights), i32.shl(get(tap), i32.const(2)))))),
+        set(columnRecord, i32.add(get(columnTable), i32.mul(get(panel), i32.const(panelRecordBytes)))),
+        set(columns, i32.load(get(columnRecord), panelFields.count)),
+        set(at, i32.add(i32.add(get(out), i32.mul(i32.load(get(columnRecord), panelFields.first), get(steps.column))), tapWeight)),
       ], [
-        set(rows, i32.sub(i32.const(tileRows), i32.eqz(isTall))),
-        set(offsets, i32.add(get(tapWeights), i32.shl(i32.add(get(sizes.taps), firstRow(rowTile)), i32.const(2)))),
+        set(rows, rowCount),
+        set(offsets, i32.add(get(weightTable), i32.shl(firstRow, i32.const(2)))),
         spreadTile(f, c.vectors, { tile: operands.tile, out: at, rows, offsets, columns, columnStep: steps.column }),
       ]))
       f.emit(
         scratch.prologue(),
-        set(tapWeights, i32.add(get(table), get(tapWeightsAt))),
+        [rowTable, columnTable, weightTable, tapTable].map((part) => set(part, i32.add(get(table), get(part)))),
         set(listedPhase, i32.const(-1)),
         set(item, get(begin)),
         loopWhile(i32.lt(get(item), get(end)), [

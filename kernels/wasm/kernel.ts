@@ -28,6 +28,8 @@ export interface WasmKernel {
   readonly scratchBytes?: number
   /** Table of constants the kernel reads, placed once in memory; its address is the last argument. */
   readonly table?: Int32Array<ArrayBuffer>
+  /** What every call does again, whatever its items, as the flops it takes the time of; absent for nothing much. */
+  readonly callFlops?: number
   /** What the kernel costs, for plans and benchmarks. */
   readonly flops: number
   readonly bytes: number

@@ -4,7 +4,16 @@
  */
 import { type Code, f32, type FunctionBuilder, get, i32, type Local, loopRange, set, when } from './assembler.ts'
 import type { Odometer } from './odometer.ts'
-import { copyWidth, smaller, zeroWidth } from './pack.ts'
+import { copyWidth, zeroWidth } from './pack.ts'
+
+/** Fields of a panel's record, in bytes: its first channel, how many it has, and where in the image the first lies. */
+export const panelFields = { first: 0, count: 4, offset: 8 } as const
+export const panelRecordBytes = 12
+
+/** Cuts `channels`, which lie `step` bytes apart: panel i begins with channel `first(i)`. */
+export function panelRecords(panels: number, channels: number, step: number, first: (panel: number) => number): number[] {
+  return Array.from({ length: panels }, (_, i) => [first(i), Math.min(channels, first(i + 1)) - first(i), first(i) * step]).flat()
+}
 
 /** Where panels lie, and which channels they have. */
 export interface PixelPanels {
@@ -12,14 +21,16 @@ export interface PixelPanels {
   /** From one panel to the next, and from one position to the next. */
   readonly panelBytes: Local
   readonly pixelBytes: number
-  /** Channels of the first `whole` panels. Those after them, if any, have `rest`, or if it is a local so many and zeros. */
+  /** How many a panel has; those that have one less get the next one too. */
   readonly channels: number
-  readonly whole: Local
-  readonly rest: number | Local | undefined
+  /** Address of the first panel's record. */
+  readonly records: Local
+  /** The last panel lacks channels: it is filled up with zeros. */
+  readonly ragged: boolean
 }
 
 export interface PixelSource {
-  /** Address of the first channel to copy, at position 0 of the walk. */
+  /** Address of the first channel at position 0 of the walk. */
   readonly base: Local
   /** Its first function is what a position adds to the address. */
   readonly walk: Odometer
@@ -34,25 +45,30 @@ export interface PixelSource {
 /** Packs panels `first` … `last − 1`. */
 export function packPixels(f: FunctionBuilder, source: PixelSource, panels: PixelPanels, first: Local, last: Local): Code {
   const { walk, channelStep } = source
-  const { channels, rest, whole } = panels
+  const { channels } = panels
   const local = (): Local => f.local('i32')
-  const [i, panel, start, from, to, lane] = [local(), local(), local(), local(), local(), local()]
+  const [i, panel, record, start, pixel, from, to, lane] = [local(), local(), local(), local(), local(), local(), local(), local()]
   const advance = (pointer: Local, bytes: Code): Code => set(pointer, i32.add(get(pointer), bytes))
-  const copy = (count: number): Code => source.channelsAdjacent
-    ? [copyWidth(count, to, from), advance(from, i32.const(4 * count))]
-    : Array.from({ length: count }, (_, c) => [f32.store(get(to), f32.load(get(from)), 4 * c), advance(from, get(channelStep))])
-  const copyUpTo = (count: Local): Code => [
+  const copy: Code = source.channelsAdjacent
+    ? copyWidth(channels, to, from)
+    : Array.from({ length: channels }, (_, c) => [f32.store(get(to), f32.load(get(from)), 4 * c), advance(from, get(channelStep))])
+  const count = i32.load(get(record), panelFields.count)
+  const copyCount = [
     zeroWidth(channels, to),
-    loopRange(lane, i32.const(0), get(count), 1, [
+    loopRange(lane, i32.const(0), count, 1, [
       f32.store(i32.add(get(to), i32.shl(get(lane), i32.const(2))), f32.load(get(from))),
       advance(from, get(channelStep)),
     ]),
   ]
-  const next = advance(to, get(panels.panelBytes))
   const position = [
-    set(from, i32.add(get(source.base), get(walk.values[0] ?? from))),
-    loopRange(panel, get(first), rest === undefined ? get(last) : smaller(get(last), get(whole)), 1, [copy(channels), next]),
-    rest === undefined ? [] : loopRange(panel, get(panel), get(last), 1, [typeof rest === 'number' ? copy(rest) : copyUpTo(rest), next]),
+    set(pixel, i32.add(get(source.base), get(walk.values[0] ?? pixel))),
+    set(record, i32.add(get(panels.records), i32.mul(get(first), i32.const(panelRecordBytes)))),
+    loopRange(panel, get(first), get(last), 1, [
+      set(from, i32.add(get(pixel), i32.load(get(record), panelFields.offset))),
+      panels.ragged ? when(i32.lt(count, i32.const(channels)), copyCount, copy) : copy,
+      advance(to, get(panels.panelBytes)),
+      advance(record, i32.const(panelRecordBytes)),
+    ]),
   ]
   return [
     walk.seek(source.from),

@@ -29,7 +29,7 @@ export function tapListRecord({ input, output, stride }: TapGeometry, coordinate
   return [shift, within(Math.ceil(-offset / step)), within(Math.ceil((size - offset) / step)), ...coordinate.slice(0, -1)]
 }
 
-export const tapListRecordBytes = (rank: number): number => recordFields.coordinates + 4 * (rank - 1)
+const tapListRecordBytes = (rank: number): number => recordFields.coordinates + 4 * (rank - 1)
 
 /** Locals for what the lists are made of, outermost dimension first. */
 export interface TapListsShape {

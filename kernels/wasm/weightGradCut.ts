@@ -7,12 +7,17 @@ const most = {
   rows: 6,
   /** Positions in a block: a panel of as many fits the L1 cache. */
   positions: 256,
+  /** But some lines go together, since blocks that are neighbours copy the lines between them twice. */
+  lines: 4,
+  linePositions: 1024,
   /** Tiles in a pass: what the L2 cache holds. */
   tiles: 2048,
   /** Channels of x that are worth merging; more make positions lie too far apart. */
   merged: 16,
   listBytes: 256 * 1024,
 } as const
+
+const flopsPerCycle = 32
 
 export interface WeightGradCut {
   /**
@@ -28,10 +33,9 @@ export interface WeightGradCut {
   readonly kernel: readonly number[]
   readonly rows: number
   readonly columns: number
-  /** Tiles along the rows; the first `tall` have `tileRows` rows, the others one less. */
+  /** Tiles along the rows; they have `tileRows` rows or one less, the last one has `tileRows`. */
   readonly rowTiles: number
   readonly tileRows: number
-  readonly tall: number
   /** Of four columns each, in a tile. */
   readonly vectors: number
   readonly panels: number
@@ -42,15 +46,17 @@ export interface WeightGradCut {
   readonly reach: number
   /** Tiles in a pass. */
   readonly pass: number
+  readonly callFlops: number
 }
 
 /** The size of equal parts, none larger than `limit`. */
 const share = (size: number, limit: number): number => Math.ceil(size / Math.max(1, Math.ceil(size / limit)))
 
 /** Blocks are whole images, which then all have the same lists, or whole lines of one, or parts of a line. */
-function blocks({ batch, output }: ConvDescriptor, taps: number): Pick<WeightGradCut, 'block' | 'stretch'> {
-  const [image, line] = [product(output), output.at(-1) ?? 1]
-  const limit = Math.max(1, Math.min(most.positions, Math.floor(most.listBytes / (entryBytes * Math.max(1, taps)))))
+function blocks({ batch, kernel, output }: ConvDescriptor): Pick<WeightGradCut, 'block' | 'stretch'> {
+  const [image, line, taps] = [product(output), output.at(-1) ?? 1, product(kernel)]
+  const positions = kernel.at(-1) === taps ? most.positions : Math.max(most.positions, Math.min(most.linePositions, most.lines * line))
+  const limit = Math.max(1, Math.min(positions, Math.floor(most.listBytes / (entryBytes * Math.max(1, taps)))))
   if (batch * image === 0) return { block: 1, stretch: 1 }
   if (image <= limit) return { block: image * share(batch, Math.floor(limit / image)), stretch: batch * image }
   return line <= limit ? { block: line * share(image / line, Math.floor(limit / line)), stretch: image } : { block: share(line, limit), stretch: line }
@@ -80,11 +86,14 @@ export function cutWeightGrad(d: ConvDescriptor, wide: boolean): WeightGradCut {
   const vectors = columns <= 4 ? 1 : columns <= 8 ? 2 : widest
   const panels = Math.ceil(columns / (4 * vectors))
   const taps = product(kernel)
-  const { block, stretch } = blocks(d, product(d.kernel))
+  const { block, stretch } = blocks(d)
   const tilesOfRow = Math.max(1, panels * taps)
+  // Cycles a position: every call copies all columns, and makes the lists unless they are those of the first block.
+  const repeated = 8 + 3 * panels + (stretch > product(d.output) ? 0 : 2 * taps)
   return {
-    merged, swapped, copied, kernel, rows, columns, rowTiles, tileRows, tall: rows - rowTiles * (tileRows - 1), vectors, panels, block, stretch,
+    merged, swapped, copied, kernel, rows, columns, rowTiles, tileRows, vectors, panels, block, stretch,
     reach: reachOf(d, copied, block) + (merged ? lineTaps - 1 : 0),
     pass: tilesOfRow * Math.min(rowTiles, Math.max(1, Math.floor(most.tiles / tilesOfRow))),
+    callFlops: flopsPerCycle * repeated * d.batch * product(d.output),
   }
 }

@@ -1,6 +1,7 @@
 /** Convolution and its gradients against float64 loops over every tap: any strides, any split. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { encodeModule } from '../../kernels/wasm/assembler.ts'
 import { type ConvDescriptor, convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
 import { maxDepth } from '../../kernels/wasm/tile.ts'
 import { address, type Layout, launch, normals, place, type Placed, positions } from './strided.ts'
@@ -175,6 +176,22 @@ describe('convolution and its gradients', () => {
         first: fc.integer({ min: 0, max: 2 }),
       }))
     fc.assert(fc.property(anyCase, check), { numRuns: 70 })
+  })
+
+  it('has one code for all kernels of a key', () => {
+    const layouts = { x: channelsLast(2), w: channelsFirst(2), y: channelsLast(2) }
+    const sizes = [5, 20, 300].flatMap((output) => [1, 2, 3].flatMap((kernel) => [1, 2].map((stride) => ({ ...dim, output, kernel, stride }))))
+    const cases = sizes.flatMap((one) => [1, 24, 48].flatMap((channels) => [1, 16].map((outChannels): Case => ({ batch: 2, inChannels: channels, outChannels, groups: 2, dims: [dim, one], layouts }))))
+    for (const make of Object.values(makers)) {
+      const codes = new Map<string, string>()
+      for (const c of cases) {
+        const kernel = make(describeCase(c), { relaxed: true, wide: true })
+        const code = Buffer.from(encodeModule(new Map([['kernel', kernel.build()]]), { shared: false, maximum: 1 })).toString('latin1')
+        expect(code === (codes.get(kernel.key) ?? code), `one code of ${kernel.key}`).toBe(true)
+        codes.set(kernel.key, code)
+      }
+      expect(codes.size).toBeLessThan(cases.length / 2)
+    }
   })
 
   it('states its cost', () => {

@@ -101,10 +101,13 @@ const chunkBytes = 32_768
 const chunkFlops = 65_536
 /** More chunks let threads of unequal speed end together; each is a call of its own. */
 const chunksPerThread = 4
+/** But all together they repeat no more than this share of the work. */
+const repeatedShare = 1 / 16
 
-function chunksOf({ items, bytes, flops }: WasmKernel, threads: number): number {
+function chunksOf({ items, bytes, flops, callFlops = 0 }: WasmKernel, threads: number): number {
   const wanted = Math.ceil(Math.max(bytes / chunkBytes, flops / chunkFlops))
-  return threads === 1 ? 1 : Math.max(1, Math.min(items, wanted, chunksPerThread * threads))
+  const perThread = callFlops === 0 ? chunksPerThread : Math.max(1, Math.min(chunksPerThread, Math.floor((repeatedShare * flops) / (callFlops * threads))))
+  return threads === 1 ? 1 : Math.max(1, Math.min(items, wanted, perThread * threads))
 }
 
 const nothing: CpuBlock = { address: 0, bytes: 0 }
