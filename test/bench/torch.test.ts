@@ -48,15 +48,15 @@ describe.skipIf(!installed)('PyTorch', () => {
     groupNormSubject(2, 2, 6, 5), attentionSubject(2, 3, 17, 8), chainSubject(1),
     ...subjects.filter(({ name }) => name.startsWith('forward_')),
   ]
-  test.each(small.map((subject) => [subject.name, subject] as const))('%s', async (_, subject) => agree(subject), 60_000)
+  test.each(small.map((subject) => [subject.name, subject] as const))('%s', async (_, subject) => agree(subject), 180_000)
 
-  // The second loss depends on gradients, clipping and the optimiser of the first step.
-  test.each(unets.map((unet) => [unet.name, trainStepSubject(unet)] as const))('train step of %s, twice', async (_, subject) => agree(subject, 2), 60_000)
+  // The second loss depends on gradients and optimiser of the first step, the third on clipping: Adam's first step has no scale.
+  test.each(unets.map((unet) => [unet.name, trainStepSubject(unet)] as const))('three training steps of %s', async (_, subject) => agree(subject, 3), 180_000)
 
   test('AdamW has as many parameters', async () => {
     const { parameters } = await adamWSubject.prepare(device)
     expect((await torch.outputs(adamWSubject.name)).parameters).toBe(parameters)
-  }, 60_000)
+  }, 180_000)
 
   test('knows every subject, and says which it does not', async () => {
     await expect(torch.time('matmul_f16_8', 0.01)).rejects.toThrow('PyTorch failed on matmul_f16_8: ValueError: there is no case matmul_f16_8')
