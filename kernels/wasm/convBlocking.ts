@@ -34,6 +34,8 @@ const mostDepth = 320
 const mostBlockBytes = 288 * 1024
 const mostPointerBytes = 64 * 1024
 const mostWeightBytes = 1024 * 1024
+/** Equal parts that a launch is likely to be cut into, whatever the number of threads. */
+const launchParts = 8
 /** Nanoseconds, roughly: to pack a weight, and to find a pixel under a tap. */
 const cost = { weight: 0.3, pointer: 0.7 } as const
 /** Work in one item below which the hand-over would show. */
@@ -56,12 +58,12 @@ const parts = (size: number, limit: number): number => Math.max(1, Math.ceil(siz
 const share = (size: number, count: number): number => Math.max(1, Math.ceil(size / count))
 
 /**
- * Panels in a group: each thread packs the groups that it meets, and finds the pixels anew for each. Of the ways to
- * divide them evenly, the one that costs four threads least.
+ * Panels in a group. A part of the launch packs the groups that it meets, and finds its pixels anew for each: of the
+ * ways to divide the panels evenly, the one that costs least in all.
  */
 function panelsOfGroup(panels: number, width: number, { pixels, taps, sourceChannels }: ConvSize): number {
   const depth = taps * sourceChannels
-  const time = (groups: number): number => cost.weight * panels * width * depth / Math.min(groups, 4) + cost.pointer * groups * pixels * taps / 4
+  const time = (groups: number): number => cost.weight * panels * width * depth * Math.max(1, launchParts / groups) + cost.pointer * groups * pixels * taps
   const fits = (n: number): boolean => n === 1 || 4 * width * depth * n <= mostWeightBytes
   const divisors = Array.from({ length: panels }, (_, i) => i + 1).filter((n) => panels % n === 0 && fits(n))
   return divisors.reduce((best, n) => (time(panels / n) < time(panels / best) ? n : best), 1)
@@ -85,8 +87,7 @@ export function convBlocking(size: ConvSize, target: WasmTarget): ConvBlocking {
   const pixelBytes = Math.max(4 * sourceChannels * Math.min(taps, sourcePixels), (4 * taps * mostBlockBytes) / mostPointerBytes)
   const fewest = parts(pixels * pixelBytes, mostBlockBytes)
   const work = 2 * pixels * depth * width * groupPanels
-  // Halves and quarters of the items should be equal work.
-  const wanted = [1, 2, 4].find((n) => (n * groups * problems) % 4 === 0) ?? 4
+  const wanted = [1, 2, 4].find((n) => (n * groups * problems) % launchParts === 0) ?? launchParts
   const pixelBlocks = Math.max(fewest === 1 ? 1 : Math.ceil(fewest / wanted) * wanted, Math.min(wanted, Math.floor(work / flopsPerItem)))
   return { tile, segmentChannels, segmentsPerBlock, pixelBlocks, groupChannels: groupPanels * width }
 }

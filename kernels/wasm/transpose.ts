@@ -1,9 +1,9 @@
 /**
  * Copies in which neighbours in the output are no neighbours in the input, but those along another axis are.
- * That axis and the output's last make a plane; an item is a strip of it, 16 lanes of the output by up to 256
- * positions. Tiles of 16 × 16 are collected four input rows at a time in scratch memory and go out in
- * whole cache lines, so that strides that fall on one cache set do no harm. Four rows become four
- * columns by loads of single lanes: shuffles are not safe where V8 widens code.
+ * That axis and the output's last make a plane, which is copied in tiles of 64 × 64 elements: collected
+ * four input rows at a time in scratch memory, then written in runs of whole cache lines. So both sides
+ * are walked in long runs, and strides that fall on one cache set do no harm. Four rows become four columns
+ * by loads of single lanes: shuffles are not safe where V8 widens code. An item is a strip of up to four tiles.
  */
 import type { MapDescriptor } from '../descriptor.ts'
 import { sizeShift } from './access.ts'
@@ -12,8 +12,9 @@ import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopW
 import { product } from './domain.ts'
 import type { WasmKernel } from './kernel.ts'
 
-const side = 16
-const stripPositions = 256
+/** Lanes are the output's neighbours, positions the input's. */
+const tile = { lanes: 64, positions: 64 } as const
+const stripPositions = 4 * tile.positions
 /** Below so many positions the general kernel, which gathers along lanes, is as fast. */
 const fewPositions = 8
 
@@ -31,7 +32,7 @@ export function transposeKernel({ shape, inputs: [input], outputs: [output, seco
   const bytesOf = (strides: readonly number[]): number[] => outer.map((axis) => 4 * (strides[axis] ?? 0))
   const [width, height] = [sizes[lanes] ?? 1, sizes[positions] ?? 1]
   if (height < fewPositions) return undefined
-  const strips = { across: Math.ceil(width / side), along: Math.ceil(height / stripPositions) }
+  const strips = { across: Math.ceil(width / tile.lanes), along: Math.ceil(height / stripPositions) }
 
   const args = new Arguments()
   const [source, target, scratch] = [args.buffer(0, 4 * input.offset), args.buffer(1, 4 * out.offset), args.scratch()]
@@ -46,7 +47,7 @@ export function transposeKernel({ shape, inputs: [input], outputs: [output, seco
     key: `transpose|${nest.key}`,
     args: args.list,
     items: nest.size * strips.across * strips.along,
-    scratchBytes: 4 * side * side,
+    scratchBytes: 4 * tile.lanes * tile.positions,
     flops: 0,
     bytes: 4 * product(sizes.map((n, axis) => (from[axis] === 0 ? 1 : n))) + 4 * product(shape),
     build: () => build(args, plane),
@@ -103,13 +104,14 @@ function build(args: Arguments, { source, target, scratch, nest, width, height, 
     ]),
   ]
   const whole = [
-    set(step, i32.const(4 * side)),
+    set(step, i32.const(4 * tile.lanes)),
     overLanes(get(scratch)),
     set(row, get(scratch)),
     set(into, get(to)),
     loopRange(lane, i32.const(0), get(count), 1, [
-      Array.from({ length: side / 4 }, (_, v) => v128.store(get(into), v128.load(get(row), 16 * v), 16 * v)),
-      advance(row, i32.const(4 * side)),
+      loopRange(step, i32.const(0), i32.shl(get(lanes), i32.const(2)), 64,
+        Array.from({ length: 4 }, (_, v) => v128.store(i32.add(get(into), get(step)), v128.load(i32.add(get(row), get(step)), 16 * v), 16 * v))),
+      advance(row, i32.const(4 * tile.lanes)),
       advance(into, get(positionStep)),
     ]),
   ]
@@ -129,19 +131,19 @@ function build(args: Arguments, { source, target, scratch, nest, width, height, 
     set(rest, get(item)),
     set(position, i32.mul(i32.remu(get(rest), get(along)), i32.const(stripPositions))),
     set(rest, i32.divu(get(rest), get(along))),
-    set(lane, i32.mul(i32.remu(get(rest), get(across)), i32.const(side))),
+    set(lane, i32.mul(i32.remu(get(rest), get(across)), i32.const(tile.lanes))),
     set(rest, i32.divu(get(rest), get(across))),
     set(from, i32.add(i32.add(get(source), i32.mul(get(lane), get(laneStep))), strip)),
     set(to, i32.add(i32.add(get(target), i32.shl(get(lane), i32.const(2))), i32.mul(get(position), get(positionStep)))),
     nest.locate(f, rest, [from, to]),
-    set(lanes, minimum(i32.sub(get(width), get(lane)), i32.const(side))),
+    set(lanes, minimum(i32.sub(get(width), get(lane)), i32.const(tile.lanes))),
     set(last, minimum(get(height), i32.add(get(position), i32.const(stripPositions)))),
     loopWhile(i32.lt(get(position), get(last)), [
-      set(count, minimum(i32.sub(get(last), get(position)), i32.const(side))),
-      when(i32.eq(get(lanes), i32.const(side)), whole, ragged),
-      advance(from, i32.const(4 * side)),
-      advance(to, i32.shl(get(positionStep), i32.const(4))),
-      advance(position, i32.const(side)),
+      set(count, minimum(i32.sub(get(last), get(position)), i32.const(tile.positions))),
+      when(i32.and(get(lanes), i32.const(15)), ragged, whole),
+      advance(from, i32.const(4 * tile.positions)),
+      advance(to, i32.mul(get(positionStep), i32.const(tile.positions))),
+      advance(position, i32.const(tile.positions)),
     ]),
   ]))
   return f

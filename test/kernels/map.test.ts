@@ -79,7 +79,7 @@ describe('structure', () => {
     expect(read(bytes, 'f32')).toEqual([...x].map((v) => v * v))
   })
 
-  test.each([[16, 16], [3, 9], [64, 300], [17, 8], [5, 31], [40, 257]])('a transposition of %i × %i in two planes copies every bit, wherever it is split', (width, height) => {
+  test.each([[16, 16], [3, 9], [64, 300], [17, 8], [5, 31], [40, 257], [144, 65]])('a transposition of %i × %i in two planes copies every bit, wherever it is split', (width, height) => {
     const size = 2 * width * height
     const bits = Int32Array.from({ length: size }, (_, i) => 0x7f800001 + 7 * i) // Signalling NaNs among them.
     const d: MapDescriptor = { shape: [2, height, width], inputs: [f32([width * height, 1, height])], outputs: [{ operand: f32([width * height + 3, width, 1], 1), value: load(0, 'f32') }] }
