@@ -33,7 +33,7 @@ interface PointerBlock {
   readonly buffers: readonly number[]
 }
 
-class CpuExecutable implements Executable {
+export class CpuExecutable implements Executable {
   readonly id: number
   readonly plan: Plan
   readonly memory: MemoryPlan
@@ -145,7 +145,7 @@ export class CpuBackend implements Backend {
     return kernelAccepts(op, inputs, attributes)
   }
 
-  async compile(graph: LoweredGraph): Promise<Executable> {
+  async compile(graph: LoweredGraph): Promise<CpuExecutable> {
     const plan = splitReductions(schedule(graph, kernelLayouts))
     const memory = planMemory(plan)
     const waits = dependences(plan, memory)
