@@ -16,10 +16,16 @@ export async function benchmark(options: BenchArguments, version: string, output
   const chosen = choose(subjects, options.only)
   expectFiles(options)
   await using torch = options.torch === undefined ? undefined : await Torch.start(options.torch, threads)
-  const software = `langevin ${version}, Node ${process.versions.node}, V8 ${process.versions.v8}${torch === undefined ? '' : `, PyTorch ${torch.version}`}`
+  const software = `langevin ${version}, Node ${process.versions.node}, V8 ${process.versions.v8}${torch === undefined ? '' : `, PyTorch ${torch.version}${tuning()}`}`
   const report = await run({ subjects: chosen, threads, level, experimental, seconds, peer: torch, facts: factsOf(software), show: (text) => void output.write(`${text}\n`) })
   await writeReport(report, options, 'CPU benchmark', `langevin ${process.argv.slice(2).join(' ')}`)
   return 0
+}
+
+/** Settings of memory and threads that Python inherits: they can change PyTorch's times several times over. */
+function tuning(): string {
+  const set = Object.entries(process.env).filter(([name]) => /^(?:MALLOC_|OMP_|GOMP_|KMP_|MKL_|LD_PRELOAD$)/.test(name))
+  return set.length === 0 ? ' as it comes' : ` with ${set.map(([name, value]) => `${name}=${value}`).join(' ')}`
 }
 
 interface Files {
