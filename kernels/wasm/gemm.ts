@@ -26,8 +26,6 @@ export interface GemmSize {
 export interface GemmOptions {
   readonly target: WasmTarget
   readonly layout: PanelLayout
-  /** Most columns in a block; fewer give more items. */
-  readonly columns?: number
 }
 
 /** Rows of A stay in the second-level cache while panels of B pass, each for as many tiles as there are in a block of rows. */
@@ -71,7 +69,7 @@ export class Gemm {
     this.layout = options.layout
     this.relaxed = options.target.relaxed
     const width = 4 * this.tile.vectors
-    const columns = share(size.n, options.columns ?? Math.min(columnLimits.most, Math.max(columnLimits.least, size.n / 2)), width)
+    const columns = share(size.n, Math.min(columnLimits.most, Math.max(columnLimits.least, size.n / 2)), width)
     const depth = share(size.k, maxDepth, 1)
     const rows = Math.min(Math.ceil(mostRows / this.tile.rows), Math.max(1, Math.ceil(size.m / this.tile.rows))) * this.tile.rows
     const wanted = Math.ceil(flopsPerItem / (2 * Math.min(columns, size.n) * Math.max(1, size.k)) / this.tile.rows) * this.tile.rows
@@ -101,8 +99,6 @@ export type Block = Readonly<Record<'problem' | 'm0' | 'mc' | 'n0' | 'nc' | 'k0'
 
 /** The rows or the columns of the output. Positions count from the block's first. */
 export interface Side {
-  /** Runs once a block, before the block is packed. */
-  prepare(): Code
   /** Bytes from the first element of the problem's output. */
   offset(position: Code): Code
   /** Columns only: not 0 if the tile whose first column is `position` has its columns next to each other. */
@@ -140,7 +136,6 @@ export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: Block, code: Gem
     set(m0, get(mFirst)),
     loopWhile(i32.lt(get(m0), get(mLast)), [
       set(mc, smaller(i32.sub(get(mLast), get(m0)), get(sizes.rows))),
-      code.rows.prepare(),
       code.packA(),
       tiles(f, gemm, block, code),
       code.epilogue === undefined ? [] : when(i32.ge(i32.add(get(k0), get(kc)), get(code.k)), code.epilogue),
@@ -162,7 +157,6 @@ export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: Block, code: Gem
       set(mLast, smaller(get(code.m), i32.mul(i32.add(get(rowItem), get(items)), get(sizes.rowsPerItem)))),
       // Problems of one launch may differ in size: some have fewer rows than there are items.
       when(i32.lt(get(mFirst), get(mLast)), [
-        code.columns.prepare(),
         set(k0, i32.const(0)),
         doWhile(
           [set(kc, smaller(i32.sub(get(code.k), get(k0)), get(sizes.depth))), code.packB(), rowBlocks, set(k0, i32.add(get(k0), get(kc)))],

@@ -107,5 +107,5 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?:
 }
 
 function packMatrix(f: FunctionBuilder, width: number, base: Local, [from, count]: readonly [Local, Local], columnStep: Local, [adjacent, depthAdjacent]: readonly [boolean, boolean], block: Block, step: Local, panels: Local): Code {
-  return packColumns(f, width, { base, from, count, depth: block.kc, columnStep, adjacent, depthAdjacent, depthStep: { first: block.k0, step } }, panels)
+  return packColumns(f, width, { base, from, count, depth: block.kc, columnStep, adjacent, depthAdjacent, first: block.k0, depthStep: step }, panels)
 }

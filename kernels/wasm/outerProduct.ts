@@ -7,7 +7,7 @@ import { type Code, doWhile, f32x4, type FunctionBuilder, get, i32, type Local, 
 import { entryBytes } from './tapLists.ts'
 
 /** Most entries in a part. */
-export const mostTerms = 256
+const mostTerms = 256
 
 export interface OuterProductOptions {
   /** Most rows of a tile. */

@@ -7,13 +7,8 @@
 import { type Code, doWhile, f32, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, select, set, v128, when } from './assembler.ts'
 import { rowPitch } from './tile.ts'
 
-/** Where row k of a block lies: so many bytes after the row before, or as a table of the block says. */
-export type DepthStep =
-  | { readonly first: Local; readonly step: Local }
-  | { readonly table: Local; readonly recordBytes: number; readonly field: number }
-
 export interface ColumnsSource {
-  /** Address of the element at column 0, and with a table at k 0 of the table's numbers. */
+  /** Address of the element at column 0, k 0. */
   readonly base: Local
   /** First column and how many. */
   readonly from: Local
@@ -25,7 +20,9 @@ export interface ColumnsSource {
   readonly adjacent: boolean
   /** Every column is in one piece. */
   readonly depthAdjacent?: boolean
-  readonly depthStep: DepthStep
+  /** The first k, and bytes from one to the next. */
+  readonly first: Local
+  readonly depthStep: Local
 }
 
 const advance = (pointer: Local, bytes: Code): Code => set(pointer, i32.add(get(pointer), bytes))
@@ -66,29 +63,21 @@ const slice = 16
 
 /** Packs columns `from` … `from + count − 1` into panels of `width`. */
 export function packColumns(f: FunctionBuilder, width: number, source: ColumnsSource, panels: Local): Code {
-  const { depth, depthStep, columnStep } = source
+  const { depth, first, depthStep, columnStep } = source
   const local = (): Local => f.local('i32')
   const [k, rows, corner, start, left, row, at, to, last, lane] = [local(), local(), local(), local(), local(), local(), local(), local(), local(), local()]
-  const tabled = 'table' in depthStep
   const rowBytes = i32.const(4 * width)
   /** Runs `copy` for every k of the slice, `at` in the column at `corner` and `to` in the panel at `start`. */
   const everyRow = (copy: Code): Code => [
     set(to, get(start)),
     set(last, i32.add(get(start), i32.mul(get(rows), rowBytes))),
-    set(row, tabled
-      ? i32.add(get(depthStep.table), i32.mul(get(k), i32.const(depthStep.recordBytes)))
-      : i32.add(get(corner), i32.mul(i32.add(get(depthStep.first), get(k)), get(depthStep.step)))),
-    doWhile([
-      set(at, tabled ? i32.add(get(corner), i32.load(get(row), depthStep.field)) : get(row)),
-      copy,
-      advance(row, tabled ? i32.const(depthStep.recordBytes) : get(depthStep.step)),
-      advance(to, rowBytes),
-    ], i32.ne(get(to), get(last))),
+    set(row, i32.add(get(corner), i32.mul(i32.add(get(first), get(k)), get(depthStep)))),
+    doWhile([set(at, get(row)), copy, advance(row, get(depthStep)), advance(to, rowBytes)], i32.ne(get(to), get(last))),
   ]
   const wholePanel = (): Code => {
     if (source.adjacent) return everyRow(copyWidth(width, to, at))
-    if (source.depthAdjacent !== true || tabled || width % 4 !== 0) return everyRow(gatherWidth(f, width, to, at, columnStep))
-    return transpose(f, width, i32.add(get(corner), i32.shl(i32.add(get(depthStep.first), get(k)), i32.const(2))), columnStep, start, rows)
+    if (source.depthAdjacent !== true || width % 4 !== 0) return everyRow(gatherWidth(f, width, to, at, columnStep))
+    return transpose(f, width, i32.add(get(corner), i32.shl(i32.add(get(first), get(k)), i32.const(2))), columnStep, start, rows)
   }
   return loopRange(k, i32.const(0), get(depth), slice, [
     set(rows, smaller(i32.sub(get(depth), get(k)), i32.const(slice))),

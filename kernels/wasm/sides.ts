@@ -5,7 +5,6 @@ import type { Side } from './gemm.ts'
 /** The side of an output whose positions lie `step` bytes apart. */
 export function evenSide(first: Local, step: Local, adjacent: boolean): Side {
   return {
-    prepare: () => [],
     offset: (position) => i32.mul(i32.add(get(first), position), get(step)),
     adjacent: () => i32.const(adjacent ? 1 : 0),
   }
