@@ -6,10 +6,10 @@ import { isFloat } from './dtype.ts'
 import type { DType, TypedArray } from './dtype.ts'
 import type { Device } from './device/device.ts'
 import type { AnyOp } from './op.ts'
-import { sizeOf } from './shape.ts'
+import { at, sizeOf } from './shape.ts'
 import type { Shape } from './shape.ts'
 import type { Storage } from './storage.ts'
-import type { Variable } from './variable.ts'
+import type { Version } from './variable.ts'
 
 /** What is known of a value before it is computed. */
 export interface Spec {
@@ -25,7 +25,7 @@ export type Attributes = object
 export type Leaf =
   | { readonly kind: 'scalar'; readonly value: number }
   | { readonly kind: 'data'; readonly data: TypedArray }
-  | { readonly kind: 'cell'; readonly cell: Variable; readonly version: number }
+  | Version
   | { readonly kind: 'stored'; readonly storage: Storage }
   | { readonly kind: 'placeholder' }
 
@@ -39,6 +39,8 @@ export class Node {
   inputs: readonly Tensor[]
   attributes: Attributes
   /** Set on leaves; and on a computed node once its value is realised, which lets go of the graph behind it. */
+  leaf: Leaf | undefined
+  /** The same for each of several outputs. */
   leaves: (Leaf | undefined)[] | undefined
   /** True once the node's graph was let go of, so that no gradient can pass. */
   realized = false
@@ -56,7 +58,8 @@ export class Node {
     this.attributes = attributes
     this.outputs = outputs
     this.path = device.path
-    this.leaves = leaf === undefined ? undefined : [leaf]
+    this.leaf = leaf
+    this.leaves = undefined
     this.variables = leaf?.kind === 'cell' ? leaf.cell.mark : op.blocksGradient === true ? 0 : marksOf(inputs)
   }
 }
@@ -95,6 +98,10 @@ export class Tensor implements TensorLike {
     return this.node.device
   }
 
+  get spec(): Spec {
+    return at(this.node.outputs, this.output)
+  }
+
   /** Number of axes. */
   get rank(): number {
     return this.shape.length
@@ -111,6 +118,7 @@ export class Tensor implements TensorLike {
 
   /** What this output holds if the graph does not compute it. */
   get leaf(): Leaf | undefined {
-    return this.node.leaves?.[this.output]
+    const { leaf, leaves } = this.node
+    return leaves === undefined ? leaf : leaves[this.output]
   }
 }

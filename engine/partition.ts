@@ -48,10 +48,11 @@ export function partition(outputs: readonly Tensor[], moved: readonly Variable[]
 
 /** Disjoint sets of numbers. */
 class Groups {
-  private readonly parents: number[]
+  private readonly parents: Int32Array
 
   constructor(count: number) {
-    this.parents = Array.from({ length: count }, (_, i) => i)
+    this.parents = new Int32Array(count)
+    for (let i = 0; i < count; i++) this.parents[i] = i
   }
 
   find(i: number): number {

@@ -51,7 +51,7 @@ export async function explain(...tensors: readonly TensorLike[]): Promise<PlanSu
   if (first === undefined) return []
   const { device } = first
   device.assertOpen('explain')
-  const plans = partition(outputsOf(tensors).filter(isOpen), [...device.moved]).map((part) => planFor(device, part, false).plan)
+  const plans = partition(outputsOf(tensors).filter(isOpen), device.moved.list()).map((part) => planFor(device, part, false).plan)
   return Promise.all(plans.map(async ({ executable }) => {
     const compiled = await executable
     return { peakBytes: compiled.peakBytes, launches: compiled.launches, text: compiled.describe() }
@@ -71,7 +71,7 @@ function prepare(device: Device, tensors: readonly TensorLike[]): (() => Promise
   const producers = new Set(outputs.flatMap(({ leaf }) => (leaf === undefined ? [] : (producerOf(leaf) ?? []))))
   const open = outputs.filter(isOpen)
   const waits = [...producers].map((run) => () => device.enqueue(async () => settled(run)))
-  const parts = partition(open, [...device.moved])
+  const parts = partition(open, device.moved.list())
   const { refusal } = device.backend
   if (refusal !== undefined && parts.length > 0) throw new DeviceError(refusal)
   const planned = parts.map((part) => ({ part, plan: planFor(device, part) }))
@@ -107,12 +107,12 @@ function dropStale(cells: readonly Variable[], error: unknown): void {
   for (const cell of cells) {
     if (cell.move === undefined || reach([cell.move]).leaves.every(({ tensor, leaf }) => staleness(tensor, leaf) === undefined)) continue
     cell.drop()
-    if (cell.version === 0 && error instanceof Error) cell.poison = error // It never had a value to go back to.
+    if (cell.now.number === 0 && error instanceof Error) cell.poison = error // It never had a value to go back to.
   }
 }
 
 function start(device: Device, { outputs, cells }: Part, { captured, plan, moves }: Planned): Promise<void> {
-  const run = new Run(device, plan, captured.leaves)
+  const run = new Run(device, captured.leaves)
   const nodes = new Set<Node>()
   for (const t of outputs) {
     const storage = new Storage(device, t, t.node.path === '' ? t.node.op.name : `${t.node.path}/${t.node.op.name}`)
@@ -124,11 +124,11 @@ function start(device: Device, { outputs, cells }: Part, { captured, plan, moves
     run.move(cell)
     const value = moves[i]
     if (value === undefined || value.leaf !== undefined) return
-    becomeLeaf(value, { kind: 'cell', cell, version: cell.version })
+    becomeLeaf(value, cell.now)
     nodes.add(value.node)
   })
   nodes.forEach(letGo)
-  return device.enqueue(async () => run.execute())
+  return device.enqueue(async () => run.execute(plan))
 }
 
 function assertFresh(t: Tensor, leaf: Leaf): void {
@@ -138,8 +138,8 @@ function assertFresh(t: Tensor, leaf: Leaf): void {
 
 /** Why the value of a leaf is gone, if it is. */
 function staleness(t: Tensor, leaf: Leaf): string | undefined {
-  if (leaf.kind === 'cell' && leaf.version !== leaf.cell.version) {
-    return `a tensor reads variable ${leaf.cell.name || formatShape(t.shape)} at version ${leaf.version}, but the variable is at version ${leaf.cell.version} and the old value was overwritten; realize the tensor before, or together with, the step that moves the variable`
+  if (leaf.kind === 'cell' && leaf !== leaf.cell.now) {
+    return `a tensor reads variable ${leaf.cell.name || formatShape(t.shape)} at version ${leaf.number}, but the variable is at version ${leaf.cell.now.number} and the old value was overwritten; realize the tensor before, or together with, the step that moves the variable`
   }
   if (leaf.kind === 'stored' && leaf.storage.disposed) {
     return `${leaf.storage.label} ${formatShape(t.shape)} was disposed of; keep it until everything that reads it is realized`
@@ -148,9 +148,12 @@ function staleness(t: Tensor, leaf: Leaf): string | undefined {
 }
 
 function becomeLeaf({ node, output }: Tensor, leaf: Leaf): void {
-  node.leaves ??= node.outputs.map(() => undefined)
-  node.leaves[output] = leaf
   node.realized = true
+  if (node.outputs.length === 1) node.leaf = leaf
+  else {
+    node.leaves ??= new Array<Leaf | undefined>(node.outputs.length).fill(undefined)
+    node.leaves[output] = leaf
+  }
 }
 
 /** A node with no other output has no more use for its inputs. */
@@ -192,7 +195,7 @@ async function readLeaf(t: Tensor): Promise<TypedArray> {
 }
 
 function readCell(t: Tensor, cell: Variable): Promise<TypedArray> {
-  const { producer } = cell
+  const { producer } = cell.now
   return t.device.enqueue(async () => {
     const error = producer?.error ?? cell.poison
     if (error !== undefined) throw error

@@ -10,23 +10,23 @@ import type { TypedArray } from './dtype.ts'
 import { DeviceError } from './error.ts'
 import type { Leaf } from './graph.ts'
 import type { Storage } from './storage.ts'
-import type { Commit, Variable } from './variable.ts'
+import type { Variable, Version } from './variable.ts'
 
 export class Run {
   /** Why it failed, once it has. */
   error: Error | undefined
+  succeeded = false
   private readonly device: Device
-  private readonly plan: Plan
   private leaves: readonly CapturedLeaf[]
   private readonly producers = new Set<Run>()
-  private readonly results: Storage[] = []
-  private readonly commits: Commit[] = []
+  private results: Storage[] = []
+  /** For each variable it moves, the version before. */
+  private commits: Version[] = []
   /** The results that are tensors' own, not variables'. */
-  private readonly outputs: Storage[] = []
+  private outputs: Storage[] = []
 
-  constructor(device: Device, plan: Plan, leaves: readonly CapturedLeaf[]) {
+  constructor(device: Device, leaves: readonly CapturedLeaf[]) {
     this.device = device
-    this.plan = plan
     this.leaves = leaves
     for (const { leaf } of leaves) {
       const producer = producerOf(leaf)
@@ -51,34 +51,36 @@ export class Run {
 
   /** Takes back the move of a variable that this run did not get to write. */
   undo(cell: Variable): void {
-    const commit = this.commits.find((c) => c.cell === cell)
+    const before = this.commits.find((version) => version.cell === cell)
     // What it began to write is lost, and the cell stays poisoned where it is.
-    if (commit !== undefined && cell.poison !== this.error) cell.undo(commit, this.error)
+    if (before !== undefined && cell.poison !== this.error) cell.undo(this, before)
   }
 
-  async execute(): Promise<void> {
+  async execute(plan: Plan): Promise<void> {
     try {
-      await this.attempt()
+      // Found before, while the cells are in the processor's caches: afterwards the kernels' data are.
+      const poisoned = this.commits.filter(({ cell }) => cell.poison !== undefined)
+      await this.attempt(plan)
       for (const storage of this.outputs) storage.producer = undefined
-      for (const { cell } of this.commits) {
-        cell.poison = undefined
-        if (cell.producer === this) cell.producer = undefined
-      }
-      this.commits.length = 0 // Only a failed run is asked to go back.
+      for (const { cell } of poisoned) cell.poison = undefined
+      this.succeeded = true
+      this.commits = [] // Only a failed run is asked to go back.
     } finally {
       for (const { leaf } of this.leaves) if (leaf.kind === 'stored') leaf.storage.unpin()
       for (const storage of this.outputs) storage.unpin()
-      // A loop that always has a step in flight would keep every step before it alive.
+      // Versions know the run that wrote them: what it held would live as long as they do, and every step before it.
       this.producers.clear()
       this.leaves = []
+      this.results = []
+      this.outputs = []
     }
   }
 
-  private async attempt(): Promise<void> {
+  private async attempt(plan: Plan): Promise<void> {
     const { backend } = this.device
     try {
       for (const producer of this.producers) if (producer.error !== undefined) throw producer.error
-      const executable = await this.plan.executable
+      const executable = await plan.executable
       for (const storage of this.results) if (storage.block === undefined) await this.device.hold(storage)
       const bindings = { leaves: this.leaves.map(bind), results: this.results.map(blockOf) }
       executable.prepare?.()
@@ -108,10 +110,10 @@ export class Run {
 
   private fail(error: unknown): never {
     this.error = asError(error)
-    for (const commit of this.commits) {
-      const { cell } = commit
-      if (cell.poison !== this.error) cell.undo(commit, this.error)
-      if (cell.version === 0) this.device.release(cell.storage) // Nothing was ever written there.
+    for (const before of this.commits) {
+      const { cell } = before
+      if (cell.poison !== this.error) cell.undo(this, before)
+      if (cell.now.number === 0) this.device.release(cell.storage) // Nothing was ever written there.
     }
     for (const storage of this.outputs) this.device.release(storage)
     throw this.error
@@ -120,7 +122,7 @@ export class Run {
 
 /** The run that is to fill a leaf, until it has. */
 export function producerOf(leaf: Leaf): Run | undefined {
-  return leaf.kind === 'stored' ? leaf.storage.producer : leaf.kind === 'cell' ? leaf.cell.producer : undefined
+  return leaf.kind === 'stored' ? leaf.storage.producer : leaf.kind === 'cell' ? leaf.producer : undefined
 }
 
 const asError = (error: unknown): Error => (error instanceof Error ? error : new DeviceError(String(error)))

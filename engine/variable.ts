@@ -24,16 +24,17 @@ export class Variable implements TensorLike {
   readonly mark: number
   /** Whether optimisers move it; a frozen variable can still be read and loaded. */
   trainable = true
-  /** Names the value the cell holds once everything queued has run. */
-  version = 0
-  /** The run that writes that version, until it has succeeded. */
-  producer: Run | undefined
+  /** The value that the cell holds once everything queued has run. */
+  now: Version
   /** A number that walks over the graph note on it. */
   note = 0
+  /** Where it stands among the variables that were assigned; -1 while it is not one. */
+  place = -1
+  /** A number for its shape and type, the same in all keys of plans, once it has one. */
+  kind = -1
   /** Set when a run failed halfway through writing the cell. */
   poison: Error | undefined
   private pending: Tensor | undefined
-  private current: Tensor | undefined
   private substitute: Tensor | undefined
   private versions = 0
   private readonly specs: readonly Spec[]
@@ -44,6 +45,7 @@ export class Variable implements TensorLike {
     this.dtype = initial.dtype
     this.device = initial.device
     this.specs = [{ shape: this.shape, dtype: this.dtype }]
+    this.now = new Version(this, 0, undefined)
     this.mark = 1 << this.device.nextVariable() % 31
     this.storage = new Storage(this.device, initial, `variable ${name || '(unnamed)'}`)
     this.assign(initial)
@@ -54,8 +56,8 @@ export class Variable implements TensorLike {
     if (this.substitute !== undefined) return this.substitute
     if (this.pending !== undefined) return this.pending
     if (this.poison !== undefined) throw new DeviceError(`variable ${this.name}: a run failed while writing it (${this.poison.message}); assign or load it again before reading`)
-    this.current ??= leafOf(this.device, { kind: 'cell', cell: this, version: this.version }, this.specs)
-    return this.current
+    this.now.tensor ??= leafOf(this.device, this.now, this.specs)
+    return this.now.tensor
   }
 
   /** Moves the cell to `value`, computed with the next realisation. Assigns in one realisation are simultaneous. */
@@ -64,8 +66,7 @@ export class Variable implements TensorLike {
     if (next.device !== this.device) throw new DeviceError(`assign: variable ${this.name} lives on ${this.device.name} but the value on ${next.device.name}; move it with .to(device)`)
     if (!sameShape(next.shape, this.shape)) throw new ShapeError(`assign: variable ${this.name} has shape ${formatShape(this.shape)} but the value has ${formatShape(next.shape)}; reshape or expand the value`)
     if (next.dtype !== this.dtype) throw new DTypeError(`assign: variable ${this.name} is ${this.dtype} but the value is ${next.dtype}; cast the value`)
-    const { leaf } = next
-    if (leaf?.kind === 'cell' && leaf.cell === this && leaf.version === this.version) {
+    if (next.leaf === this.now) {
       this.drop()
       return
     }
@@ -91,15 +92,12 @@ export class Variable implements TensorLike {
     return this.pending
   }
 
-  /** The queue takes the assigned value over: from here on the cell is at a new version. Returns what `undo` needs. */
-  commit(run: Run): Commit {
-    this.versions++
-    const commit = new Commit(this, this.versions, this.version, this.producer, this.current)
+  /** The queue takes the assigned value over: from here on the cell is at a new version. Returns the one before. */
+  commit(run: Run): Version {
+    const before = this.now
     this.drop()
-    this.current = undefined
-    this.version = commit.made
-    this.producer = run
-    return commit
+    this.now = new Version(this, ++this.versions, run)
+    return before
   }
 
   /** Forgets the assigned value. */
@@ -109,32 +107,34 @@ export class Variable implements TensorLike {
   }
 
   /** Goes back to the version before a commit whose run failed, unless the cell has moved on. */
-  undo({ made, version, producer, current }: Commit, error: Error | undefined): void {
-    if (this.version !== made) return
-    this.version = version
-    this.producer = producer
-    this.current = current
+  undo(run: Run, before: Version): void {
+    if (this.now.run !== run) return
+    this.now = before
     // A run before this one failed too, and could not go back while this one's value stood.
-    if (producer?.error !== undefined) producer.undo(this)
-    if (this.version === 0) this.poison = error // It never had a value to go back to.
+    if (before.run?.error !== undefined) before.run.undo(this)
+    if (this.now.number === 0) this.poison = run.error // It never had a value to go back to.
   }
 }
 
-/** A variable's move to a new version, and where it was before. There are many at every step, so it is a plain record. */
-export class Commit {
+/** One value of a variable, as the graph's leaves name it. There are many at every step, so it is all that is made for one. */
+export class Version {
+  readonly kind = 'cell'
   readonly cell: Variable
-  /** The new version. */
-  readonly made: number
-  readonly version: number
-  readonly producer: Run | undefined
-  readonly current: Tensor | undefined
+  readonly number: number
+  /** The run that writes it, or wrote it. */
+  readonly run: Run | undefined
+  /** The leaf that reads it, once there is one. */
+  tensor: Tensor | undefined
 
-  constructor(cell: Variable, made: number, version: number, producer: Run | undefined, current: Tensor | undefined) {
+  constructor(cell: Variable, number: number, run: Run | undefined) {
     this.cell = cell
-    this.made = made
-    this.version = version
-    this.producer = producer
-    this.current = current
+    this.number = number
+    this.run = run
+  }
+
+  /** The run that writes it, until it has succeeded. */
+  get producer(): Run | undefined {
+    return this.run?.succeeded === true ? undefined : this.run
   }
 }
 

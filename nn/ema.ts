@@ -14,12 +14,19 @@ import type { Checkpoint } from './checkpoint/read.ts'
 import type { DecayProfile } from './ema-decay.ts'
 import { stateDict } from './module.ts'
 import type { Module } from './module.ts'
+import { Moves } from './optim/moves.ts'
 import { common } from './optim/parameters.ts'
 import type { NamedVariables } from './optim/parameters.ts'
 
 export interface EMAOptions {
   /** β: a number, a scalar tensor [], or a profile. Default 0.9999. */
   readonly decay?: number | TensorLike | DecayProfile
+}
+
+/** Whose step it follows, and whether that counts. */
+interface Driver {
+  readonly by: object
+  readonly applies?: Tensor
 }
 
 export class EMA {
@@ -61,20 +68,23 @@ export class EMA {
    * steps); where `applies`, a bool [], is false nothing changes. Throws ConfigError in turns with an optimiser.
    */
   update(applies?: Tensor): void {
-    const moves = new Map<Variable, Tensor>()
-    for (const [parameter] of this.values) moves.set(parameter, parameter.read())
-    this.follow(moves, this.weight(), { by: this, ...(applies && { applies }) })
-    for (const [to, value] of moves) if (!this.values.has(to)) to.assign(value)
+    const moves = new Moves()
+    this.#follow(moves, (parameter) => parameter.read(), this.weight(), { by: this, ...(applies && { applies }) })
+    moves.assign()
   }
 
   /** Adds to `moves` what follows from the parameters in it, where an average is not there already. For optimisers, which are `by`. */
-  follow(moves: Map<Variable, Tensor>, weight: number | Tensor, { by, applies }: { readonly by: object; readonly applies?: Tensor }): void {
+  follow(moves: Moves, weight: number | Tensor, driver: Driver): void {
+    this.#follow(moves, (parameter) => moves.get(parameter), weight, driver)
+  }
+
+  #follow(moves: Moves, next: (parameter: Variable) => Tensor | undefined, weight: number | Tensor, { by, applies }: Driver): void {
     this.#driveBy(by)
-    const move = (to: Variable, value: Tensor): unknown => moves.set(to, applies === undefined ? value : where(applies, value, to))
-    for (const [parameter, average] of this.values) {
-      const p = moves.get(parameter)
-      if (p !== undefined && !moves.has(average)) move(average, add(average, mul(sub(p, average), weight)))
-    }
+    const move = (to: Variable, value: Tensor): void => moves.set(to, applies === undefined ? value : where(applies, value, to))
+    this.values.forEach((average, parameter) => {
+      const p = next(parameter)
+      if (p !== undefined && moves.get(average) === undefined) move(average, add(average, mul(sub(p, average), weight)))
+    })
     move(this.step, add(this.step, literal(1)))
   }
 

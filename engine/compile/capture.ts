@@ -5,11 +5,18 @@
 import type { Device } from '../device/device.ts'
 import type { Leaf, Node, Tensor } from '../graph.ts'
 import type { AnyOp } from '../op.ts'
+import { formatShape } from '../shape.ts'
 import type { Variable } from '../variable.ts'
 
-export interface CapturedLeaf {
+/** A class: V8 moves literals that lived through a few collections to its old space from their start, and there the dead keep what they refer to. */
+export class CapturedLeaf {
   readonly tensor: Tensor
   readonly leaf: Leaf
+
+  constructor(tensor: Tensor, leaf: Leaf) {
+    this.tensor = tensor
+    this.leaf = leaf
+  }
 }
 
 export interface Capture {
@@ -57,7 +64,7 @@ export class Walk implements Reached {
       const { node, leaf } = tensor
       if (leaf !== undefined) {
         visitor.read?.(leaf)
-        if (isFirst(tensor, number, this.outputs)) leaves.push({ tensor, leaf })
+        if (isFirst(tensor, number, this.outputs)) leaves.push(new CapturedLeaf(tensor, leaf))
       } else if (node.walk === number) visitor.again?.(node)
       else {
         node.walk = number
@@ -218,18 +225,22 @@ export function encode({ nodes, leaves, results, cells }: Capture, interner: Int
   let numbered = 0
   leaves.forEach(({ tensor, leaf }, position) => {
     tensor.node.note = position // Outputs of one node follow each other, so the last position and the output tell which.
-    out.push(isHostLeaf(leaf) ? leafCodes.data : leafCodes[leaf.kind])
-    out.push(interner.text(tensor.dtype))
+    if (leaf.kind !== 'cell') {
+      out.push(isHostLeaf(leaf) ? leafCodes.data : leafCodes[leaf.kind])
+      out.push(tensor.output)
+      out.push(interner.text(tensor.dtype))
+      encodeValue(tensor.shape, interner, out)
+      return
+    }
+    const { cell } = leaf
+    if (cell.kind < 0) cell.kind = interner.text(`${cell.dtype}${formatShape(cell.shape)}`)
+    if (cell.note < 0) cell.note = numbered++
+    out.push(leafCodes.cell)
     out.push(tensor.output)
-    encodeValue(tensor.shape, interner, out)
-    if (leaf.kind !== 'cell') return
-    if (leaf.cell.note < 0) leaf.cell.note = numbered++
-    out.push(leaf.cell.note)
+    out.push(cell.kind)
+    out.push(cell.note)
   })
-  const reference = ({ node, output }: Tensor): void => {
-    out.push(node.note)
-    out.push(output)
-  }
+  const reference = ({ node, output }: Tensor): void => out.push(output * 2 ** 32 + node.note)
   nodes.forEach((node, i) => {
     node.note = leaves.length + i
     out.push(interner.op(node.op))

@@ -4,7 +4,7 @@ import type { DType } from '../dtype.ts'
 import { DTypeError, DeviceError } from '../error.ts'
 import { Generator } from '../random.ts'
 import type { Storage } from '../storage.ts'
-import type { Variable } from '../variable.ts'
+import { MovedVariables } from '../moved.ts'
 import type { Backend, Block, DeviceDetails, DeviceKind } from './backend.ts'
 
 /** Exact counts since the device was opened, or since `resetCounters`. */
@@ -33,7 +33,7 @@ export class Device {
   readonly backend: Backend
   readonly plans: PlanCache
   /** Variables that were assigned and not yet computed. */
-  readonly moved: Set<Variable> = new Set()
+  readonly moved: MovedVariables = new MovedVariables()
   /** What draws without a generator of their own take their numbers from, initial weights among them; seeded with 0. */
   readonly generator: Generator = new Generator(0)
   /** The module being run, such as `unet.down.1.attn`; new nodes carry it. */

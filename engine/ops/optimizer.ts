@@ -41,7 +41,7 @@ export const adamwOp: Fused<readonly [numbers: Tensor, ...tensors: Tensor[]], Ad
         if (!sameShape(t.shape, p.shape)) throw new ShapeError(`adamWStep: parameter ${i} is ${formatShape(p.shape)} but its ${role} is ${formatShape(t.shape)}; make their shapes equal`)
       })
     })
-    return lists.filter((_, k) => k !== 1).flat().map(({ shape, dtype }) => ({ shape, dtype }))
+    return lists.filter((_, k) => k !== 1).flat().map(({ spec }) => spec)
   },
   decompose([numbers, ...tensors], { count, ema }) {
     const n = unpack(numbers)

@@ -5,6 +5,7 @@ import { at } from '../../engine/shape.ts'
 import type { EMA } from '../ema.ts'
 import { numbersAt } from './hyperparameter.ts'
 import type { NamedVariables } from './parameters.ts'
+import type { Moves } from './moves.ts'
 import { lift } from './rule.ts'
 import type { AnyRule } from './rule.ts'
 
@@ -21,9 +22,6 @@ export interface Step {
   /** Of the first average: 1 − decay. */
   readonly weight: number | Tensor | undefined
 }
-
-/** What is assigned once the whole step is built. */
-export type Moves = Map<Variable, Tensor>
 
 type Columns<T> = Readonly<Record<string, readonly T[]>>
 

@@ -13,9 +13,9 @@ import type { CheckpointLocation, OpenOptions } from '../checkpoint/open.ts'
 import type { Checkpoint } from '../checkpoint/read.ts'
 import type { EMA } from '../ema.ts'
 import { Group } from './group.ts'
-import type { Moves } from './group.ts'
 import { checkNumbers, numbersAt } from './hyperparameter.ts'
 import type { HyperParameter } from './hyperparameter.ts'
+import { Moves } from './moves.ts'
 import { common, trainable } from './parameters.ts'
 import type { NamedVariables } from './parameters.ts'
 import type { AnyRule } from './rule.ts'
@@ -62,6 +62,7 @@ export abstract class Optimizer {
   readonly skipped: Variable
   readonly #name: string
   readonly #groups: readonly Group[]
+  readonly #named: readonly (readonly [name: string, parameter: Variable])[]
   readonly #clipping: { readonly maxNorm?: HyperParameter; readonly clipValue?: HyperParameter }
   /** Sums of the gradients of micro-batches, and of how many. */
   #sums: readonly Variable[] | undefined
@@ -76,7 +77,8 @@ export abstract class Optimizer {
     const { device } = common(name, trainable(name, groups.flatMap(({ parameters }) => Object.entries(parameters))))
     this.averages = isList(ema) ? ema : [ema]
     this.#groups = groups.map(({ parameters, rule }) => new Group(name, parameters, rule, this.averages[0]))
-    this.parameters = Object.fromEntries(groups.flatMap(({ parameters }) => Object.entries(parameters)))
+    this.#named = groups.flatMap(({ parameters }) => Object.entries(parameters))
+    this.parameters = Object.fromEntries(this.#named)
     const counter = (): Variable => variable(tensor(new Int32Array(1), [], { device }))
     this.applied = counter()
     this.skipped = counter()
@@ -104,15 +106,16 @@ export abstract class Optimizer {
       scale: clipValue === undefined && unscale !== undefined ? times(unscale, kept) : kept,
       weight: weights[0],
     }
-    const moves: Moves = new Map()
+    const moves = new Moves()
     let from = 0
     for (const group of this.#groups) {
       group.step(clipped.slice(from, from + group.names.length), step, moves)
       from += group.names.length
     }
     this.averages.forEach((average, i) => average.follow(moves, weights[i] ?? 0, { applies, by: this }))
-    moves.set(this.applied, count(this.applied, applies)).set(this.skipped, count(this.skipped, logicalNot(applies)))
-    for (const [to, value] of moves) to.assign(value)
+    moves.set(this.applied, count(this.applied, applies))
+    moves.set(this.skipped, count(this.skipped, logicalNot(applies)))
+    moves.assign()
     this.#pending = 0
     this.step++
     return norm
@@ -163,14 +166,12 @@ export abstract class Optimizer {
   /** The gradients in the order of the parameters, in their types. */
   #pick(gradients: Readonly<Record<string, Tensor>>): Tensor[] {
     const missing: string[] = []
-    const list = Object.entries(this.parameters).flatMap(([name, { shape, dtype }]) => {
+    const list: Tensor[] = []
+    this.#named.forEach(([name, { shape, dtype }]) => {
       const g = gradients[name]
-      if (g === undefined) {
-        missing.push(name)
-        return []
-      }
+      if (g === undefined) return void missing.push(name)
       if (!sameShape(g.shape, shape)) throw new ShapeError(`${this.#name}: parameter ${name} is ${formatShape(shape)} but its gradient is ${formatShape(g.shape)}; make their shapes equal`)
-      return [cast(g, dtype)]
+      list.push(cast(g, dtype))
     })
     if (missing.length > 0) throw new ConfigError(`${this.#name}: no gradient for ${missing.join(', ')}; pass one for each parameter`)
     return list

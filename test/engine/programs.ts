@@ -147,7 +147,7 @@ function assignable(value: Tensor, shape: readonly number[], exact: boolean): Te
 }
 
 /** A tensor that later steps may read: its value was not overwritten. */
-const fresh = ({ leaf }: Tensor): boolean => leaf?.kind === 'stored' || (leaf?.kind === 'cell' && leaf.version === leaf.cell.version)
+const fresh = ({ leaf }: Tensor): boolean => leaf?.kind === 'stored' || (leaf?.kind === 'cell' && leaf === leaf.cell.now)
 
 interface State {
   readonly cells: readonly Variable[]

@@ -3,11 +3,18 @@
  * handed out again before the memory grows: pages that nobody touched yet cost six times what a pass over others does.
  */
 import { align } from '../../compile/memory.ts'
+import { DeviceError } from '../../error.ts'
 import type { Block } from '../backend.ts'
 
 export interface CpuBlock extends Block {
   /** Byte address in the linear memory. */
   readonly address: number
+}
+
+/** Throws DeviceError for a block of another device. */
+export function asCpu(block: Block): CpuBlock {
+  if (!('address' in block)) throw new DeviceError('cpu: this memory belongs to another device')
+  return block as CpuBlock
 }
 
 const page = 65536

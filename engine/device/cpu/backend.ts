@@ -13,7 +13,9 @@ import type { Spec } from '../../graph.ts'
 import type { Fused } from '../../op.ts'
 import { at } from '../../shape.ts'
 import type { Backend, Bindings, Block, DeviceDetails, Executable } from '../backend.ts'
-import { Allocator } from './allocator.ts'
+import { Addresses } from './addresses.ts'
+import type { PointerBlock } from './addresses.ts'
+import { Allocator, asCpu } from './allocator.ts'
 import type { CpuBlock } from './allocator.ts'
 import { describePlan } from './describe.ts'
 import { constantSource, scratchSource } from './executor.ts'
@@ -27,12 +29,6 @@ import { copyIn, copyOut } from './transfer.ts'
 import type { Threads } from './pool.ts'
 import { splitReductions } from './split.ts'
 
-/** A block of i32 in memory that holds the addresses of the listed buffers; filled at each run. */
-interface PointerBlock {
-  readonly block: CpuBlock
-  readonly buffers: readonly number[]
-}
-
 export class CpuExecutable implements Executable {
   readonly id: number
   readonly plan: Plan
@@ -40,25 +36,20 @@ export class CpuExecutable implements Executable {
   readonly calls: readonly Call[]
   /** For each launch, the last that it waits for, or -1. */
   readonly waits: readonly number[]
-  readonly pointers: readonly PointerBlock[]
-  /** Of each buffer in the workspace, in bytes. */
-  readonly offsets: readonly number[]
   /** Where the threads find the addresses of a run. */
-  readonly addresses: CpuBlock
+  readonly addresses: Addresses
   readonly peakBytes: number
   readonly launches: number
   /** Bytes of scratch memory for each thread. */
   readonly scratchBytes: number
   private readonly owner: Owner
 
-  constructor(id: number, plan: Plan, memory: MemoryPlan, calls: readonly Call[], waits: readonly number[], pointers: readonly PointerBlock[], addresses: CpuBlock, owner: Owner) {
+  constructor(id: number, plan: Plan, memory: MemoryPlan, calls: readonly Call[], waits: readonly number[], addresses: Addresses, owner: Owner) {
     this.id = id
     this.plan = plan
     this.memory = memory
     this.calls = calls
     this.waits = waits
-    this.pointers = pointers
-    this.offsets = plan.buffers.map(({ id: buffer }) => memory.offsets.get(buffer) ?? 0)
     this.addresses = addresses
     this.peakBytes = memory.peakBytes
     this.launches = calls.filter(({ kernel }) => kernel.items > 0).length
@@ -164,7 +155,7 @@ export class CpuBackend implements Backend {
       const addresses = this.own(4 * (plan.buffers.length + this.options.threads.count), owned)
       const progress = this.own(8 * launches.length, owned)
       this.options.threads.addPlan(id, { launches, addresses: addresses.address, buffers: plan.buffers.length, progress: progress.address })
-      return new CpuExecutable(id, plan, memory, calls, waits, pointers, addresses, { reserve: (executable) => this.reserve(executable), free })
+      return new CpuExecutable(id, plan, memory, calls, waits, new Addresses(plan, memory, addresses, pointers), { reserve: (executable) => this.reserve(executable), free })
     } catch (error) {
       release()
       throw error
@@ -257,36 +248,13 @@ export class CpuBackend implements Backend {
     return copyOut(this.options.memory, asCpu(block).address, spec)
   }
 
-  async run(executable: Executable, { leaves, results }: Bindings): Promise<void> {
+  async run(executable: Executable, bindings: Bindings): Promise<void> {
     if (!(executable instanceof CpuExecutable)) throw new DeviceError('cpu: this plan was compiled for another device')
     this.reserve(executable)
-    this.writeAddresses(executable, leaves, results)
-    await this.options.threads.run(executable.id)
-  }
-
-  /** Where every buffer of the run lies; what the host gives is copied there. */
-  private writeAddresses({ plan, offsets, pointers, scratchBytes, addresses: { address: start } }: CpuExecutable, leaves: Bindings['leaves'], results: Bindings['results']): void {
-    const { memory: { buffer: bytes }, threads } = this.options
+    const { memory, threads } = this.options
     const { workspace, scratch } = this.shared
-    const addresses = new Uint32Array(bytes, start, plan.buffers.length + threads.count)
-    for (const { id, home, dtype } of plan.buffers) {
-      if (home.kind === 'result') {
-        addresses[id] = asCpu(at(results, home.index)).address
-        continue
-      }
-      const address = workspace.address + at(offsets, id)
-      const leaf = home.kind === 'leaf' ? at(leaves, home.index) : undefined
-      const resident = typeof leaf === 'object' && !ArrayBuffer.isView(leaf)
-      addresses[id] = resident ? asCpu(leaf).address : address
-      if (leaf !== undefined && !resident) copyIn(this.options.memory, address, typeof leaf === 'number' ? [leaf] : leaf, dtype)
-    }
-    for (let t = 0; t < threads.count; t++) addresses[plan.buffers.length + t] = scratch.address + t * scratchBytes
-    for (const { block, buffers } of pointers) {
-      const list = new Uint32Array(bytes, block.address, buffers.length)
-      buffers.forEach((b, i) => {
-        list[i] = at(addresses, b)
-      })
-    }
+    executable.addresses.write(memory, bindings, workspace.address, Array.from({ length: threads.count }, (_, t) => scratch.address + t * executable.scratchBytes))
+    await threads.run(executable.id)
   }
 
   /** Makes the memory that runs share large enough. Nothing runs while this changes. */
@@ -310,11 +278,6 @@ export class CpuBackend implements Backend {
   async close(): Promise<void> {
     await this.options.threads.close()
   }
-}
-
-function asCpu(block: Block): CpuBlock {
-  if (!('address' in block)) throw new DeviceError('cpu: this memory belongs to another device')
-  return block as CpuBlock
 }
 
 function missing(key: string): never {
