@@ -7,7 +7,7 @@ import { DeviceError } from '../../error.ts'
 import type { WorkerHandle } from '../../platform.ts'
 import { Executor } from './executor.ts'
 import type { PlanCode } from './executor.ts'
-import { away, closed, listening, sentTo, stationOf, told, words } from './protocol.ts'
+import { away, listening, over, sentTo, stationOf, told, words } from './protocol.ts'
 import type { Command, Report } from './protocol.ts'
 
 export interface Threads {
@@ -45,7 +45,7 @@ export class WorkerThreads implements Threads {
     this.count = count
     this.memory = memory
     this.control = new Int32Array(memory.buffer)
-    this.control[words.inside] = closed
+    this.control[words.inside] = over
     this.workers = Array.from({ length: count }, () => spawnCpuWorker((message) => this.receive(message as Report), (error) => this.breakDown(error)))
     this.workers.forEach((_, thread) => this.send(thread, { kind: 'start', memory, thread, threads: count }))
   }
@@ -89,7 +89,8 @@ export class WorkerThreads implements Threads {
     for (const worker of this.workers) worker.ref()
     const errors: string[] = []
     await new Promise<void>((done) => {
-      this.waiting = { run: this.runs++, errors, failures: undefined, done }
+      this.runs = (this.runs + 1) | 0 // As in memory, where it is an i32.
+      this.waiting = { run: this.runs, errors, failures: undefined, done }
       this.begin(id, this.waiting.run)
     })
     for (const worker of this.workers) worker.unref()

@@ -21,7 +21,7 @@ export const words = {
   /** The plan of the run, and the run's number. */
   plan: 0,
   run: 1,
-  /** Threads that are in the run, or `closed`. */
+  /** Twice the threads that are in the run; one more once all is taken, and then nobody may enter any more. */
   inside: 2,
   /** Threads of the run that failed. */
   failures: 3,
@@ -30,8 +30,8 @@ export const words = {
   sleepers: 5,
 } as const
 
-/** Nobody may enter the run any more. */
-export const closed = -1
+/** Of `inside`: all is taken, and nobody is in the run. */
+export const over = 1
 
 /** Per thread: where it is, and how many messages were sent to it. */
 const firstStation = 16

@@ -4,7 +4,7 @@
  */
 import { parent } from '#platform'
 import { Executor } from './executor.ts'
-import { away, closed, listening, sentTo, stationOf, told, words } from './protocol.ts'
+import { away, listening, over, sentTo, stationOf, told, words } from './protocol.ts'
 import type { Command, Report } from './protocol.ts'
 
 /** How long a worker waits for the next run before it returns to its event loop, in milliseconds. */
@@ -26,26 +26,35 @@ class Member {
     this.sent = sentTo(thread)
   }
 
-  /** Does its share of the run, if one is going on. */
-  run(): void {
+  /** Does its share of the run, if there is one to enter. */
+  private run(read: number): void {
     const { control } = this
     if (!this.enter()) return
-    const failure = this.executor.run(Atomics.load(control, words.plan))
+    // While a thread is inside, no other run begins: whatever this one needs was sent before now.
+    const ready = Atomics.load(control, this.sent) === read
     const run = Atomics.load(control, words.run)
+    const failure = ready ? this.executor.run(Atomics.load(control, words.plan)) : undefined
     if (failure !== undefined) {
       Atomics.add(control, words.failures, 1)
       report({ kind: 'failure', run, error: failure.message })
     }
-    // A thread leaves when all is taken, and whoever took something is inside until it is done.
-    if (Atomics.sub(control, words.inside, 1) > 1 || Atomics.compareExchange(control, words.inside, 0, closed) !== 0) return
-    report({ kind: 'end', run, failures: Atomics.load(control, words.failures) })
+    if (this.leave(ready)) report({ kind: 'end', run, failures: Atomics.load(control, words.failures) })
   }
 
   private enter(): boolean {
     for (;;) {
       const inside = Atomics.load(this.control, words.inside)
-      if (inside === closed) return false
-      if (Atomics.compareExchange(this.control, words.inside, inside, inside + 1) === inside) return true
+      if (inside & 1) return false
+      if (Atomics.compareExchange(this.control, words.inside, inside, inside + 2) === inside) return true
+    }
+  }
+
+  /** Whether the run is over: a thread that walked it leaves when all is taken, and whoever took something when it is done. */
+  private leave(walked: boolean): boolean {
+    for (;;) {
+      const inside = Atomics.load(this.control, words.inside)
+      const left = (inside - 2) | Number(walked)
+      if (Atomics.compareExchange(this.control, words.inside, inside, left) === inside) return left === over
     }
   }
 
@@ -53,7 +62,7 @@ class Member {
   serve(read: number): void {
     const { control, station, sent } = this
     while (Atomics.load(control, sent) === read) {
-      this.run()
+      this.run(read)
       Atomics.store(control, station, listening)
       if (Atomics.load(control, sent) === read) Atomics.wait(control, station, listening, patience)
       if (Atomics.exchange(control, station, away) !== told) return
@@ -66,7 +75,7 @@ let read = 0
 
 port.receive((message) => {
   const command = message as Command
-  read++
+  read = (read + 1) | 0 // As the count in memory, which is an i32.
   switch (command.kind) {
     case 'start':
       member = new Member(command.memory, command.thread, command.threads)

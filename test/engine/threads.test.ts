@@ -1,0 +1,57 @@
+/** The threads of the CPU device, without a compiler above them: runs, plans that come and go, threads that are held up. */
+import { Worker } from 'node:worker_threads'
+import { expect, test, vi } from 'vitest'
+import { FunctionBuilder, encodeModule, get, i32, loopRange } from '../../kernels/wasm/assembler.ts'
+import type { LaunchCode } from '../../engine/device/cpu/executor.ts'
+import { WorkerThreads } from '../../engine/device/cpu/pool.ts'
+import { controlBytes } from '../../engine/device/cpu/protocol.ts'
+import type { WorkerHandle } from '../../engine/platform.ts'
+
+vi.mock('#platform', () => ({ spawnCpuWorker }))
+
+function spawnCpuWorker(receive: (message: unknown) => void, fail: (error: Error) => void): WorkerHandle {
+  const worker = new Worker(new URL('delayed-worker.ts', import.meta.url))
+  worker.on('message', receive).on('error', fail)
+  return { post: (message) => worker.postMessage(message), ref: () => undefined, unref: () => undefined, close: async () => void (await worker.terminate()) }
+}
+
+const pages = 16
+const items = 16
+/** Where the lists of numbers, the addresses and the progress of all plans lie. */
+const places = { a: 4096, b: 8192, c: 12288, addresses: 16384, progress: 20480 }
+
+/** `to[i] = from[i] + 1`, or the item of the other end where `reversed`. */
+function adder(reversed: boolean): FunctionBuilder {
+  const f = new FunctionBuilder(['i32', 'i32', 'i32', 'i32'])
+  const [begin, end, from, to] = f.parameters
+  const i = f.local('i32')
+  if (begin === undefined || end === undefined || from === undefined || to === undefined) throw new Error('four parameters')
+  const bytes = i32.mul(get(i), i32.const(4))
+  const source = reversed ? i32.sub(i32.const(4 * items - 4), bytes) : bytes
+  f.emit(loopRange(i, get(begin), get(end), 1, i32.store(i32.add(get(to), bytes), i32.add(i32.load(i32.add(get(from), source)), i32.const(1)))))
+  return f
+}
+
+const launch = (kernel: number, from: number, to: number, after: number): LaunchCode => ({ kernel, items, chunks: 8, after, constants: [from, to], sources: [-1, -1] })
+const { a, b, c } = places
+/** Adds 1 to what is in c, and 3 to what is in a, through b. */
+const launches = [launch(0, a, a, -1), launch(0, c, c, -1), launch(1, a, b, 0), launch(1, b, a, 2)]
+
+test('every run is the whole plan, once, though threads are late and plans come and go', { timeout: 120_000 }, async () => {
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true })
+  const count = 3
+  expect(controlBytes(count)).toBeLessThan(places.a)
+  const threads = new WorkerThreads(memory, count)
+  const functions = new Map([['plain', adder(false)], ['reversed', adder(true)]])
+  threads.addModule(new WebAssembly.Module(encodeModule(functions, { shared: true, maximum: pages })), [...functions.keys()])
+  const [as, cs] = [a, c].map((address) => new Int32Array(memory.buffer, address, items))
+  for (let run = 1; run <= 300; run++) {
+    const plan = run >> 1 // Each runs twice.
+    if (run % 2 === 0) threads.addPlan(plan, { launches, addresses: places.addresses, buffers: 0, progress: places.progress })
+    if (run > 1) await threads.run(plan)
+    if (run % 2 === 1) threads.dropPlan(plan)
+    expect([...new Set(as)], `a after run ${run}`).toEqual([3 * (run - 1)])
+    expect([...new Set(cs)], `c after run ${run}`).toEqual([run - 1])
+  }
+  await threads.close()
+})
