@@ -11,7 +11,7 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { chromium } from 'playwright'
 import { createServer } from 'vite'
-import { expectFiles, factsOf, writeReport } from '../cli/bench.ts'
+import { commandLine, expectFiles, factsOf, writeReport } from '../cli/bench.ts'
 import { args, executablePath, isolation } from '../scripts/chromium.ts'
 import type { PageOptions } from './page.ts'
 import type { Report } from './run.ts'
@@ -66,4 +66,4 @@ const report: Report = {
     return { ...measurement, ...(peer !== undefined && { peer }) }
   }),
 }
-await writeReport(report, values, 'CPU benchmark in Chromium', `node bench/chromium.ts ${process.argv.slice(2).join(' ')}`)
+await writeReport(report, values, 'CPU benchmark in Chromium', commandLine('node bench/chromium.ts'))

@@ -18,8 +18,15 @@ export async function benchmark(options: BenchArguments, version: string, output
   await using torch = options.torch === undefined ? undefined : await Torch.start(options.torch, threads)
   const software = `langevin ${version}, Node ${process.versions.node}, V8 ${process.versions.v8}${torch === undefined ? '' : `, PyTorch ${torch.version}${tuning()}`}`
   const report = await run({ subjects: chosen, threads, level, experimental, seconds, peer: torch, facts: factsOf(software), show: (text) => void output.write(`${text}\n`) })
-  await writeReport(report, options, 'CPU benchmark', `langevin ${process.argv.slice(2).join(' ')}`)
+  await writeReport(report, options, 'CPU benchmark', commandLine('langevin'))
   return 0
+}
+
+/** What made a report, without the files of the machine that it names. */
+export function commandLine(name: string): string {
+  const words = process.argv.slice(2)
+  const isFile = /^--(?:json|markdown|python|torch-from)(?:=|$)/
+  return [name, ...words.filter((word, i) => !isFile.test(word) && !(isFile.test(words[i - 1] ?? '') && words[i - 1]?.includes('=') !== true))].join(' ')
 }
 
 /** Settings of memory and threads that Python inherits: they can change PyTorch's times several times over. */
