@@ -1,10 +1,10 @@
 /** The threads of the CPU device, without a compiler above them: runs, plans that come and go, threads that are held up. */
 import { Worker } from 'node:worker_threads'
-import { expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { FunctionBuilder, encodeModule, get, i32, loopRange } from '../../kernels/wasm/assembler.ts'
 import type { LaunchCode } from '../../engine/device/cpu/executor.ts'
 import { WorkerThreads } from '../../engine/device/cpu/pool.ts'
-import { controlBytes } from '../../engine/device/cpu/protocol.ts'
+import { controlBytes, enter, leave, over, words } from '../../engine/device/cpu/protocol.ts'
 import type { WorkerHandle } from '../../engine/platform.ts'
 
 vi.mock('#platform', () => ({ spawnCpuWorker }))
@@ -53,5 +53,63 @@ test('every run is the whole plan, once, though threads are late and plans come 
     expect([...new Set(as)], `a after run ${run}`).toEqual([3 * (run - 1)])
     expect([...new Set(cs)], `c after run ${run}`).toEqual([run - 1])
   }
+  await threads.close()
+})
+
+describe('a run ends once, with the last thread to leave it', () => {
+  type Access = (...args: readonly unknown[]) => unknown
+  const accesses = ['load', 'sub', 'compareExchange'] as const
+  const direct = accesses.map((name) => Atomics[name] as Access)
+  afterEach(() => accesses.forEach((name, i) => Object.assign(Atomics, { [name]: direct[i] })))
+
+  /** Calls `meanwhile` before the access to shared memory of that number. */
+  function interrupt(number: number, meanwhile: () => void): void {
+    let count = 0
+    accesses.forEach((name, i) => {
+      const access: Access = (...args) => {
+        if (count++ === number) meanwhile()
+        return direct[i]?.(...args)
+      }
+      Object.assign(Atomics, { [name]: access })
+    })
+  }
+
+  test.each([0, 1])('though others come, the run ends and the next begins before its access %i', (number) => {
+    const control = new Int32Array(8)
+    expect(enter(control)).toBe(true)
+    let [came, ended] = [false, false]
+    interrupt(number, () => {
+      came = enter(control)
+      ended = came && leave(control, true)
+      if (ended) control[words.inside] = 0
+    })
+    const first = leave(control, true)
+    expect(Number(first) + Number(ended)).toBe(1)
+    expect(control[words.inside]).toBe(ended ? 0 : over)
+  })
+
+  test.each([0, 1])('also where one leaves that has not walked it, before access %i of the other', (number) => {
+    const control = new Int32Array(8)
+    expect([enter(control), enter(control)]).toEqual([true, true])
+    let ended: boolean | undefined
+    interrupt(number, () => (ended = leave(control, false)))
+    const walked = leave(control, true)
+    ended ??= leave(control, false)
+    expect([walked, ended].filter(Boolean)).toHaveLength(1)
+    expect([enter(control), control[words.inside]]).toEqual([false, over])
+  })
+})
+
+test('a visitor that leaves first leaves the run open', () => {
+  const control = new Int32Array(8)
+  expect([enter(control), leave(control, false)]).toEqual([true, false])
+  expect([enter(control), leave(control, true), enter(control)]).toEqual([true, true, false])
+})
+
+test('runs are told apart however many there were', async () => {
+  const threads = new WorkerThreads(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }), 2)
+  threads.addPlan(0, { launches: [], addresses: 4096, buffers: 0, progress: 4096 })
+  Reflect.set(threads, 'runs', 2 ** 31 - 2)
+  for (let i = 0; i < 4; i++) await threads.run(0)
   await threads.close()
 })

@@ -33,6 +33,27 @@ export const words = {
 /** Of `inside`: all is taken, and nobody is in the run. */
 export const over = 1
 
+/** Enters the run, if there is something left to take. */
+export function enter(control: Int32Array): boolean {
+  for (;;) {
+    const inside = Atomics.load(control, words.inside)
+    if (inside % 2 === over) return false
+    if (Atomics.compareExchange(control, words.inside, inside, inside + 2) === inside) return true
+  }
+}
+
+/**
+ * Whether the run ends with the thread that leaves. One that has walked the plan leaves when all is taken, and whoever
+ * took something stays until it is done.
+ */
+export function leave(control: Int32Array, walked: boolean): boolean {
+  for (;;) {
+    const inside = Atomics.load(control, words.inside)
+    const left = (inside - 2) | Number(walked)
+    if (Atomics.compareExchange(control, words.inside, inside, left) === inside) return left === over
+  }
+}
+
 /** Per thread: where it is, and how many messages were sent to it. */
 const firstStation = 16
 export const stationOf = (thread: number): number => firstStation + 2 * thread

@@ -4,7 +4,7 @@
  */
 import { parent } from '#platform'
 import { Executor } from './executor.ts'
-import { away, listening, over, sentTo, stationOf, told, words } from './protocol.ts'
+import { away, enter, leave, listening, sentTo, stationOf, told, words } from './protocol.ts'
 import type { Command, Report } from './protocol.ts'
 
 /** How long a worker waits for the next run before it returns to its event loop, in milliseconds. */
@@ -29,7 +29,7 @@ class Member {
   /** Does its share of the run, if there is one to enter. */
   private run(read: number): void {
     const { control } = this
-    if (!this.enter()) return
+    if (!enter(control)) return
     // While a thread is inside, no other run begins: whatever this one needs was sent before now.
     const ready = Atomics.load(control, this.sent) === read
     const run = Atomics.load(control, words.run)
@@ -38,24 +38,7 @@ class Member {
       Atomics.add(control, words.failures, 1)
       report({ kind: 'failure', run, error: failure.message })
     }
-    if (this.leave(ready)) report({ kind: 'end', run, failures: Atomics.load(control, words.failures) })
-  }
-
-  private enter(): boolean {
-    for (;;) {
-      const inside = Atomics.load(this.control, words.inside)
-      if (inside & 1) return false
-      if (Atomics.compareExchange(this.control, words.inside, inside, inside + 2) === inside) return true
-    }
-  }
-
-  /** Whether the run is over: a thread that walked it leaves when all is taken, and whoever took something when it is done. */
-  private leave(walked: boolean): boolean {
-    for (;;) {
-      const inside = Atomics.load(this.control, words.inside)
-      const left = (inside - 2) | Number(walked)
-      if (Atomics.compareExchange(this.control, words.inside, inside, left) === inside) return left === over
-    }
+    if (leave(control, ready)) report({ kind: 'end', run, failures: Atomics.load(control, words.failures) })
   }
 
   /** Once all messages are read: runs what there is to run, until there is mail again or nothing has come for a while. */
