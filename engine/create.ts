@@ -31,8 +31,9 @@ export function leafTensor(device: Device, leaf: Leaf, shape: Shape, dtype: DTyp
 
 /** The same, for who keeps the list of its one spec. */
 export function leafOf(device: Device, leaf: Leaf, outputs: readonly Spec[]): Tensor {
-  device.assertOpen(ops[leaf.kind].name)
-  return new Tensor(new Node(device, ops[leaf.kind], nothing, noAttributes, outputs, leaf))
+  const op = ops[leaf.kind]
+  device.assertOpen(op.name)
+  return new Tensor(new Node(device, op, nothing, noAttributes, outputs, leaf))
 }
 
 const nothing: readonly Tensor[] = []

@@ -38,10 +38,12 @@ export function partition(outputs: readonly Tensor[], moved: readonly Variable[]
     group++
     if (cell.move !== undefined) walk.from(cell.move)
   }
-  const joint = (i: number): boolean => outputs.length > 0 && groups.find(i + 1) === groups.find(0)
+  const [joint, others]: [Variable[], Variable[]] = [[], []]
+  const root = outputs.length > 0 ? groups.find(0) : undefined
+  moved.forEach((cell, i) => (groups.find(i + 1) === root ? joint : others).push(cell))
   const parts = [
-    { outputs, cells: moved.filter((_, i) => joint(i)) },
-    { outputs: [], cells: moved.filter((_, i) => !joint(i)) },
+    { outputs, cells: joint },
+    { outputs: [], cells: others },
   ].filter((part) => part.outputs.length + part.cells.length > 0)
   return parts.map((part) => ({ ...part, reached: parts.length === 1 ? walk : reach([...part.outputs, ...part.cells.flatMap((cell) => cell.move ?? [])]) }))
 }

@@ -90,7 +90,8 @@ interface Planned {
 }
 
 function planFor(device: Device, { outputs, cells, reached }: Part, counted = true): Planned {
-  const moves = cells.flatMap((cell) => (cell.move === undefined ? [] : [cell.move]))
+  const moves: Tensor[] = []
+  cells.forEach(({ move }) => move !== undefined && moves.push(move))
   const captured = capture(reached, [...outputs, ...moves], [...outputs.map(() => undefined), ...cells])
   try {
     for (const { tensor, leaf } of captured.leaves) assertFresh(tensor, leaf)
@@ -113,19 +114,19 @@ function dropStale(cells: readonly Variable[], error: unknown): void {
 
 function start(device: Device, { outputs, cells }: Part, { captured, plan, moves }: Planned): Promise<void> {
   const run = new Run(device, captured.leaves)
-  const nodes = new Set<Node>()
+  const nodes: Node[] = []
   for (const t of outputs) {
     const storage = new Storage(device, t, t.node.path === '' ? t.node.op.name : `${t.node.path}/${t.node.op.name}`)
     run.fill(storage)
     becomeLeaf(t, { kind: 'stored', storage })
-    nodes.add(t.node)
+    nodes.push(t.node)
   }
   cells.forEach((cell, i) => {
     run.move(cell)
     const value = moves[i]
     if (value === undefined || value.leaf !== undefined) return
     becomeLeaf(value, cell.now)
-    nodes.add(value.node)
+    if (value.node !== nodes.at(-1)) nodes.push(value.node)
   })
   nodes.forEach(letGo)
   return device.enqueue(async () => run.execute(plan))

@@ -81,8 +81,12 @@ export class Run {
     try {
       for (const producer of this.producers) if (producer.error !== undefined) throw producer.error
       const executable = await plan.executable
-      for (const storage of this.results) if (storage.block === undefined) await this.device.hold(storage)
-      const bindings = { leaves: this.leaves.map(bind), results: this.results.map(blockOf) }
+      const results: Block[] = []
+      for (const storage of this.results) {
+        if (storage.block === undefined) await this.device.hold(storage)
+        results.push(blockOf(storage))
+      }
+      const bindings = { leaves: this.leaves.map(bind), results }
       executable.prepare?.()
       await this.submit(async () => {
         await backend.run(executable, bindings)

@@ -11,6 +11,7 @@ export function sizeOf(shape: Shape): number {
 }
 
 export function sameShape(x: Shape, y: Shape): boolean {
+  if (x === y) return true
   if (x.length !== y.length) return false
   for (let i = 0; i < x.length; i++) if (x[i] !== y[i]) return false
   return true

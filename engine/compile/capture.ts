@@ -86,7 +86,7 @@ export function reach(roots: readonly Tensor[], enter: (node: Node) => boolean =
 
 /** Whether the walk meets the leaf for the first time. Of a node with several outputs some may be leaves while others are computed. */
 function isFirst({ node, output }: Tensor, walk: number, outputs: Map<Node, Set<number>>): boolean {
-  if (node.outputs.length === 1) {
+  if (node.leaves === undefined) {
     const first = node.walk !== walk
     node.walk = walk
     return first

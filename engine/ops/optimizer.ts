@@ -41,7 +41,10 @@ export const adamwOp: Fused<readonly [numbers: Tensor, ...tensors: Tensor[]], Ad
         if (!sameShape(t.shape, p.shape)) throw new ShapeError(`adamWStep: parameter ${i} is ${formatShape(p.shape)} but its ${role} is ${formatShape(t.shape)}; make their shapes equal`)
       })
     })
-    return lists.filter((_, k) => k !== 1).flat().map(({ spec }) => spec)
+    // A list of specs for each parameter, not each tensor: there may be hundreds, at every step.
+    const [parameters = []] = lists
+    const specs = parameters.map(({ spec }) => spec)
+    return lists.filter((_, k) => k !== 1).flatMap((list) => list.map((t, i) => (t.dtype === parameters[i]?.dtype ? at(specs, i) : t.spec)))
   },
   decompose([numbers, ...tensors], { count, ema }) {
     const n = unpack(numbers)
