@@ -9,8 +9,8 @@ const slow = { timeout: 120_000 }
 test('one subject', slow, async () => {
   using scratch = new Scratch()
   const [json, page] = [scratch.path('a.json'), scratch.path('a.md')]
-  const line = `bench cpu --only matmul_f32_512_aTb --threads 1 --seconds 0.05 --level relaxed --no-experimental --json ${json} --markdown ${page}`
-  const { code, stdout, stderr } = await langevin(line)
+  const line = 'bench cpu --only matmul_f32_512_aTb --threads 1 --seconds 0.05 --level relaxed --no-experimental'
+  const { code, stdout, stderr } = await langevin(`${line} --json ${json} --markdown ${page}`)
   expect([code, stderr]).toEqual([0, ''])
   expect(stdout).toMatch(/^date +\d{4}-\d\d-\d\d$/m)
   expect(stdout).toContain('instructions relaxed: asked for\npeak         1 thread: ')
