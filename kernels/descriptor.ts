@@ -60,3 +60,180 @@ export interface Strided {
   readonly strides: readonly number[]
   readonly offset: number
 }
+
+export interface MatmulDescriptor {
+  readonly batch: readonly number[]
+  readonly m: number
+  readonly k: number
+  readonly n: number
+  /** Strides of every operand: batch axes, then row, then column. */
+  readonly a: Strided
+  readonly b: Strided
+  readonly out: Strided
+}
+
+/**
+ * A cross-correlation y = x ⋆ w of 1, 2 or 3 spatial dimensions: output position p meets tap t at
+ * input position p·stride + t·dilation − padding, and reads zero outside. Padding on the high side
+ * follows from the output size. The same shape describes both gradients.
+ */
+export interface ConvDescriptor {
+  readonly batch: number
+  readonly inChannels: number
+  readonly outChannels: number
+  readonly groups: number
+  readonly input: readonly number[]
+  readonly kernel: readonly number[]
+  readonly output: readonly number[]
+  readonly stride: readonly number[]
+  /** Zeros before the first position of each dimension. */
+  readonly padding: readonly number[]
+  readonly dilation: readonly number[]
+  /** Strides: image, channel, then the spatial dimensions. */
+  readonly x: Strided
+  /** Strides: output channel, input channel of the group, then the spatial dimensions. */
+  readonly w: Strided
+  readonly y: Strided
+}
+
+export interface AttentionDescriptor extends AttentionSizes {
+  readonly out: Strided
+}
+
+export interface AttentionGradDescriptor extends AttentionSizes {
+  /** Strides of [...batch, position, component]. */
+  readonly out: Strided
+  readonly dout: Strided
+  readonly dq: Strided
+  readonly dk: Strided
+  readonly dv: Strided
+}
+
+export interface GroupNormSizes {
+  readonly batch: number
+  readonly channels: number
+  readonly groups: number
+  /** Positions in a channel: height times width. */
+  readonly spatial: number
+}
+
+export interface GroupNormDescriptor extends GroupNormSizes {
+  /** Strides of [sample, channel, position]. */
+  readonly x: Strided
+  readonly y: Strided
+  readonly epsilon: number
+  readonly silu: boolean
+}
+
+export interface GroupNormGradDescriptor extends GroupNormSizes {
+  /** Strides of [sample, channel, position]. */
+  readonly dy: Strided
+  readonly x: Strided
+  readonly dx: Strided
+  readonly silu: boolean
+}
+
+export interface LayerNormSizes {
+  readonly rows: number
+  readonly length: number
+  readonly centred: boolean
+}
+
+export interface LayerNormDescriptor extends LayerNormSizes {
+  /** Strides of [row, element]. */
+  readonly x: Strided
+  readonly y: Strided
+  readonly epsilon: number
+}
+
+export interface LayerNormGradDescriptor extends LayerNormSizes {
+  /** Strides of [row, element]. */
+  readonly dy: Strided
+  readonly x: Strided
+  readonly dx: Strided
+}
+
+export interface SoftmaxDescriptor {
+  readonly rows: number
+  readonly length: number
+  /** Strides of [row, element]. */
+  readonly x: Strided
+  readonly y: Strided
+}
+
+export interface SoftmaxGradDescriptor {
+  readonly rows: number
+  readonly length: number
+  /** Strides of [row, element]. */
+  readonly y: Strided
+  readonly dy: Strided
+  readonly dx: Strided
+}
+
+export interface GatherDescriptor {
+  /** Shape of index and out. */
+  readonly shape: readonly number[]
+  readonly axis: number
+  /** Size of x along the axis. */
+  readonly extent: number
+  /** Strides over `shape`; along the axis x's stride applies to the index. */
+  readonly x: Strided
+  readonly index: Strided
+  readonly out: Strided
+  readonly dtype: StorageType
+}
+
+export interface ScatterAddDescriptor {
+  /** Shape of index and src; x and y differ along the axis only. */
+  readonly shape: readonly number[]
+  readonly axis: number
+  /** Size of x and y along the axis. */
+  readonly extent: number
+  readonly x: Strided
+  readonly index: Strided
+  readonly src: Strided
+  readonly y: Strided
+  readonly dtype: 'f32' | 'i32' | 'u32'
+}
+
+export interface ScanDescriptor {
+  /** The axes outside, then the one along which to add. */
+  readonly shape: readonly number[]
+  readonly x: Strided
+  readonly y: Strided
+  readonly reverse: boolean
+  readonly dtype: 'f32' | 'i32' | 'u32'
+}
+
+export interface ArgsortDescriptor {
+  readonly rows: number
+  readonly length: number
+  readonly dtype: 'f32' | 'i32' | 'u32'
+  readonly descending: boolean
+  /** Strides of [row, element]. */
+  readonly x: Strided
+  readonly y: Strided
+}
+
+export interface AdamwDescriptor {
+  /** Elements of each parameter tensor; all are contiguous. */
+  readonly sizes: readonly number[]
+  readonly ema: boolean
+}
+
+export interface AttentionSizes {
+  /** Batch axes, heads among them. */
+  readonly batch: readonly number[]
+  readonly queries: number
+  readonly keys: number
+  readonly dim: number
+  readonly valueDim: number
+  /** Query t sees the keys s ≤ t only. */
+  readonly causal: boolean
+  /** Strides of [...batch, query, key]: added to the scaled scores. */
+  readonly mask?: Strided
+  /** Strides of [...batch, position, component]. */
+  readonly q: Strided
+  readonly k: Strided
+  readonly v: Strided
+}

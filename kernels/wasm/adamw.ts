@@ -14,6 +14,7 @@
  * If `apply` is 0 every output is a copy of its input, bit for bit, whatever g holds.
  * Outputs may be the corresponding inputs.
  */
+import type { AdamwDescriptor } from '../descriptor.ts'
 import { type Code, f32, f32x4, get, i32, type Local, loopWhile, set, v128, when } from './assembler.ts'
 import { Arguments } from './arguments.ts'
 import { chunkTable, eachChunk } from './chunks.ts'
@@ -23,14 +24,8 @@ import { Lanes, squareRoot } from './lanes.ts'
 /** What the f32 of the `scalars` buffer mean, in order. `correction1` is 1 − beta1ᵗ, `correction2` is 1 − beta2ᵗ. */
 const adamwScalars = ['lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaWeight', 'apply'] as const
 
-export interface AdamwOptions {
-  /** Elements of each parameter tensor; all are contiguous. */
-  readonly sizes: readonly number[]
-  readonly ema: boolean
-}
-
 /** Inputs scalars [10], then p, g, m, v, (ema) of each tensor; outputs p, m, v, (ema) of each tensor. */
-export function adamwKernel({ sizes, ema }: AdamwOptions): WasmKernel {
+export function adamwKernel({ sizes, ema }: AdamwDescriptor): WasmKernel {
   const args = new Arguments()
   const inputs = ema ? 5 : 4
   const outputs = ema ? 4 : 3

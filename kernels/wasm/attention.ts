@@ -9,23 +9,18 @@
  * A query that is masked everywhere gives 0, and its log-sum-exp is +∞, which makes its gradient 0 as well.
  */
 import { type Code, f32x4, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
-import type { Strided } from '../descriptor.ts'
+import type { AttentionDescriptor } from '../descriptor.ts'
 import { Arguments, begin, end, Nest } from './arguments.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Lanes } from './lanes.ts'
 import { copyElements, copyRows, packPanels, packTransposed, zero } from './panels.ts'
 import { multiply, panelWidth, rowsBeyond } from './product.ts'
-import { type AttentionSizes, blocksOf, Heads, maskScores, pad, rowPitch } from './scores.ts'
+import { blocksOf, Heads, maskScores, pad, rowPitch } from './scores.ts'
 import { ScratchAreas } from './scratch.ts'
 
-export type { AttentionSizes } from './scores.ts'
-
-export interface AttentionOptions extends AttentionSizes {
-  readonly out: Strided
-}
 
 /** Inputs q, k, v, (mask), scale (one f32); outputs o, lse [...batch, queries]. */
-export function attentionKernel(options: AttentionOptions, target: WasmTarget): WasmKernel {
+export function attentionKernel(options: AttentionDescriptor, target: WasmTarget): WasmKernel {
   const { queries, keys, dim, valueDim, causal } = options
   const heads = options.batch.reduce((a, b) => a * b, 1)
   const blocks = blocksOf(options)

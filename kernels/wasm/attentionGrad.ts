@@ -9,23 +9,14 @@
  * over all keys. This computes scores and dp twice (seven products), but nothing is ever added up across items.
  */
 import { type Code, f32, f32x4, get, i32, type Local, loopRange, loopWhile, minimum, select, set, v128, when } from './assembler.ts'
-import type { Strided } from '../descriptor.ts'
+import type { AttentionGradDescriptor, Strided } from '../descriptor.ts'
 import { Arguments, begin, end, Nest } from './arguments.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Lanes, sumLanes } from './lanes.ts'
 import { copyElements, copyRows, packPanels, packTransposed, zero } from './panels.ts'
 import { multiply, panelWidth, type Product, rowsBeyond } from './product.ts'
-import { type AttentionSizes, blockOf, blocksOf, Heads, maskScores, pad, rowPitch } from './scores.ts'
+import { blockOf, blocksOf, Heads, maskScores, pad, rowPitch } from './scores.ts'
 import { ScratchAreas } from './scratch.ts'
-
-export interface AttentionGradOptions extends AttentionSizes {
-  /** Strides of [...batch, position, component]. */
-  readonly out: Strided
-  readonly dout: Strided
-  readonly dq: Strided
-  readonly dk: Strided
-  readonly dv: Strided
-}
 
 /** Heads from which on each is one item. */
 const enoughHeads = 4
@@ -38,7 +29,7 @@ function partsOf(heads: number, positions: number): number {
 }
 
 /** Inputs q, k, v, (mask), scale (one f32), o, lse [...batch, queries], do; outputs dq, dk, dv. */
-export function attentionGradKernel(options: AttentionGradOptions, target: WasmTarget): WasmKernel {
+export function attentionGradKernel(options: AttentionGradDescriptor, target: WasmTarget): WasmKernel {
   const { queries, keys, dim, valueDim, causal } = options
   const heads = options.batch.reduce((a, b) => a * b, 1)
   const parts = partsOf(heads, Math.max(queries, keys))

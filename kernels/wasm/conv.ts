@@ -3,12 +3,11 @@
  * The gradient of a strided convolution falls into phases: input positions that leave the same
  * remainder by the stride meet the same taps, and among themselves look like an unstrided convolution.
  */
-import type { Epilogue } from '../descriptor.ts'
-import { boxPositions, type ConvDescriptor, convBytes, convFlops, dot, inBytes } from './convShape.ts'
+import type { ConvDescriptor, Epilogue } from '../descriptor.ts'
+import { boxPositions, convBytes, convFlops, dot, inBytes } from './convShape.ts'
 import { type Correlation, correlationKernel, type Phase } from './correlation.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 
-export type { ConvDescriptor } from './convShape.ts'
 export { convWeightGradKernel } from './convWeightGrad.ts'
 
 function shared(d: ConvDescriptor): Pick<Correlation, 'batch' | 'groups' | 'flops' | 'bytes'> {

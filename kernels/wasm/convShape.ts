@@ -1,29 +1,5 @@
 /** Convolutions as plain data, and the taps of their kernels as the generated code reads them. */
-import type { Strided } from '../descriptor.ts'
-
-/**
- * A cross-correlation y = x ⋆ w of 1, 2 or 3 spatial dimensions: output position p meets tap t at
- * input position p·stride + t·dilation − padding, and reads zero outside. Padding on the high side
- * follows from the output size. The same shape describes both gradients.
- */
-export interface ConvDescriptor {
-  readonly batch: number
-  readonly inChannels: number
-  readonly outChannels: number
-  readonly groups: number
-  readonly input: readonly number[]
-  readonly kernel: readonly number[]
-  readonly output: readonly number[]
-  readonly stride: readonly number[]
-  /** Zeros before the first position of each dimension. */
-  readonly padding: readonly number[]
-  readonly dilation: readonly number[]
-  /** Strides: image, channel, then the spatial dimensions. */
-  readonly x: Strided
-  /** Strides: output channel, input channel of the group, then the spatial dimensions. */
-  readonly w: Strided
-  readonly y: Strided
-}
+import type { ConvDescriptor, Strided } from '../descriptor.ts'
 
 export const product = (sizes: readonly number[]): number => sizes.reduce((all, size) => all * size, 1)
 

@@ -6,23 +6,9 @@
  * axis. An index outside the axis reads nothing: its elements become NaN, or 0 in integer types.
  */
 import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
-import type { Strided } from '../descriptor.ts'
-import type { StorageType } from '../expression.ts'
+import type { GatherDescriptor } from '../descriptor.ts'
 import { Arguments, begin, end, mergeAxes, Nest } from './arguments.ts'
 import type { WasmKernel } from './kernel.ts'
-
-export interface GatherOptions {
-  /** Shape of index and out. */
-  readonly shape: readonly number[]
-  readonly axis: number
-  /** Size of x along the axis. */
-  readonly extent: number
-  /** Strides over `shape`; along the axis x's stride applies to the index. */
-  readonly x: Strided
-  readonly index: Strided
-  readonly out: Strided
-  readonly dtype: StorageType
-}
 
 const widths = { f32: 4, i32: 4, u32: 4, bf16: 2, u8: 1, bool: 1 } as const
 const invalid = { f32: 0x7fc00000, bf16: 0x7fc0, i32: 0, u32: 0, u8: 0, bool: 0 } as const
@@ -31,7 +17,7 @@ const stores = { 4: i32.store, 2: i32.store16, 1: i32.store8 } as const
 const blockElements = 256
 
 /** Inputs x, index (i32); output out. */
-export function gatherKernel({ shape, axis, extent, x, index, out, dtype }: GatherOptions): WasmKernel {
+export function gatherKernel({ shape, axis, extent, x, index, out, dtype }: GatherDescriptor): WasmKernel {
   const width = widths[dtype]
   const args = new Arguments()
   const [xAddress, indexAddress, outAddress] = [args.buffer(0, width * x.offset), args.buffer(1, 4 * index.offset), args.buffer(2, width * out.offset)]

@@ -7,27 +7,11 @@
  * group in channel order. Nothing depends on which thread takes which item.
  */
 import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set } from './assembler.ts'
-import type { Strided } from '../descriptor.ts'
+import type { GroupNormDescriptor, GroupNormSizes, Strided } from '../descriptor.ts'
 import { Arguments, begin, end } from './arguments.ts'
 import { channelSweep, layoutOf, type Plane, sweepScratch } from './channelSweep.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Lanes, squareRoot } from './lanes.ts'
-
-export interface GroupNormSizes {
-  readonly batch: number
-  readonly channels: number
-  readonly groups: number
-  /** Positions in a channel: height times width. */
-  readonly spatial: number
-}
-
-export interface GroupNormOptions extends GroupNormSizes {
-  /** Strides of [sample, channel, position]. */
-  readonly x: Strided
-  readonly y: Strided
-  readonly epsilon: number
-  readonly silu: boolean
-}
 
 /** Declares what every norm kernel needs to find its items, and walks them. */
 export class GroupItems {
@@ -107,7 +91,7 @@ export function samplePlane(args: Arguments, buffer: number, { strides: [n = 0, 
 }
 
 /** Inputs x, weight [C], bias [C]; outputs y, mean [N, G], rstd [N, G]. */
-export function groupNormKernel(options: GroupNormOptions, target: WasmTarget): WasmKernel {
+export function groupNormKernel(options: GroupNormDescriptor, target: WasmTarget): WasmKernel {
   const { channels, spatial, silu } = options
   const layout = layoutOf(channels, spatial, [options.x, options.y])
   const args = new Arguments()

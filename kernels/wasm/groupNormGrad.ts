@@ -9,25 +9,17 @@
  * adds them over the batch.
  */
 import { type Code, f32, f32x4, get, i32, type Local, set } from './assembler.ts'
-import type { Strided } from '../descriptor.ts'
+import type { GroupNormGradDescriptor } from '../descriptor.ts'
 import { Arguments } from './arguments.ts'
 import { channelSweep, layoutOf } from './channelSweep.ts'
-import { GroupItems, type GroupNormSizes, samplePlane } from './groupNorm.ts'
+import { GroupItems, samplePlane } from './groupNorm.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Lanes } from './lanes.ts'
-
-export interface GroupNormGradOptions extends GroupNormSizes {
-  /** Strides of [sample, channel, position]. */
-  readonly dy: Strided
-  readonly x: Strided
-  readonly dx: Strided
-  readonly silu: boolean
-}
 
 const nothing = { setup: [], stores: [], terms: [] } as const
 
 /** Inputs dy, x, weight [C], bias [C], mean [N, G], rstd [N, G]; outputs dx, dweight [N, C], dbias [N, C]. */
-export function groupNormGradKernel(options: GroupNormGradOptions, target: WasmTarget): WasmKernel {
+export function groupNormGradKernel(options: GroupNormGradDescriptor, target: WasmTarget): WasmKernel {
   const { batch, channels, spatial, silu } = options
   const layout = layoutOf(channels, spatial, [options.dy, options.x, options.dx])
   const args = new Arguments()

@@ -4,37 +4,17 @@
  * norm (Zhang and Sennrich, arXiv:1910.07467), μ and ⟨g⟩ are 0. An item is one row; variances are of centred values.
  */
 import { type Code, f32, f32x4, get, i32, type Local, loopRange, set } from './assembler.ts'
-import type { Strided } from '../descriptor.ts'
+import type { LayerNormGradDescriptor, LayerNormDescriptor } from '../descriptor.ts'
 import { Arguments, begin, end } from './arguments.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Lanes, squareRoot } from './lanes.ts'
 import { RowFold, Rows, walkRow } from './rows.ts'
 import { ScratchAreas } from './scratch.ts'
 
-export interface LayerNormSizes {
-  readonly rows: number
-  readonly length: number
-  readonly centred: boolean
-}
-
-export interface LayerNormOptions extends LayerNormSizes {
-  /** Strides of [row, element]. */
-  readonly x: Strided
-  readonly y: Strided
-  readonly epsilon: number
-}
-
-export interface LayerNormGradOptions extends LayerNormSizes {
-  /** Strides of [row, element]. */
-  readonly dy: Strided
-  readonly x: Strided
-  readonly dx: Strided
-}
-
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
 
 /** Inputs x, weight and bias [length]; outputs y, mean (zeros if not centred) and rstd [rows]. */
-export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerNormOptions, target: WasmTarget): WasmKernel {
+export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerNormDescriptor, target: WasmTarget): WasmKernel {
   const args = new Arguments()
   const areas = new ScratchAreas(args)
   const [input, output] = [new Rows(args, areas, 0, x, length), new Rows(args, areas, 3, y, length)]
@@ -90,7 +70,7 @@ export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerN
 }
 
 /** Inputs dy, x, weight [length], mean and rstd [rows]; output dx. */
-export function layerNormGradKernel({ rows, length, centred, dy, x, dx }: LayerNormGradOptions, target: WasmTarget): WasmKernel {
+export function layerNormGradKernel({ rows, length, centred, dy, x, dx }: LayerNormGradDescriptor, target: WasmTarget): WasmKernel {
   const args = new Arguments()
   const areas = new ScratchAreas(args)
   const [upstream, input, output] = [new Rows(args, areas, 0, dy, length), new Rows(args, areas, 1, x, length), new Rows(args, areas, 5, dx, length)]

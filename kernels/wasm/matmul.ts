@@ -3,7 +3,7 @@
  * Every matrix of the batch is one problem of the blocked product in `gemm.ts`. If the output's rows
  * are the adjacent ones, the transposed product is computed: outᵀ = bᵀ·aᵀ.
  */
-import type { Epilogue, Operand, Strided } from '../descriptor.ts'
+import type { Epilogue, MatmulDescriptor, Operand, Strided } from '../descriptor.ts'
 import { Arguments, Nest } from './arguments.ts'
 import { type Code, type FunctionBuilder, get, type Local, set } from './assembler.ts'
 import { columnAccess, emitEpilogue, epilogueCost, epilogueKey, type EpilogueOperand, operandBytes } from './epilogue.ts'
@@ -11,17 +11,6 @@ import { type Block, blockLocals, emitGemm, Gemm } from './gemm.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { packColumns, packRows } from './pack.ts'
 import { evenSide } from './sides.ts'
-
-export interface MatmulDescriptor {
-  readonly batch: readonly number[]
-  readonly m: number
-  readonly k: number
-  readonly n: number
-  /** Strides of every operand: batch axes, then row, then column. */
-  readonly a: Strided
-  readonly b: Strided
-  readonly out: Strided
-}
 
 /** One operand as the product sees it: strides in bytes. */
 interface Matrix {

@@ -4,22 +4,13 @@
  * an item, in vector lanes, where the layout allows, and one line is an item elsewhere.
  */
 import { type Code, f32x4, get, i32, i32x4, type Local, loopRange, set, v128 } from './assembler.ts'
-import type { Strided } from '../descriptor.ts'
+import type { ScanDescriptor } from '../descriptor.ts'
 import { Arguments } from './arguments.ts'
 import { Columns } from './columns.ts'
 import type { WasmKernel } from './kernel.ts'
 
-export interface ScanOptions {
-  /** The axes outside, then the one along which to add. */
-  readonly shape: readonly number[]
-  readonly x: Strided
-  readonly y: Strided
-  readonly reverse: boolean
-  readonly dtype: 'f32' | 'i32' | 'u32'
-}
-
 /** Input x; output y. */
-export function scanKernel({ shape, x, y, reverse, dtype }: ScanOptions): WasmKernel {
+export function scanKernel({ shape, x, y, reverse, dtype }: ScanDescriptor): WasmKernel {
   const outer = shape.slice(0, -1)
   const length = shape.at(-1) ?? 1
   const args = new Arguments()

@@ -8,26 +8,13 @@
  * marks its line: element 0 becomes NaN (floats only).
  */
 import { type Code, f32x4, get, i32, i32x4, type Local, loopRange, set, v128, when } from './assembler.ts'
-import type { Strided } from '../descriptor.ts'
+import type { ScatterAddDescriptor } from '../descriptor.ts'
 import { Arguments } from './arguments.ts'
 import { Columns } from './columns.ts'
 import type { WasmKernel } from './kernel.ts'
 
-export interface ScatterAddOptions {
-  /** Shape of index and src; x and y differ along the axis only. */
-  readonly shape: readonly number[]
-  readonly axis: number
-  /** Size of x and y along the axis. */
-  readonly extent: number
-  readonly x: Strided
-  readonly index: Strided
-  readonly src: Strided
-  readonly y: Strided
-  readonly dtype: 'f32' | 'i32' | 'u32'
-}
-
 /** Inputs x, index (i32), src; output y, which may be x. */
-export function scatterAddKernel(options: ScatterAddOptions): WasmKernel {
+export function scatterAddKernel(options: ScatterAddDescriptor): WasmKernel {
   const { shape, axis, extent, dtype } = options
   const without = <T>(values: readonly T[]): T[] => values.filter((_, k) => k !== axis)
   const args = new Arguments()

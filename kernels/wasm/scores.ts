@@ -4,27 +4,10 @@
  * log-sum-exp, is arithmetic between vectors of neighbouring queries.
  */
 import { type Code, f32, f32x4, get, i32, type FunctionBuilder, type Local, loopRange, loopWhile, select, set, v128 } from './assembler.ts'
-import type { Strided } from '../descriptor.ts'
+import type { AttentionSizes, Strided } from '../descriptor.ts'
 import type { Arguments } from './arguments.ts'
 import type { Matrix } from './panels.ts'
 import { panelWidth, rowsBeyond } from './product.ts'
-
-export interface AttentionSizes {
-  /** Batch axes, heads among them. */
-  readonly batch: readonly number[]
-  readonly queries: number
-  readonly keys: number
-  readonly dim: number
-  readonly valueDim: number
-  /** Query t sees the keys s ≤ t only. */
-  readonly causal: boolean
-  /** Strides of [...batch, query, key]: added to the scaled scores. */
-  readonly mask?: Strided
-  /** Strides of [...batch, position, component]. */
-  readonly q: Strided
-  readonly k: Strided
-  readonly v: Strided
-}
 
 export const pad = (n: number, multiple: number): number => Math.ceil(n / multiple) * multiple
 

@@ -3,34 +3,17 @@
  * An item is one row. NaN makes its whole row NaN, as does an infinity.
  */
 import { f32, f32x4, get, type Local, loopRange, set } from './assembler.ts'
-import type { Strided } from '../descriptor.ts'
+import type { SoftmaxGradDescriptor, SoftmaxDescriptor } from '../descriptor.ts'
 import { Arguments, begin, end } from './arguments.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Lanes } from './lanes.ts'
 import { RowFold, Rows, walkRow } from './rows.ts'
 import { ScratchAreas } from './scratch.ts'
 
-export interface SoftmaxOptions {
-  readonly rows: number
-  readonly length: number
-  /** Strides of [row, element]. */
-  readonly x: Strided
-  readonly y: Strided
-}
-
-export interface SoftmaxGradOptions {
-  readonly rows: number
-  readonly length: number
-  /** Strides of [row, element]. */
-  readonly y: Strided
-  readonly dy: Strided
-  readonly dx: Strided
-}
-
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
 
 /** Input x; output y. */
-export function softmaxKernel({ rows, length, x, y }: SoftmaxOptions, target: WasmTarget): WasmKernel {
+export function softmaxKernel({ rows, length, x, y }: SoftmaxDescriptor, target: WasmTarget): WasmKernel {
   const args = new Arguments()
   const areas = new ScratchAreas(args)
   const [input, output] = [new Rows(args, areas, 0, x, length), new Rows(args, areas, 1, y, length)]
@@ -80,7 +63,7 @@ export function softmaxKernel({ rows, length, x, y }: SoftmaxOptions, target: Wa
 }
 
 /** Inputs y, dy; output dx. */
-export function softmaxGradKernel({ rows, length, y, dy, dx }: SoftmaxGradOptions, target: WasmTarget): WasmKernel {
+export function softmaxGradKernel({ rows, length, y, dy, dx }: SoftmaxGradDescriptor, target: WasmTarget): WasmKernel {
   const args = new Arguments()
   const areas = new ScratchAreas(args)
   const operands = [y, dy, dx].map((strided, buffer) => new Rows(args, areas, buffer, strided, length))

@@ -7,23 +7,13 @@
  * stable order; a bottom-up merge sort then goes back and forth between two halves of the scratch.
  */
 import { type Code, f32, get, i32, i64, type Local, loopRange, loopWhile, minimum, select, set } from './assembler.ts'
-import type { Strided } from '../descriptor.ts'
+import type { ArgsortDescriptor } from '../descriptor.ts'
 import { Arguments, begin, end } from './arguments.ts'
 import type { WasmKernel } from './kernel.ts'
 import { ScratchAreas } from './scratch.ts'
 
-export interface ArgsortOptions {
-  readonly rows: number
-  readonly length: number
-  readonly dtype: 'f32' | 'i32' | 'u32'
-  readonly descending: boolean
-  /** Strides of [row, element]. */
-  readonly x: Strided
-  readonly y: Strided
-}
-
 /** Input x; output y, i32 indices. */
-export function argsortKernel({ rows, length, dtype, descending, x, y }: ArgsortOptions): WasmKernel {
+export function argsortKernel({ rows, length, dtype, descending, x, y }: ArgsortDescriptor): WasmKernel {
   const args = new Arguments()
   const [input, output] = [args.buffer(0, 4 * x.offset), args.buffer(1, 4 * y.offset)]
   const [xRow, xElement, yRow, yElement] = [x.strides[0], x.strides[1], y.strides[0], y.strides[1]].map((s = 0) => args.number(4 * s))

@@ -1,5 +1,6 @@
 /** How the gradient of a convolution's weights is cut into tiles, blocks of positions and passes; by sizes alone. */
-import { type ConvDescriptor, product } from './convShape.ts'
+import type { ConvDescriptor } from '../descriptor.ts'
+import { product } from './convShape.ts'
 import { entryBytes } from './tapLists.ts'
 
 const most = {

@@ -1,8 +1,9 @@
 /** Convolution and its gradients against float64 loops over every tap: any strides, any split. */
+import type { ConvDescriptor } from '../../kernels/descriptor.ts'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { encodeModule } from '../../kernels/wasm/assembler.ts'
-import { type ConvDescriptor, convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
+import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
 import { maxDepth } from '../../kernels/wasm/tile.ts'
 import { address, type Layout, launch, normals, place, type Placed, positions } from './strided.ts'
 

@@ -1,9 +1,9 @@
 /** Products with epilogues against the same products stored first and read by an elementwise kernel: the same bits, and nothing else written. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Epilogue } from '../../kernels/descriptor.ts'
+import type { ConvDescriptor, Epilogue } from '../../kernels/descriptor.ts'
 import { accumulator, binary, type Expression, index, load, type StorageType, unary } from '../../kernels/expression.ts'
-import { type ConvDescriptor, convInputGradKernel, convKernel } from '../../kernels/wasm/conv.ts'
+import { convInputGradKernel, convKernel } from '../../kernels/wasm/conv.ts'
 import type { WasmKernel, WasmTarget } from '../../kernels/wasm/kernel.ts'
 import { mapKernel } from '../../kernels/wasm/map.ts'
 import { matmulKernel } from '../../kernels/wasm/matmul.ts'

@@ -1,7 +1,8 @@
 /** Matrix products against float64 loops: every edge of the tiles, any strides, any split. */
+import type { MatmulDescriptor } from '../../kernels/descriptor.ts'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type MatmulDescriptor, matmulKernel } from '../../kernels/wasm/matmul.ts'
+import { matmulKernel } from '../../kernels/wasm/matmul.ts'
 import { maxDepth } from '../../kernels/wasm/tile.ts'
 import { address, type Layout, launch, normals, place, type Placed, positions } from './strided.ts'
 

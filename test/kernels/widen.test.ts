@@ -4,9 +4,9 @@
  */
 import { setFlagsFromString } from 'node:v8'
 import { afterEach, expect, it } from 'vitest'
-import type { Epilogue } from '../../kernels/descriptor.ts'
+import type { ConvDescriptor, Epilogue } from '../../kernels/descriptor.ts'
 import { accumulator, binary, load, unary } from '../../kernels/expression.ts'
-import { type ConvDescriptor, convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
+import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
 import type { WasmKernel, WasmTarget } from '../../kernels/wasm/kernel.ts'
 import { matmulKernel } from '../../kernels/wasm/matmul.ts'
 import { launch, normals } from './strided.ts'

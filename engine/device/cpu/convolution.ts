@@ -1,6 +1,6 @@
 /** Convolution on the CPU: channels last in memory, whatever the logical order says; weights as they lie. */
+import type { ConvDescriptor } from '../../../kernels/descriptor.ts'
 import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../../kernels/wasm/conv.ts'
-import type { ConvDescriptor } from '../../../kernels/wasm/conv.ts'
 import type { Step } from '../../compile/lower.ts'
 import { rowMajor } from '../../compile/order.ts'
 import type { Layouts } from '../../compile/schedule.ts'

@@ -1,0 +1,47 @@
+/**
+ * What a WGSL kernel generator returns: dispatches in order, over operands and temporary buffers. Everything that is fixed
+ * when a plan is compiled (sizes, strides, offsets) travels in a uniform block, so that kernels whose code does not depend on it
+ * have the same source, and with that the same pipeline.
+ *
+ * An element takes one word of 32 bits on the device, whatever its type (u8 and bool as u32, bf16 as an f32 that was rounded);
+ * f16 alone takes half of one.
+ */
+
+/** One storage buffer that a dispatch binds, in the order of the bindings in its source. */
+export interface Binding {
+  /** Operands, inputs then outputs, then temporaries. */
+  readonly buffer: number
+  readonly access: 'read' | 'read_write'
+}
+
+export interface Dispatch {
+  /** For people: errors, profiles. */
+  readonly label: string
+  /** A module with the entry point `main`. Group 0 has the storage buffers, then the uniform block if there is one. */
+  readonly source: string
+  readonly bindings: readonly Binding[]
+  /** The uniform block, a multiple of 16 bytes; empty for none. */
+  readonly parameters: Uint8Array<ArrayBuffer>
+  readonly workgroups: readonly [x: number, y: number, z: number]
+}
+
+export interface WgslKernel {
+  readonly dispatches: readonly Dispatch[]
+  /** Bytes of each temporary buffer. What lies in it at the start is arbitrary. */
+  readonly temporaries?: readonly number[]
+  /** What the kernel costs, for plans, profiles and benchmarks. */
+  readonly flops: number
+  readonly bytes: number
+}
+
+/** What a device offers beyond the floor of 8 storage buffers, 16 KiB of workgroup memory and 256 invocations. */
+export interface WgslTarget {
+  readonly f16: boolean
+  /** Invocations that work in step and may exchange values, if the device says so; sizes may differ between kernels. */
+  readonly subgroups: boolean
+  readonly workgroupBytes: number
+  readonly invocations: number
+}
+
+/** What every device has. */
+export const floor: WgslTarget = { f16: false, subgroups: false, workgroupBytes: 16384, invocations: 256 }
