@@ -1,6 +1,6 @@
 /** The CPU device: plans become WebAssembly kernels over one linear memory, run by a pool of threads. */
 import { encodeModule } from '../../../kernels/wasm/assembler.ts'
-import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/kernel.ts'
+import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
 import type { LoweredGraph } from '../../compile/lower.ts'
 import { dependences } from '../../compile/dependence.ts'
 import { align, planMemory } from '../../compile/memory.ts'
@@ -20,10 +20,10 @@ import type { CpuBlock } from './allocator.ts'
 import { describePlan } from './describe.ts'
 import { constantSource, scratchSource } from './executor.ts'
 import type { LaunchCode } from './executor.ts'
-import type { Call } from './generated.ts'
+import type { Call, KernelTable } from '../rules/calls.ts'
 import { compile, targetOf } from './instructions.ts'
 import type { Instructions } from './instructions.ts'
-import { callsOf, kernelAccepts, kernelLayouts } from './kernels.ts'
+import { cpuKernels } from './kernels.ts'
 import { controlBytes } from './protocol.ts'
 import { copyIn, copyOut } from './transfer.ts'
 import type { Threads } from './pool.ts'
@@ -33,7 +33,7 @@ export class CpuExecutable implements Executable {
   readonly id: number
   readonly plan: Plan
   readonly memory: MemoryPlan
-  readonly calls: readonly Call[]
+  readonly calls: readonly Call<WasmKernel>[]
   /** For each launch, the last that it waits for, or -1. */
   readonly waits: readonly number[]
   /** Where the threads find the addresses of a run. */
@@ -44,7 +44,7 @@ export class CpuExecutable implements Executable {
   readonly scratchBytes: number
   private readonly owner: Owner
 
-  constructor(id: number, plan: Plan, memory: MemoryPlan, calls: readonly Call[], waits: readonly number[], addresses: Addresses, owner: Owner) {
+  constructor(id: number, plan: Plan, memory: MemoryPlan, calls: readonly Call<WasmKernel>[], waits: readonly number[], addresses: Addresses, owner: Owner) {
     this.id = id
     this.plan = plan
     this.memory = memory
@@ -113,7 +113,7 @@ export class CpuBackend implements Backend {
   readonly dtypes: ReadonlySet<DType> = dtypes
   readonly memoryLimit: number
   private readonly options: CpuBackendOptions
-  private readonly target: WasmTarget
+  private readonly table: KernelTable<WasmKernel>
   private readonly allocator: Allocator
   /** Kernels by key: their number in every thread. */
   private readonly kernels = new Map<string, number>()
@@ -125,22 +125,23 @@ export class CpuBackend implements Backend {
   constructor(options: CpuBackendOptions) {
     this.options = options
     this.description = options.description
-    this.target = targetOf(options.instructions.level)
-    this.fingerprint = `cpu wasm simd128${this.target.relaxed ? ' relaxed' : ''}${this.target.wide === true ? ' wide' : ''}`
+    const target = targetOf(options.instructions.level)
+    this.table = cpuKernels(target)
+    this.fingerprint = `cpu wasm simd128${target.relaxed ? ' relaxed' : ''}${target.wide === true ? ' wide' : ''}`
     this.details = { threads: options.threads.count, instructions: options.instructions }
     this.memoryLimit = options.maximumPages * 65536
     this.allocator = new Allocator(options.memory, controlBytes(options.threads.count), this.memoryLimit)
   }
 
   accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean {
-    return kernelAccepts(op, inputs, attributes)
+    return this.table.accepts(op, inputs, attributes)
   }
 
   async compile(graph: LoweredGraph): Promise<CpuExecutable> {
-    const plan = splitReductions(schedule(graph, kernelLayouts))
+    const plan = splitReductions(schedule(graph, this.table.layouts))
     const memory = planMemory(plan)
     const waits = dependences(plan, memory)
-    const calls = plan.launches.map((launch) => callsOf(launch, this.target))
+    const calls = plan.launches.map((launch) => this.table.call(launch))
     await this.compileKernels(calls.map((c) => c.kernel))
     const pointers: PointerBlock[] = []
     const owned: CpuBlock[] = []
@@ -180,7 +181,7 @@ export class CpuBackend implements Backend {
   }
 
   /** Those with something to do. */
-  private launchCodes(calls: readonly Call[], waits: readonly number[], pointers: PointerBlock[], owned: CpuBlock[]): LaunchCode[] {
+  private launchCodes(calls: readonly Call<WasmKernel>[], waits: readonly number[], pointers: PointerBlock[], owned: CpuBlock[]): LaunchCode[] {
     const launches: LaunchCode[] = []
     const places = [-1] // The last of `launches` that comes no later than each of the plan's.
     calls.forEach((call, i) => {
@@ -192,7 +193,7 @@ export class CpuBackend implements Backend {
   }
 
   /** A call's arguments as constants and buffer numbers; tables and pointer blocks get memory of their own. */
-  private launchCode({ kernel, buffers }: Call, after: number, pointers: PointerBlock[], owned: CpuBlock[]): LaunchCode {
+  private launchCode({ kernel, buffers }: Call<WasmKernel>, after: number, pointers: PointerBlock[], owned: CpuBlock[]): LaunchCode {
     const constants: number[] = []
     const sources: number[] = []
     const push = (constant: number, source: number): void => {

@@ -9,7 +9,7 @@ import { bytesOf } from '../../compile/plan.ts'
 import type { Plan, PlanBuffer, ReduceLaunch } from '../../compile/plan.ts'
 import { bufferView, memoryOrder } from '../../compile/view.ts'
 import { sizeOf } from '../../shape.ts'
-import { describeReduction } from './generated.ts'
+import { describeReduction } from '../rules/generated.ts'
 
 export function splitReductions(plan: Plan): Plan {
   const buffers = [...plan.buffers]

@@ -1,9 +1,6 @@
 /** From the compiler's map and reduce launches to the kernel generators' descriptors. */
-import { mapKernel } from '../../../kernels/wasm/map.ts'
 import type { Epilogue, MapDescriptor, Operand, ReduceDescriptor } from '../../../kernels/descriptor.ts'
 import type { Expression, StorageType } from '../../../kernels/expression.ts'
-import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
-import { reduceKernel } from '../../../kernels/wasm/reduce.ts'
 import { replaceLeaves } from '../../compile/fragment.ts'
 import type { Load } from '../../compile/fragment.ts'
 import type { MapLaunch, OpLaunch, ReduceLaunch } from '../../compile/plan.ts'
@@ -13,14 +10,8 @@ import type { DType } from '../../dtype.ts'
 import { DTypeError } from '../../error.ts'
 import { at, longAxes, sizeOf } from '../../shape.ts'
 
-/** A kernel and the plan's buffers it is called with: inputs, then outputs. */
-export interface Call {
-  readonly kernel: WasmKernel
-  readonly buffers: readonly number[]
-}
-
 export function storageType(dtype: DType): StorageType {
-  if (dtype === 'f16' || dtype === 'f64') throw new DTypeError(`cpu: ${dtype} is not a type of this device; use f32`)
+  if (dtype === 'f16' || dtype === 'f64') throw new DTypeError(`${dtype} is not a type of this device; use f32`)
   return dtype
 }
 
@@ -48,7 +39,8 @@ function number(expression: Expression, loads: readonly Load[], first: number): 
   return { used, expression: numbered }
 }
 
-export function mapCall({ expression, loads, output }: MapLaunch): Call {
+/** What a map launch computes, and the buffers of its operands. */
+export function describeMap({ expression, loads, output }: MapLaunch): { readonly descriptor: MapDescriptor; readonly buffers: readonly number[] } {
   const order = memoryOrder(output.view)
   const { used, expression: value } = number(expression, loads, 0)
   const descriptor: MapDescriptor = {
@@ -56,7 +48,7 @@ export function mapCall({ expression, loads, output }: MapLaunch): Call {
     inputs: used.map((l) => operand(l, order)),
     outputs: [{ operand: operand(output, order), value }],
   }
-  return { kernel: mapKernel(descriptor), buffers: [...used.map((l) => l.buffer), output.buffer] }
+  return { descriptor, buffers: [...used.map((l) => l.buffer), output.buffer] }
 }
 
 /** What a reduction computes, and the buffers it reads. */
@@ -81,11 +73,6 @@ export function describeReduction({ reduction, expression, loads, output, parts 
     ...(parts === undefined ? {} : { parts: { count: parts, stride: sizeOf(output.view.shape) } }),
   }
   return { descriptor, reads: [...element.used, ...epilogue.used].map((l) => l.buffer) }
-}
-
-export function reduceCall(launch: ReduceLaunch): Call {
-  const { descriptor, reads } = describeReduction(launch)
-  return { kernel: reduceKernel(descriptor), buffers: [...reads, launch.output.buffer] }
 }
 
 /** An epilogue over the axes of its kernel's output, and the buffers that it reads. */

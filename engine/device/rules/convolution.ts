@@ -1,6 +1,5 @@
-/** Convolution on the CPU: channels last in memory, whatever the logical order says; weights as they lie. */
+/** Convolution: channels last in memory, whatever the logical order says; weights as they lie. */
 import type { ConvDescriptor } from '../../../kernels/descriptor.ts'
-import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../../kernels/wasm/conv.ts'
 import type { Step } from '../../compile/lower.ts'
 import { rowMajor } from '../../compile/order.ts'
 import type { Layouts } from '../../compile/schedule.ts'
@@ -8,6 +7,7 @@ import type { View } from '../../compile/view.ts'
 import type { Window } from '../../ops/conv.ts'
 import { at } from '../../shape.ts'
 import { all, channelsLast, fastest, known } from './layouts.ts'
+import type { PrimitiveGenerators } from './generators.ts'
 import type { KernelRule } from './rule.ts'
 
 /** Images whose channels are neighbours stay as they are; others are copied so that they become it. */
@@ -26,17 +26,17 @@ function imageToImage({ outputs }: Step, inputs: readonly View[]): Layouts {
   return { inputs: inputs.map((view, i) => (i === 0 ? image(view) : 'any')), outputs: outputs.map((y) => channelsLast(y.spec.shape)), epilogue: true }
 }
 
-export const conv: KernelRule = {
+export const conv = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
   layouts: imageToImage,
-  kernel: ({ inputs: [x, w], outputs: [y], step, epilogue }, target) => convKernel(descriptor(known(x), known(w), known(y), step.attributes as Window), target, epilogue),
-}
+  kernel: ({ inputs: [x, w], outputs: [y], step, epilogue }) => generate.conv(descriptor(known(x), known(w), known(y), step.attributes as Window), epilogue),
+})
 
-export const convInputGrad: KernelRule = {
+export const convInputGrad = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
   layouts: imageToImage,
-  kernel: ({ inputs: [dy, w], outputs: [dx], step, epilogue }, target) => convInputGradKernel(descriptor(known(dx), known(w), known(dy), step.attributes as Window), target, epilogue),
-}
+  kernel: ({ inputs: [dy, w], outputs: [dx], step, epilogue }) => generate.convInputGrad(descriptor(known(dx), known(w), known(dy), step.attributes as Window), epilogue),
+})
 
-export const convWeightGrad: KernelRule = {
+export const convWeightGrad = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
   layouts: ({ outputs }, inputs) => ({ inputs: inputs.map(image), outputs: outputs.map((w) => rowMajor(w.spec.shape)) }),
-  kernel: ({ inputs: [x, dy], outputs: [dw], step }, target) => convWeightGradKernel(descriptor(known(x), known(dw), known(dy), step.attributes as Window), target),
-}
+  kernel: ({ inputs: [x, dy], outputs: [dw], step }) => generate.convWeightGrad(descriptor(known(x), known(dw), known(dy), step.attributes as Window)),
+})

@@ -1,4 +1,4 @@
-/** How the CPU's hand-written kernels want their operands to lie in memory. */
+/** How hand-written kernels want their operands to lie in memory. */
 import { isPacked, memoryOrder } from '../../compile/view.ts'
 import type { View } from '../../compile/view.ts'
 import type { Layouts } from '../../compile/schedule.ts'

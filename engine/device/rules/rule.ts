@@ -1,6 +1,5 @@
-/** What an entry of the CPU's kernel table says. */
+/** What an entry of a device's kernel table says. */
 import type { Epilogue } from '../../../kernels/descriptor.ts'
-import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/kernel.ts'
 import type { Step } from '../../compile/lower.ts'
 import type { Layouts } from '../../compile/schedule.ts'
 import type { View } from '../../compile/view.ts'
@@ -20,11 +19,11 @@ export interface Operands {
   readonly epilogue: Epilogue | undefined
 }
 
-export interface KernelRule {
+export interface KernelRule<Kernel> {
   /** Whether the kernel takes these operands; if not, the decomposition runs. Default: yes, if all are f32. */
   accepts?(inputs: readonly Spec[], attributes: object): boolean
   layouts(step: Step, inputs: readonly View[]): Layouts
-  kernel(operands: Operands, target: WasmTarget): WasmKernel
+  kernel(operands: Operands): Kernel
   /** Operands in the order in which the kernel counts them, where that is not the op's inputs, then its outputs. */
   operands?<T>(inputs: readonly T[], outputs: readonly T[], step: Step): readonly T[]
 }

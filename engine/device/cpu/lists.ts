@@ -1,0 +1,35 @@
+/** The ops over lists of tensors: one launch each, which finds its tensors through pointers. */
+import { adamwKernel } from '../../../kernels/wasm/adamw.ts'
+import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
+import { squaredNormKernel } from '../../../kernels/wasm/squaredNorm.ts'
+import type { AdamWAttributes } from '../../ops/optimizer.ts'
+import { sizeOf } from '../../shape.ts'
+import { packed } from '../rules/layouts.ts'
+import type { KernelRule } from '../rules/rule.ts'
+
+/** The op lists all p, then all g, m, v; the kernel takes them tensor by tensor. */
+const adamw: KernelRule<WasmKernel> = {
+  layouts(step) {
+    const { count } = step.attributes as AdamWAttributes
+    // An output may take the memory of the input it updates: outputs p, m, v (ema) are inputs p, m, v (ema) with g after p.
+    const own = (output: number): number => 1 + output + (output < count ? 0 : count)
+    const gradient = (output: number): number => 1 + count + (output % count)
+    return { ...packed(step), inPlace: (output, input) => input === own(output) || input === gradient(output) }
+  },
+  kernel: ({ inputs, step }) => {
+    const { count, ema } = step.attributes as AdamWAttributes
+    return adamwKernel({ sizes: inputs.slice(1, 1 + count).map((v) => sizeOf(v.shape)), ema })
+  },
+  operands([numbers, ...lists], outputs, step) {
+    const { count } = step.attributes as AdamWAttributes
+    const byTensor = <T>(list: readonly T[]): T[] => Array.from({ length: count }, (_, i) => list.filter((__, k) => k % count === i)).flat()
+    return numbers === undefined ? [] : [numbers, ...byTensor(lists), ...byTensor(outputs)]
+  },
+}
+
+const squaredNorm: KernelRule<WasmKernel> = {
+  layouts: packed,
+  kernel: ({ inputs }) => squaredNormKernel({ sizes: inputs.map((v) => sizeOf(v.shape)) }),
+}
+
+export const listRules: Readonly<Record<'adamw' | 'squaredNorm', KernelRule<WasmKernel>>> = { adamw, squaredNorm }

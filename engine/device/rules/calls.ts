@@ -1,0 +1,85 @@
+/**
+ * A device's table of kernels: for every primitive that is not movement or elementwise, and for the fused ops it has kernels
+ * for, how operands must lie and which generator writes the code. A primitive that is missing does not compile.
+ */
+import type { LayoutRule } from '../../compile/schedule.ts'
+import { readsOf, writesOf } from '../../compile/plan.ts'
+import type { Launch } from '../../compile/plan.ts'
+import type { Step } from '../../compile/lower.ts'
+import { DeviceError } from '../../error.ts'
+import type { Spec } from '../../graph.ts'
+import type { Fused } from '../../op.ts'
+import { formatShape, sizeOf } from '../../shape.ts'
+import { describeMap, describeReduction, epilogueOf } from './generated.ts'
+import type { PrimitiveGenerators } from './generators.ts'
+import { primitiveRules } from './primitive.ts'
+import type { KernelRule } from './rule.ts'
+
+/** A kernel and the plan's buffers it is called with: inputs, then outputs. */
+export interface Call<Kernel> {
+  readonly kernel: Kernel
+  readonly buffers: readonly number[]
+}
+
+/** Kernels count elements in 32 bits with a sign. What is fused needs no memory, so no limit of memory says it first. */
+const mostElements = 2 ** 31 - 1
+
+function checkSize(device: string, launch: Launch): void {
+  const shapes = [...readsOf(launch), ...writesOf(launch)].map(({ view }) => view.shape)
+  const large = [...shapes, ...(launch.kind === 'reduce' ? [launch.reduction.shape] : [])].find((shape) => sizeOf(shape) > mostElements)
+  if (large !== undefined) throw new DeviceError(`${device}: ${launch.label} takes ${sizeOf(large)} elements ${formatShape(large)} at once, but at most ${mostElements} can be; use a smaller batch, or split it`)
+}
+
+export class KernelTable<Kernel> {
+  private readonly device: string
+  private readonly generate: PrimitiveGenerators<Kernel>
+  private readonly primitives: Readonly<Record<string, KernelRule<Kernel> | undefined>>
+  private readonly fused: Readonly<Record<string, KernelRule<Kernel> | undefined>>
+
+  /** `device`: its name in errors. */
+  constructor(device: string, generate: PrimitiveGenerators<Kernel>, fused: Readonly<Record<string, KernelRule<Kernel> | undefined>>) {
+    this.device = device
+    this.generate = generate
+    this.primitives = primitiveRules(generate)
+    this.fused = fused
+  }
+
+  accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean {
+    const rule = this.fused[op.name]
+    return rule !== undefined && inputs.every((x) => x.dtype === 'f32') && (rule.accepts?.(inputs, attributes) ?? true)
+  }
+
+  readonly layouts: LayoutRule = (step, inputs) => this.ruleFor(step).layouts(step, inputs)
+
+  /** The kernel of a launch, and the buffers it is called with. Throws DeviceError for sizes that kernels cannot count. */
+  call(launch: Launch): Call<Kernel> {
+    checkSize(this.device, launch)
+    switch (launch.kind) {
+      case 'map': {
+        const { descriptor, buffers } = describeMap(launch)
+        return { kernel: this.generate.map(descriptor, buffers), buffers }
+      }
+      case 'reduce': {
+        const { descriptor, reads } = describeReduction(launch)
+        const buffers = [...reads, launch.output.buffer]
+        return { kernel: this.generate.reduce(descriptor, buffers), buffers }
+      }
+      case 'op': {
+        const rule = this.ruleFor(launch.step)
+        const { epilogue, buffers } = launch.epilogue === undefined ? { epilogue: undefined, buffers: [] } : epilogueOf(launch.epilogue)
+        const inputs = [...launch.inputs.map((l) => l.buffer), ...buffers]
+        const outputs = launch.outputs.map((l) => l.buffer)
+        const kernel = rule.kernel({ inputs: launch.inputs.map((l) => l.view), outputs: launch.outputs.map((l) => l.view), step: launch.step, epilogue })
+        return { kernel, buffers: rule.operands?.(inputs, outputs, launch.step) ?? [...inputs, ...outputs] }
+      }
+      default:
+        return launch satisfies never
+    }
+  }
+
+  private ruleFor({ op }: Step): KernelRule<Kernel> {
+    const rule = this.primitives[op.name] ?? this.fused[op.name]
+    if (rule === undefined) throw new RangeError(`${this.device}: no kernel for ${op.name}`)
+    return rule
+  }
+}

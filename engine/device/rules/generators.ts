@@ -1,0 +1,33 @@
+/** What a device's kernel generators take: one function for each kind of kernel, from a descriptor to a kernel of the device's own. */
+import type {
+  ArgsortDescriptor, AttentionDescriptor, AttentionGradDescriptor, ConvDescriptor, Epilogue, GatherDescriptor, GroupNormDescriptor, GroupNormGradDescriptor, LayerNormDescriptor,
+  LayerNormGradDescriptor, MapDescriptor, MatmulDescriptor, ReduceDescriptor, ScanDescriptor, ScatterAddDescriptor, SoftmaxDescriptor, SoftmaxGradDescriptor,
+} from '../../../kernels/descriptor.ts'
+
+/** Of kernels that every device has. Operands are counted inputs first, then outputs. */
+export interface PrimitiveGenerators<Kernel> {
+  /** `buffers` says which operands lie in one buffer: those with equal numbers. */
+  map(d: MapDescriptor, buffers: readonly number[]): Kernel
+  reduce(d: ReduceDescriptor, buffers: readonly number[]): Kernel
+  matmul(d: MatmulDescriptor, epilogue: Epilogue | undefined): Kernel
+  conv(d: ConvDescriptor, epilogue: Epilogue | undefined): Kernel
+  convInputGrad(d: ConvDescriptor, epilogue: Epilogue | undefined): Kernel
+  convWeightGrad(d: ConvDescriptor): Kernel
+  gather(d: GatherDescriptor): Kernel
+  scatterAdd(d: ScatterAddDescriptor): Kernel
+  cumsum(d: ScanDescriptor): Kernel
+  argsort(d: ArgsortDescriptor): Kernel
+  randomBits(d: { readonly rows: number; readonly length: number }): Kernel
+}
+
+/** Of kernels for fused ops, by the op's name. Where one is missing, the op's decomposition runs. */
+export interface FusedGenerators<Kernel> {
+  readonly groupNorm?: (d: GroupNormDescriptor) => Kernel
+  readonly groupNormGrad?: (d: GroupNormGradDescriptor) => Kernel
+  readonly layerNorm?: (d: LayerNormDescriptor) => Kernel
+  readonly layerNormGrad?: (d: LayerNormGradDescriptor) => Kernel
+  readonly softmax?: (d: SoftmaxDescriptor) => Kernel
+  readonly softmaxGrad?: (d: SoftmaxGradDescriptor) => Kernel
+  readonly attention?: (d: AttentionDescriptor) => Kernel
+  readonly attentionGrad?: (d: AttentionGradDescriptor) => Kernel
+}
