@@ -10,15 +10,6 @@ import type { VectorScope } from './scope.ts'
 /** log2 of the bytes of an element. */
 export const sizeShift: Readonly<Record<StorageType, number>> = { f32: 2, i32: 2, u32: 2, bf16: 1, u8: 0, bool: 0 }
 
-const allowed: Readonly<Record<StorageType, readonly ScalarType[]>> = {
-  f32: ['f32'], bf16: ['f32'], i32: ['i32', 'u32'], u32: ['u32', 'i32'], u8: ['u32', 'i32', 'bool'], bool: ['bool', 'u32', 'i32'],
-}
-
-/** Fails unless elements stored as `dtype` can be values of `type` without a cast. */
-export function checkAccess(kernel: string, dtype: StorageType, type: ScalarType): void {
-  if (!allowed[dtype].includes(type)) throw new TypeError(`${kernel}: ${dtype} memory cannot hold ${type} values; cast to ${allowed[dtype].join(' or ')} first`)
-}
-
 /** Four adjacent elements. */
 export function loadVector(dtype: StorageType, address: Code, offset: number): Code {
   switch (dtype) {

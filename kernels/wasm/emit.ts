@@ -4,6 +4,7 @@
  * A bool is a lane of all ones or all zeros. Sums and products are never contracted into fused ones.
  */
 import type { BinaryOp, Expression, UnaryOp } from '../expression.ts'
+import { isLeaf, unknownNodes } from '../nodes.ts'
 import * as approximations from './approximations.ts'
 import { type Code, f32x4, i32, i32x4, v128 } from './assembler.ts'
 import { pow } from './power.ts'
@@ -18,20 +19,6 @@ export type Known = ReadonlyMap<Expression, Bundle>
 
 /** Code of a load, an index or the accumulator for one vector of the bundle. */
 export type Leaf = (e: Expression, vector: number) => Code
-
-export const isLeaf = (e: Expression): boolean => e.op === 'load' || e.op === 'index' || e.op === 'accumulator'
-
-/** The nodes that `roots` need and `known` lacks, arguments before their users. */
-export function unknownNodes(roots: readonly Expression[], known: Known): Expression[] {
-  const seen = new Set<Expression>()
-  const visit = (e: Expression): void => {
-    if (known.has(e) || seen.has(e)) return
-    e.args.forEach(visit)
-    seen.add(e)
-  }
-  roots.forEach(visit)
-  return [...seen]
-}
 
 /** Computes `roots` for a bundle of `width` vectors; each result is kept. */
 export function emitExpressions(scope: VectorScope, roots: readonly Expression[], width: number, known: Known, leaf: Leaf): Bundle[] {

@@ -5,10 +5,11 @@
  */
 import type { Epilogue, Operand } from '../descriptor.ts'
 import { expressionKey } from '../expression.ts'
-import { checkAccess, sizeShift } from './access.ts'
+import { checkAccess, unknownNodes } from '../nodes.ts'
+import { sizeShift } from './access.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set } from './assembler.ts'
 import { type Access, advance, type Cursor, type Place, readLanes, write } from './cursor.ts'
-import { emitExpressions, unknownNodes } from './emit.ts'
+import { emitExpressions } from './emit.ts'
 import type { Block, Side } from './gemm.ts'
 import { leaves } from './leaves.ts'
 import { VectorScope } from './scope.ts'

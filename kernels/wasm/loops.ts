@@ -2,9 +2,9 @@
  * The axes of a domain as a kernel's arguments, and the walk over some of them that keeps, for each
  * operand, how many bytes away from its first element the current position lies.
  */
+import type { Axis } from '../domain.ts'
 import { type Arguments } from './arguments.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local } from './assembler.ts'
-import type { Axis } from './domain.ts'
 import { Odometer } from './odometer.ts'
 
 /** An axis as arguments: sizes and bounds in elements, strides in bytes. */

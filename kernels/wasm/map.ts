@@ -7,14 +7,14 @@
  * launch. Sizes, strides, offsets and bounds are arguments.
  */
 import type { MapDescriptor } from '../descriptor.ts'
+import { axesOf, type Axis, footprint, indexedAxes, isBlank, mergeAxes, product, sortAxes } from '../domain.ts'
 import { type Expression, expressionKey } from '../expression.ts'
-import { checkAccess, sizeShift } from './access.ts'
+import { checkAccess, hoist, unknownNodes } from '../nodes.ts'
+import { sizeShift } from './access.ts'
 import { Arguments, begin, end } from './arguments.ts'
 import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, select, set, when } from './assembler.ts'
 import { advance, type Cursor, type Place, write } from './cursor.ts'
-import { axesOf, type Axis, footprint, indexedAxes, isBlank, mergeAxes, product, sortAxes } from './domain.ts'
-import { type Bundle, emitExpressions, type Leaf, unknownNodes } from './emit.ts'
-import { hoist } from './hoist.ts'
+import { type Bundle, emitExpressions, type Leaf } from './emit.ts'
 import type { WasmKernel } from './kernel.ts'
 import { leaves } from './leaves.ts'
 import { axisKey, passAxis, type PassedAxis, Walk } from './loops.ts'

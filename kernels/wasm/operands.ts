@@ -1,11 +1,11 @@
 /** An operand of a generated kernel: how it is read along the vectorised axis, and its arguments. */
 import type { Operand } from '../descriptor.ts'
+import type { Axis } from '../domain.ts'
 import type { StorageType } from '../expression.ts'
 import { sizeShift } from './access.ts'
 import type { Arguments } from './arguments.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, select, set } from './assembler.ts'
 import type { Access, Cursor } from './cursor.ts'
-import type { Axis } from './domain.ts'
 
 export interface PlannedOperand {
   readonly dtype: StorageType

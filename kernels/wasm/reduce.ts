@@ -4,14 +4,14 @@
  * has more operands lying contiguously. An output, or each part of it, is folded in one order by one item.
  */
 import type { Operand, ReduceDescriptor, ReduceOp } from '../descriptor.ts'
+import { axesOf, type Axis, footprint, indexedAxes, isBlank, mergeAxes, product, sortAxes } from '../domain.ts'
 import { type Expression, expressionKey, type ScalarType } from '../expression.ts'
-import { checkAccess, sizeShift } from './access.ts'
+import { checkAccess, unknownNodes } from '../nodes.ts'
+import { sizeShift } from './access.ts'
 import { inBlocks, monoid } from './accumulate.ts'
 import { Arguments } from './arguments.ts'
 import type { Local } from './assembler.ts'
 import type { Access } from './cursor.ts'
-import { axesOf, type Axis, footprint, indexedAxes, isBlank, mergeAxes, product, sortAxes } from './domain.ts'
-import { unknownNodes } from './emit.ts'
 import type { WasmKernel } from './kernel.ts'
 import { axisKey, passAxis, type PassedAxis } from './loops.ts'
 import { accessOf, operandKey, planOperand, type PlannedOperand } from './operands.ts'

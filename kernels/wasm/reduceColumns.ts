@@ -3,12 +3,12 @@
  * through one after another, so that memory is read as it lies. The sums of the stretch are in scratch memory.
  */
 import type { Expression } from '../expression.ts'
+import { hoist } from '../nodes.ts'
 import { addBlock, blockRounds, monoid } from './accumulate.ts'
 import { begin, end } from './arguments.ts'
 import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import { advance, type Place, write } from './cursor.ts'
 import { type Bundle, emitExpressions } from './emit.ts'
-import { hoist } from './hoist.ts'
 import { leaves } from './leaves.ts'
 import { type PassedAxis, Walk } from './loops.ts'
 import { openCursor, placeCursor } from './operands.ts'

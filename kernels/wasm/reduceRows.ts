@@ -1,11 +1,11 @@
 /** Reductions over a vectorised axis: an item is a part of one output, its accumulators are folded across lanes at the end. */
 import type { Expression } from '../expression.ts'
+import { hoist } from '../nodes.ts'
 import { Accumulators } from './accumulate.ts'
 import { begin, end } from './arguments.ts'
 import { type Code, doWhile, type FunctionBuilder, get, i32, i32x4, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import { advance, type Place, positions, writeOne } from './cursor.ts'
 import { type Bundle, emitExpressions } from './emit.ts'
-import { hoist } from './hoist.ts'
 import { leaves } from './leaves.ts'
 import { Walk } from './loops.ts'
 import { openCursor, placeCursor } from './operands.ts'

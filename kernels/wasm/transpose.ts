@@ -6,10 +6,10 @@
  * by loads of single lanes: shuffles are not safe where V8 widens code. An item is a strip of up to four tiles.
  */
 import type { MapDescriptor } from '../descriptor.ts'
+import { product } from '../domain.ts'
 import { sizeShift } from './access.ts'
 import { Arguments, begin, end, mergeAxes, Nest } from './arguments.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
-import { product } from './domain.ts'
 import type { WasmKernel } from './kernel.ts'
 
 /** Lanes are the output's neighbours, positions the input's. */

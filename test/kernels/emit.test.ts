@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { castScalar, compileExpression } from '../../kernels/evaluate.ts'
 import { binary, type BinaryOp, choose, constant, type Expression, expressionKey, index, load, type ScalarType, unary, type UnaryOp } from '../../kernels/expression.ts'
-import { hoist } from '../../kernels/wasm/hoist.ts'
+import { hoist } from '../../kernels/nodes.ts'
 import { mapKernel } from '../../kernels/wasm/map.ts'
 import { elementBytes, readElement, writeElement } from './naive.ts'
 import { runKernel } from './run.ts'

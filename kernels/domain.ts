@@ -2,8 +2,8 @@
  * A kernel's domain made small: axes of size 1 are dropped and neighbours are merged wherever every
  * operand allows, so that most kernels run over one or two axes whatever their tensors' rank.
  */
-import type { Expression } from '../expression.ts'
-import type { Operand } from '../descriptor.ts'
+import type { Expression } from './expression.ts'
+import type { Operand } from './descriptor.ts'
 
 type Range = readonly [lo: number, hi: number]
 
