@@ -2,6 +2,7 @@
  * Parameters of a kernel, in one place: each call declares an argument of the launch and gives the
  * local that holds it inside the function, so that the two lists cannot fall out of step.
  */
+import { mergeAxes } from '../axes.ts'
 import { type Code, FunctionBuilder, get, i32, type Local, set } from './assembler.ts'
 import type { Argument } from './kernel.ts'
 
@@ -77,23 +78,4 @@ export class Nest {
       }),
     ])
   }
-}
-
-/** The same positions in the same order with fewer axes: drops axes of size 1 and joins neighbours that every operand walks as one. */
-export function mergeAxes(sizes: readonly number[], strides: readonly (readonly number[])[]): { sizes: number[]; strides: number[][] } {
-  const out = { sizes: [] as number[], strides: strides.map((): number[] => []) }
-  sizes.forEach((size, axis) => {
-    if (size === 1) return
-    const last = out.sizes.length - 1
-    const outer = out.sizes[last]
-    const joins = outer !== undefined && strides.every((s, o) => out.strides[o]?.[last] === (s[axis] ?? 0) * size)
-    if (joins) out.sizes[last] = outer * size
-    else out.sizes.push(size)
-    strides.forEach((s, o) => {
-      const into = out.strides[o]
-      if (joins) into?.pop()
-      into?.push(s[axis] ?? 0)
-    })
-  })
-  return out
 }

@@ -3,8 +3,9 @@
  * Where an axis is contiguous in every operand its positions fill vector lanes, and an item is 16 of
  * them (a cache line); otherwise an item is a single line.
  */
+import { mergeAxes } from '../axes.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set } from './assembler.ts'
-import { type Arguments, begin, end, mergeAxes, Nest } from './arguments.ts'
+import { type Arguments, begin, end, Nest } from './arguments.ts'
 
 const blockLines = 16
 

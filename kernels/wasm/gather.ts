@@ -5,9 +5,10 @@
  * item is one such row, copied in vectors; otherwise it is 256 neighbouring elements of the innermost
  * axis. An index outside the axis reads nothing: its elements become NaN, or 0 in integer types.
  */
+import { mergeAxes } from '../axes.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import type { GatherDescriptor } from '../descriptor.ts'
-import { Arguments, begin, end, mergeAxes, Nest } from './arguments.ts'
+import { Arguments, begin, end, Nest } from './arguments.ts'
 import type { WasmKernel } from './kernel.ts'
 
 const widths = { f32: 4, i32: 4, u32: 4, bf16: 2, u8: 1, bool: 1 } as const

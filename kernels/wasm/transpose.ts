@@ -5,10 +5,11 @@
  * are walked in long runs, and strides that fall on one cache set do no harm. Four rows become four columns
  * by loads of single lanes: shuffles are not safe where V8 widens code. An item is a strip of up to four tiles.
  */
+import { mergeAxes } from '../axes.ts'
 import type { MapDescriptor } from '../descriptor.ts'
 import { product } from '../domain.ts'
 import { sizeShift } from './access.ts'
-import { Arguments, begin, end, mergeAxes, Nest } from './arguments.ts'
+import { Arguments, begin, end, Nest } from './arguments.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import type { WasmKernel } from './kernel.ts'
 
