@@ -4,6 +4,7 @@
  * integer types.
  */
 import type { GatherDescriptor } from '../descriptor.ts'
+import { product } from '../domain.ts'
 import type { StorageType } from '../expression.ts'
 import type { WgslKernel } from './kernel.ts'
 import { Shader } from './shader.ts'
@@ -23,7 +24,7 @@ export function gatherKernel({ shape, axis, extent, x, index, out, ...d }: Gathe
   const element = dtype === 'f16' ? 'f16' : 'u32'
   const type = width === 4 ? `vec4<${element}>` as const : element
   const shader = new Shader('gather').storage('x', 0, 'read', type).storage('index', 1, 'read', 'i32').storage('out', 2, 'read_write', type)
-  const elements = shape.reduce((a, b) => a * b, 1)
+  const elements = product(shape)
   const n = {
     count: shader.parameter('count', elements / width), extent: shader.parameter('extent', extent),
     step: shader.parameter('step', step / width, 'i32'), invalid: shader.parameter('invalid', invalid[dtype]),
