@@ -1,57 +1,82 @@
-/** Three projects: Node, and two Chromium pages, with and without cross-origin isolation (shared memory needs it). */
+/**
+ * Node; WebGPU in Node, over two software drivers; and Chromium's page, with and without cross-origin isolation (shared
+ * memory needs it).
+ */
 import { playwright } from '@vitest/browser-playwright'
 import { defineConfig } from 'vitest/config'
 import type { TestProjectConfiguration, ViteUserConfig } from 'vitest/config'
 import * as chromium from './scripts/chromium.ts'
+import { drivers, environment, remedies } from './scripts/drivers.ts'
+import type { Driver } from './scripts/drivers.ts'
 
-const browserTests = 'test/browser/**/*.test.ts'
+const browserTests = ['test/browser/**/*.test.ts']
+const deviceTests = ['test/webgpu/**/*.test.ts']
+const kernelTests = ['test/kernels/wgsl/**/*.test.ts']
 
 const node: TestProjectConfiguration = {
-  test: { name: 'node', include: ['test/**/*.test.ts'], exclude: [browserTests], testTimeout: 30_000 },
+  test: { name: 'node', include: ['test/**/*.test.ts'], exclude: [...browserTests, ...deviceTests, ...kernelTests], testTimeout: 30_000 },
 }
 
-function browser(executablePath: string, isolated: boolean): TestProjectConfiguration {
+function webgpu(driver: Driver): TestProjectConfiguration {
+  const name = `webgpu-${driver}`
+  // One driver for kernels: each takes its compiler up to a second.
+  const include = driver === 'lavapipe' ? [...deviceTests, ...kernelTests] : deviceTests
+  const env = environment(driver)
+  if (env === undefined) return missing(name, include, `${driver} is missing. ${remedies[driver]}`)
+  return {
+    test: {
+      name,
+      include,
+      testTimeout: 120_000,
+      provide: { driver },
+      // The loader and the drivers read it when they are loaded; a fork starts with it.
+      pool: 'forks',
+      env: { ...env },
+      // One at a time: a driver takes every core.
+      maxWorkers: 1,
+    },
+  }
+}
+
+function browser(isolated: boolean): TestProjectConfiguration {
+  const name = isolated ? 'browser-isolated' : 'browser'
+  const { executablePath } = chromium
+  if (executablePath === undefined) return missing(name, browserTests, 'Chromium is missing. Install chromium, or set CHROMIUM to its path.')
   return {
     server: { headers: isolated ? { ...chromium.isolation } : {} },
     // Found only while a test runs, it would make Vite reload the page under the test.
     optimizeDeps: { include: ['fast-check', 'tinybench'] },
     test: {
-      name: isolated ? 'browser-isolated' : 'browser',
-      include: [browserTests],
+      name,
+      include: browserTests,
       testTimeout: 60_000,
       provide: { isolated },
       browser: {
         enabled: true,
         headless: true,
         screenshotFailures: false,
-        provider: playwright({ launchOptions: { executablePath, args: [...chromium.args] } }),
+        provider: playwright({ launchOptions: { executablePath, args: [...chromium.args, '--use-webgpu-adapter=swiftshader'] } }),
         instances: [{ browser: 'chromium' }],
       },
     },
   }
 }
 
-/** Stands in for a browser project and lists its tests as skipped, so that they are missed and counted. */
-function missing(name: string): TestProjectConfiguration {
-  return { test: { name, include: ['test/no-chromium.ts'] } }
-}
-
-if (chromium.executablePath === undefined) {
-  console.warn('\nNO CHROMIUM: every test in test/browser is SKIPPED. Install chromium, or set CHROMIUM to its path.\n')
+/** Stands in for a project and lists its tests as skipped, so that they are missed and counted. */
+function missing(name: string, tests: string[], why: string): TestProjectConfiguration {
+  console.warn(`\n${name}: every test in ${tests.join(' and ')} is SKIPPED. ${why}\n`)
+  return { test: { name, include: ['test/missing.ts'], provide: { missing: tests } } }
 }
 
 const configuration: ViteUserConfig = defineConfig({
-  test: {
-    projects:
-      chromium.executablePath === undefined
-        ? [node, missing('browser'), missing('browser-isolated')]
-        : [node, browser(chromium.executablePath, false), browser(chromium.executablePath, true)],
-  },
+  test: { projects: [node, ...drivers.map(webgpu), browser(false), browser(true)] },
 })
 export default configuration
 
 declare module 'vitest' {
   interface ProvidedContext {
     isolated: boolean
+    driver: Driver
+    missing: readonly string[]
   }
 }

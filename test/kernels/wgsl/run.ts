@@ -2,22 +2,17 @@
  * Runs generated WGSL kernels for tests, through Dawn in Node: with guard zones around every buffer, so that a stray write shows, and
  * temporaries full of NaN, so that reading what was not written shows.
  */
-import { create, globals } from 'webgpu'
 import type { Dispatch, WgslKernel, WgslTarget } from '../../../kernels/wgsl/kernel.ts'
+import { dawn } from '../../webgpu/dawn.ts'
 import type { Values } from '../launch-rows.ts'
-
-Object.assign(globalThis, globals)
 
 interface Gpu {
   readonly device: GPUDevice
   readonly target: WgslTarget
 }
 
-// Dawn's instance must stay reachable: the process ends if it is collected.
-const instance: GPU = create(['enable-dawn-features=disable_workgroup_init'])
-
 async function open(): Promise<Gpu | undefined> {
-  const adapter = await instance.requestAdapter()
+  const adapter = await dawn.requestAdapter()
   if (adapter === null) return undefined
   const f16 = adapter.features.has('shader-f16')
   const subgroups = adapter.features.has('subgroups')
