@@ -89,18 +89,17 @@ export class Run {
       const bindings = { leaves: this.leaves.map(bind), results }
       executable.prepare?.()
       await this.submit(async () => {
-        await backend.run(executable, bindings)
+        const small = this.outputs.filter((output) => output.small)
+        const values = await backend.run(executable, bindings, small.map((storage) => ({ result: this.results.indexOf(storage), spec: storage.spec })))
         this.device.countRun(executable.launches)
-        for (const storage of this.outputs.filter((output) => output.small)) await this.bringHome(storage)
+        small.forEach((storage, i) => {
+          storage.host = values[i]
+          this.device.release(storage)
+        })
       })
     } catch (error) {
       this.fail(error)
     }
-  }
-
-  private async bringHome(storage: Storage): Promise<void> {
-    storage.host = await this.device.backend.read(blockOf(storage), storage.spec)
-    this.device.release(storage)
   }
 
   private async submit(run: () => Promise<void>): Promise<void> {

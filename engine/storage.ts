@@ -1,7 +1,6 @@
 /** The device memory behind a realised tensor or a variable, and the run that fills it. */
 import type { Block } from './device/backend.ts'
 import type { Device } from './device/device.ts'
-import { byteSize } from './dtype.ts'
 import type { TypedArray } from './dtype.ts'
 import type { Spec } from './graph.ts'
 import type { Run } from './run.ts'
@@ -28,7 +27,7 @@ export class Storage {
     this.device = device
     this.spec = spec
     this.label = label
-    this.bytes = sizeOf(spec.shape) * byteSize(spec.dtype)
+    this.bytes = sizeOf(spec.shape) * device.backend.byteSize(spec.dtype)
   }
 
   /** Whether the values will live on the host once computed. */

@@ -1,6 +1,6 @@
 /** A backend that fails on demand, around a real one: for tests of what is left after a failure. */
 import type { LoweredGraph } from '../engine/compile/lower.ts'
-import type { Backend, Bindings, Block, DeviceKind, Executable } from '../engine/device/backend.ts'
+import type { Backend, Bindings, Block, DeviceKind, Executable, Homecoming } from '../engine/device/backend.ts'
 import { Device } from '../engine/device/device.ts'
 import type { DType, TypedArray } from '../engine/dtype.ts'
 import type { Spec } from '../engine/graph.ts'
@@ -31,6 +31,10 @@ export class FaultyBackend implements Backend {
     this.memoryLimit = inner.memoryLimit
   }
 
+  byteSize(dtype: DType): number {
+    return this.inner.byteSize(dtype)
+  }
+
   accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean {
     return this.inner.accepts(op, inputs, attributes)
   }
@@ -58,14 +62,15 @@ export class FaultyBackend implements Backend {
     return this.inner.read(block, spec)
   }
 
-  async run(executable: Executable, bindings: Bindings): Promise<void> {
+  async run(executable: Executable, bindings: Bindings, home: readonly Homecoming[]): Promise<readonly TypedArray[]> {
     const { failure } = this
     this.failure = undefined
     if (failure !== undefined) throw failure
-    await this.inner.run(executable, bindings)
+    const values = await this.inner.run(executable, bindings, home)
     const { late } = this
     this.late = undefined
     if (late !== undefined) throw late
+    return values
   }
 
   /** The real backend lives on. */

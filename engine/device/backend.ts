@@ -36,6 +36,22 @@ export interface DeviceDetails {
   readonly threads?: number
   /** CPU: the level of vector instructions. */
   readonly instructions?: { readonly level: string; readonly why: string }
+  /** WebGPU: which GPU, whether it is the processor in disguise, and the features that are switched on. */
+  readonly adapter?: { readonly name: string; readonly software: boolean; readonly features: readonly string[] }
+}
+
+/** What a device has made so far, exact. A training loop that has run a few steps makes nothing new. */
+export interface BackendCounts {
+  readonly buffers: number
+  readonly bindGroups: number
+  readonly pipelines: number
+  readonly readbacks: number
+}
+
+/** A result of a run that is to come back to the host, by its place among the results. */
+export interface Homecoming {
+  readonly result: number
+  readonly spec: Spec
 }
 
 export interface Backend {
@@ -48,8 +64,12 @@ export interface Backend {
   /** Everything that can change results: recorded in checkpoints. */
   readonly fingerprint: string
   readonly dtypes: ReadonlySet<DType>
+  /** WebGPU: what it has made so far. */
+  readonly counts?: BackendCounts
   /** Bytes this device can hold. */
   readonly memoryLimit: number
+  /** Bytes that an element takes on this device. */
+  byteSize(dtype: DType): number
   /** Whether there is a kernel for this call of a fused op; if not, its decomposition runs. */
   accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean
   compile(graph: LoweredGraph): Promise<Executable>
@@ -58,6 +78,7 @@ export interface Backend {
   release(block: Block): void
   write(block: Block, data: TypedArray, spec: Spec): void
   read(block: Block, spec: Spec): Promise<TypedArray>
-  run(executable: Executable, bindings: Bindings): Promise<void>
+  /** Resolves, once all is done, to the results that are to come home. */
+  run(executable: Executable, bindings: Bindings, home: readonly Homecoming[]): Promise<readonly TypedArray[]>
   close(): Promise<void>
 }

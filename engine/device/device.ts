@@ -5,7 +5,7 @@ import { DTypeError, DeviceError } from '../error.ts'
 import { Generator } from '../random.ts'
 import type { Storage } from '../storage.ts'
 import { MovedVariables } from '../moved.ts'
-import type { Backend, Block, DeviceDetails, DeviceKind } from './backend.ts'
+import type { Backend, BackendCounts, Block, DeviceDetails, DeviceKind } from './backend.ts'
 
 /** Exact counts since the device was opened, or since `resetCounters`. */
 export interface Counters {
@@ -14,6 +14,8 @@ export interface Counters {
   readonly launches: number
   readonly plansCompiled: number
   readonly planHits: number
+  /** WebGPU: buffers, bind groups and pipelines made, and copies of results to the host. */
+  readonly made?: BackendCounts
 }
 
 export interface DeviceInfo extends DeviceDetails {
@@ -21,6 +23,8 @@ export interface DeviceInfo extends DeviceDetails {
   readonly description: string
   readonly fingerprint: string
 }
+
+const nothingMade: BackendCounts = { buffers: 0, bindGroups: 0, pipelines: 0, readbacks: 0 }
 
 /** What a storage holds, without holding the storage. */
 interface Held {
@@ -52,6 +56,7 @@ export class Device {
   private readonly collected = new FinalizationRegistry<Held>((held) => this.giveBack(held))
   private used = 0
   private closing: Promise<void> | undefined
+  private madeBefore: BackendCounts = nothingMade
   private counts = { submits: 0, launches: 0, plansCompiled: 0, planHits: 0 }
 
   constructor(backend: Backend) {
@@ -86,7 +91,7 @@ export class Device {
   }
 
   get counters(): Counters {
-    return { ...this.counts, plansCompiled: this.plans.compiled, planHits: this.plans.hits }
+    return { ...this.counts, plansCompiled: this.plans.compiled, planHits: this.plans.hits, ...this.made() }
   }
 
   /** A number for a walk over this device's graph, by which it knows the nodes it has met. */
@@ -156,8 +161,15 @@ export class Device {
     this.counts.launches += launches
   }
 
+  private made(): { readonly made?: BackendCounts } {
+    const { counts } = this.backend
+    const { buffers, bindGroups, pipelines, readbacks } = this.madeBefore
+    return counts === undefined ? {} : { made: { buffers: counts.buffers - buffers, bindGroups: counts.bindGroups - bindGroups, pipelines: counts.pipelines - pipelines, readbacks: counts.readbacks - readbacks } }
+  }
+
   resetCounters(): void {
     this.counts = { submits: 0, launches: 0, plansCompiled: 0, planHits: 0 }
+    this.madeBefore = this.backend.counts ?? nothingMade
     this.plans.resetCounters()
   }
 

@@ -2,6 +2,7 @@
  * The meta device: shapes and types without values. Tensors and models are made on it as on any other, with every dtype,
  * and take no memory however large they are; what would compute is refused.
  */
+import { byteSize } from '../dtype.ts'
 import type { DType } from '../dtype.ts'
 import { DeviceError } from '../error.ts'
 import type { Backend, Block, Executable } from './backend.ts'
@@ -16,6 +17,10 @@ class MetaBackend implements Backend {
   readonly refusal = refusal
   readonly dtypes: ReadonlySet<DType> = new Set(['f32', 'f16', 'bf16', 'f64', 'i32', 'u32', 'u8', 'bool'])
   readonly memoryLimit = 0
+
+  byteSize(dtype: DType): number {
+    return byteSize(dtype)
+  }
 
   accepts(): boolean {
     return true
@@ -39,7 +44,7 @@ class MetaBackend implements Backend {
     throw new DeviceError(refusal)
   }
 
-  async run(): Promise<void> {
+  async run(): Promise<never> {
     throw new DeviceError(refusal)
   }
 

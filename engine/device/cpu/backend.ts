@@ -7,12 +7,13 @@ import { align, planMemory } from '../../compile/memory.ts'
 import type { MemoryPlan } from '../../compile/memory.ts'
 import type { Plan } from '../../compile/plan.ts'
 import { schedule } from '../../compile/schedule.ts'
+import { byteSize } from '../../dtype.ts'
 import type { DType, TypedArray } from '../../dtype.ts'
 import { DeviceError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
 import type { Fused } from '../../op.ts'
 import { at } from '../../shape.ts'
-import type { Backend, Bindings, Block, DeviceDetails, Executable } from '../backend.ts'
+import type { Backend, Bindings, Block, DeviceDetails, Executable, Homecoming } from '../backend.ts'
 import { Addresses } from './addresses.ts'
 import type { PointerBlock } from './addresses.ts'
 import { Allocator, asCpu } from './allocator.ts'
@@ -133,6 +134,10 @@ export class CpuBackend implements Backend {
     this.allocator = new Allocator(options.memory, controlBytes(options.threads.count), this.memoryLimit)
   }
 
+  byteSize(dtype: DType): number {
+    return byteSize(dtype)
+  }
+
   accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean {
     return this.table.accepts(op, inputs, attributes)
   }
@@ -249,13 +254,14 @@ export class CpuBackend implements Backend {
     return copyOut(this.options.memory, asCpu(block).address, spec)
   }
 
-  async run(executable: Executable, bindings: Bindings): Promise<void> {
+  async run(executable: Executable, bindings: Bindings, home: readonly Homecoming[]): Promise<readonly TypedArray[]> {
     if (!(executable instanceof CpuExecutable)) throw new DeviceError('cpu: this plan was compiled for another device')
     this.reserve(executable)
     const { memory, threads } = this.options
     const { workspace, scratch } = this.shared
     executable.addresses.write(memory, bindings, workspace.address, Array.from({ length: threads.count }, (_, t) => scratch.address + t * executable.scratchBytes))
     await threads.run(executable.id)
+    return home.map(({ result, spec }) => copyOut(memory, asCpu(at(bindings.results, result)).address, spec))
   }
 
   /** Makes the memory that runs share large enough. Nothing runs while this changes. */

@@ -14,7 +14,7 @@ import type { PrimitiveName } from '../../ops/primitives.ts'
 import { evaluateArrays } from '../../../kernels/evaluate.ts'
 import { load } from '../../../kernels/expression.ts'
 import { at, formatShape, sizeOf } from '../../shape.ts'
-import type { Backend, Bindings, Block, Executable } from '../backend.ts'
+import type { Backend, Bindings, Block, Executable, Homecoming } from '../backend.ts'
 import { contractKernels } from './contract.ts'
 import { indexingKernels } from './indexing.ts'
 import type { Kernel } from './kernel.ts'
@@ -143,6 +143,10 @@ export class ReferenceBackend implements Backend {
     this.memoryLimit = memoryLimit
   }
 
+  byteSize(dtype: DType): number {
+    return byteSize(dtype)
+  }
+
   accepts(): boolean {
     return false
   }
@@ -171,10 +175,10 @@ export class ReferenceBackend implements Backend {
     return Promise.resolve(own(block).values.slice())
   }
 
-  run(executable: Executable, bindings: Bindings): Promise<void> {
+  run(executable: Executable, bindings: Bindings, home: readonly Homecoming[]): Promise<readonly TypedArray[]> {
     if (!(executable instanceof Interpreter)) throw new DeviceError('reference: this plan belongs to another device')
     executable.run(bindings)
-    return Promise.resolve()
+    return Promise.resolve(home.map(({ result }) => own(at(bindings.results, result)).values.slice()))
   }
 
   close(): Promise<void> {

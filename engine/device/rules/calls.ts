@@ -51,18 +51,21 @@ export class KernelTable<Kernel> {
 
   readonly layouts: LayoutRule = (step, inputs) => this.ruleFor(step).layouts(step, inputs)
 
-  /** The kernel of a launch, and the buffers it is called with. Throws DeviceError for sizes that kernels cannot count. */
-  call(launch: Launch): Call<Kernel> {
+  /**
+   * The kernel of a launch, and the buffers it is called with. `same` names for each buffer of the plan the one whose memory it
+   * shares; default: none shares. Throws DeviceError for sizes that kernels cannot count.
+   */
+  call(launch: Launch, same?: readonly number[]): Call<Kernel> {
     checkSize(this.device, launch)
     switch (launch.kind) {
       case 'map': {
         const { descriptor, buffers } = describeMap(launch)
-        return { kernel: this.generate.map(descriptor, buffers), buffers }
+        return { kernel: this.generate.map(descriptor, buffers.map((b) => same?.[b] ?? b)), buffers }
       }
       case 'reduce': {
         const { descriptor, reads } = describeReduction(launch)
         const buffers = [...reads, launch.output.buffer]
-        return { kernel: this.generate.reduce(descriptor, buffers), buffers }
+        return { kernel: this.generate.reduce(descriptor, buffers.map((b) => same?.[b] ?? b)), buffers }
       }
       case 'op': {
         const rule = this.ruleFor(launch.step)
