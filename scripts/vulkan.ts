@@ -38,17 +38,16 @@ function release(): { readonly id: string; readonly codename: string } {
 /** Unpacks Mesa's Vulkan drivers, and all that they need and the system lacks, into the folder `to`. */
 function unpack(to: string): void {
   const { id, codename } = release()
-  const site = run('apt-get', ['indextargets', '--format', '$(REPO_URI) $(RELEASE)', 'Created-By: Packages'])
-    .split('\n')
-    .find((line) => line.endsWith(` ${codename}`))
-    ?.split(' ')[0]
-  if (site === undefined) fail(`no source of packages for ${codename}; add one to /etc/apt/sources.list`)
+  // The machine's own mirror, if it has one: other vendors' sources have no updates.
+  const updates = `${codename}-updates`
+  const targets = run('apt-get', ['indextargets', '--no-release-info', '--format', '$(RELEASE) $(SITE)', 'Created-By: Packages'])
+  const site = new RegExp(`^${updates} (\\S+)$`, 'm').exec(targets)?.[1] ?? 'http://deb.debian.org/debian'
   const [keys] = globSync(`/usr/share/keyrings/${id}-archive-keyring.{gpg,pgp}`)
   const backports = `${codename}-backports`
   const apt = path.join(to, 'apt')
   mkdirSync(path.join(apt, 'lists/partial'), { recursive: true })
   mkdirSync(path.join(apt, 'archives/partial'), { recursive: true })
-  const suites = [codename, `${codename}-updates`, backports]
+  const suites = [codename, updates, backports]
   writeFileSync(path.join(apt, 'sources.list'), suites.map((suite) => `deb ${keys === undefined ? '' : `[signed-by=${keys}] `}${site} ${suite} main\n`).join(''))
 
   // Lists and archives of its own, so that neither root nor the system's lists are needed.
