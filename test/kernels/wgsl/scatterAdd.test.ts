@@ -11,7 +11,7 @@ describe.skipIf(gpu === undefined)('scatterAddKernel', () => {
       const { descriptor, buffers, check } = scatterCase(drawn)
       await runWgsl(scatterAddKernel(descriptor), buffers)
       check()
-    }), { numRuns: 40 })
+    }), { numRuns: 30 })
   })
 
   /** Of every row of a table, the sum of the gradients of its copies, some of them many. */

@@ -13,6 +13,6 @@ describe.skipIf(gpu === undefined)('argsortKernel', () => {
     }), { numRuns })
   }
 
-  it('is stable, with NaN greatest', () => agrees([0, 1, 2, 3, 4, 5, 31, 32, 33, 100, 257, 1000], 40))
-  it('merges runs of lines that no workgroup can hold', () => agrees([1024, 1025, 2048, 2049, 3000, 5000], 15))
+  it('is stable, with NaN greatest', () => agrees([0, 1, 2, 3, 4, 5, 31, 32, 33, 100, 257, 1000], 30))
+  it('merges runs of lines that no workgroup can hold', () => agrees([1024, 1025, 2048, 2049, 3000, 5000], 10))
 })
