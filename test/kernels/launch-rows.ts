@@ -9,6 +9,17 @@ import { runKernel } from './run.ts'
 export type Values = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer>
 export const target: WasmTarget = { relaxed: true }
 
+/** Runs a kernel over buffers, inputs then outputs, in place. */
+export type Run<Descriptor> = (descriptor: Descriptor, buffers: readonly Values[]) => void | Promise<void>
+
+/** How inputs are rounded, and what that of results adds to a tolerance. */
+export interface Precision {
+  readonly round: (x: number) => number
+  readonly tolerance: number
+}
+export const singles: Precision = { round: (x) => x, tolerance: 0 }
+export const halves: Precision = { round: Math.f16round, tolerance: 2 ** -10 }
+
 const bytesOf = (values: Values): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
 
 /** Runs the kernel over `buffers` (inputs, then outputs) in place: whole, then cut at random with buffers placed elsewhere; both must give the same bits. */

@@ -2,7 +2,7 @@
  * Runs generated WGSL kernels for tests, through Dawn in Node: with guard zones around every buffer, so that a stray write shows, and
  * temporaries full of NaN, so that reading what was not written shows.
  */
-import type { Dispatch, WgslKernel, WgslTarget } from '../../../kernels/wgsl/kernel.ts'
+import { type Dispatch, floor, type WgslKernel, type WgslTarget } from '../../../kernels/wgsl/kernel.ts'
 import { dawn } from '../../webgpu/dawn.ts'
 import type { Values } from '../launch-rows.ts'
 
@@ -22,6 +22,8 @@ async function open(): Promise<Gpu | undefined> {
 
 /** A device with the floor of limits, but for features; undefined if this machine has none. Tests then skip. */
 export const gpu: Gpu | undefined = await open()
+/** Without a device, kernels may still be generated. */
+export const target: WgslTarget = gpu?.target ?? floor
 if (gpu === undefined) console.warn('NO WEBGPU ADAPTER: tests of WGSL kernels are SKIPPED')
 
 const guard = 256
