@@ -4,34 +4,14 @@ import type { MapDescriptor } from '../../kernels/descriptor.ts'
 import { binary, constant, index, load, type StorageType, unary } from '../../kernels/expression.ts'
 import { mapKernel } from '../../kernels/wasm/map.ts'
 import { elementBytes, naiveMap, readElement } from './naive.ts'
-import { randomExpression, type RandomOperand, randomOperand, scalarOf, shapes, storageTypes } from './random.ts'
+import { mapCases } from './random.ts'
 import { runKernel } from './run.ts'
 
 const copy = (buffers: readonly Uint8Array[]): Uint8Array[] => buffers.map((b) => b.slice())
 const read = (bytes: Uint8Array | undefined, dtype: StorageType): number[] => (bytes === undefined ? [] : Array.from({ length: bytes.length / elementBytes[dtype] }, (_, i) => readElement(bytes, dtype, i)))
 
-interface Case {
-  readonly d: MapDescriptor
-  readonly buffers: readonly Uint8Array[]
-}
-
-const cases: fc.Arbitrary<Case> = fc.record({ shape: shapes(4), types: fc.array(fc.constantFrom(...storageTypes), { maxLength: 3 }), results: fc.array(fc.constantFrom(...storageTypes), { minLength: 1, maxLength: 2 }) })
-  .chain(({ shape, types, results }) => fc.record({
-    shape: fc.constant(shape),
-    inputs: fc.tuple(...types.map((t) => randomOperand(shape, t, false))),
-    outputs: fc.tuple(...results.map((t) => randomOperand(shape, t, true))),
-    values: fc.tuple(...results.map((t) => randomExpression(scalarOf[t], types, shape.length))),
-  }))
-  .map(({ shape, inputs, outputs, values }) => {
-    const all: RandomOperand[] = [...inputs, ...outputs]
-    return {
-      d: { shape, inputs: inputs.map((i) => i.operand), outputs: outputs.map((o, i) => ({ operand: o.operand, value: values[i] ?? constant(0, 'f32') })) },
-      buffers: all.map((o) => o.bytes),
-    }
-  })
-
 test('agrees with the naive evaluation in every bit, touches nothing else, and splits anywhere', () => {
-  fc.assert(fc.property(cases, fc.array(fc.nat(200), { maxLength: 3 }), fc.nat(4), ({ d, buffers }, cuts, first) => {
+  fc.assert(fc.property(mapCases(), fc.array(fc.nat(200), { maxLength: 3 }), fc.nat(4), ({ d, buffers }, cuts, first) => {
     const [expected, got, split] = [copy(buffers), copy(buffers), copy(buffers)]
     const kernel = mapKernel(d)
     naiveMap(d, expected)

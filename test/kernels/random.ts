@@ -1,7 +1,8 @@
 /** fast-check arbitraries of operands in odd layouts and of expressions over them. */
 import fc from 'fast-check'
-import type { Operand } from '../../kernels/descriptor.ts'
-import { binary, type BinaryOp, choose, constant, type Expression, index, load, type ScalarType, type StorageType, unary, type UnaryOp } from '../../kernels/expression.ts'
+import type { MapDescriptor, Operand, ReduceDescriptor, ReduceOp } from '../../kernels/descriptor.ts'
+import { accumulator, binary, choose, constant, type Expression, index, load, type ScalarType, type StorageType, unary } from '../../kernels/expression.ts'
+import { exactBinaries, exactUnaries, scalarTypes } from './edges.ts'
 import { elementBytes, everyPosition, elementAt, existsAt, writeElement } from './naive.ts'
 
 export const storageTypes: readonly StorageType[] = ['f32', 'bf16', 'i32', 'u32', 'u8', 'bool']
@@ -64,17 +65,15 @@ export function randomOperand(shape: readonly number[], dtype: StorageType, outp
   })
 }
 
-const unaryOps: Readonly<Record<ScalarType, readonly UnaryOp[]>> = {
-  f32: ['neg', 'abs', 'sign', 'sqrt', 'floor', 'ceil', 'round', 'trunc'], i32: ['neg', 'abs', 'sign', 'not'], u32: ['not', 'sign', 'neg', 'abs'], bool: ['not'],
+/** The operations that an expression may have. */
+export interface Operations {
+  readonly binaries: typeof exactBinaries
+  readonly unaries: typeof exactUnaries
 }
-const integerOps: readonly BinaryOp[] = ['add', 'sub', 'mul', 'idiv', 'rem', 'min', 'max', 'and', 'or', 'xor', 'shl', 'shr', 'eq', 'ne', 'lt', 'le']
-const binaryOps: Readonly<Record<ScalarType, readonly BinaryOp[]>> = {
-  f32: ['add', 'sub', 'mul', 'div', 'min', 'max', 'eq', 'ne', 'lt', 'le'], i32: integerOps, u32: integerOps, bool: ['and', 'or', 'xor', 'eq', 'ne', 'lt', 'le', 'min', 'max'],
-}
-export const scalarTypes: readonly ScalarType[] = ['f32', 'i32', 'u32', 'bool']
+const exact: Operations = { binaries: exactBinaries, unaries: exactUnaries }
 
 /** A graph whose every operation is exact or correctly rounded, ending in `type`. */
-export function randomExpression(type: ScalarType, operands: readonly StorageType[], rank: number, extra: readonly Expression[] = []): fc.Arbitrary<Expression> {
+export function randomExpression(type: ScalarType, operands: readonly StorageType[], rank: number, extra: readonly Expression[] = [], { binaries, unaries }: Operations = exact): fc.Arbitrary<Expression> {
   const step = fc.record({ kind: fc.nat(9), op: fc.nat(99), a: fc.nat(99), b: fc.nat(99), c: fc.nat(99), type: fc.constantFrom(...scalarTypes) })
   return fc.array(step, { minLength: 1, maxLength: 12 }).map((steps) => {
     const pool: Expression[] = [
@@ -85,11 +84,68 @@ export function randomExpression(type: ScalarType, operands: readonly StorageTyp
     const as = (e: Expression, wanted: ScalarType): Expression => (e.type === wanted ? e : unary('cast', e, wanted))
     for (const { kind, op, a, b, c, type: t } of steps) {
       const [x, y] = [pick(a), pick(b)]
-      if (kind < 5) pool.push(binary(binaryOps[x.type][op % binaryOps[x.type].length] ?? 'eq', x, as(y, x.type)))
-      else if (kind < 7) pool.push(unary(unaryOps[x.type][op % unaryOps[x.type].length] ?? 'not', x))
+      if (kind < 5) pool.push(binary(binaries[x.type][op % binaries[x.type].length] ?? 'eq', x, as(y, x.type)))
+      else if (kind < 7) pool.push(unary(unaries[x.type][op % unaries[x.type].length] ?? 'not', x))
       else if (kind < 8) pool.push(choose(as(pick(c), 'bool'), x, as(y, x.type)))
       else pool.push(as(x, t))
     }
     return as(pool.at(-1) ?? constant(0, 'f32'), type)
   })
 }
+
+export interface MapCase {
+  readonly d: MapDescriptor
+  readonly buffers: readonly Uint8Array[]
+}
+
+export const mapCases = (operations: Operations = exact): fc.Arbitrary<MapCase> => fc.record({ shape: shapes(4), types: fc.array(fc.constantFrom(...storageTypes), { maxLength: 3 }), results: fc.array(fc.constantFrom(...storageTypes), { minLength: 1, maxLength: 2 }) })
+  .chain(({ shape, types, results }) => fc.record({
+    shape: fc.constant(shape),
+    inputs: fc.tuple(...types.map((t) => randomOperand(shape, t, false))),
+    outputs: fc.tuple(...results.map((t) => randomOperand(shape, t, true))),
+    values: fc.tuple(...results.map((t) => randomExpression(scalarOf[t], types, shape.length, [], operations))),
+  }))
+  .map(({ shape, inputs, outputs, values }) => {
+    const all: RandomOperand[] = [...inputs, ...outputs]
+    return {
+      d: { shape, inputs: inputs.map((i) => i.operand), outputs: outputs.map((o, i) => ({ operand: o.operand, value: values[i] ?? constant(0, 'f32') })) },
+      buffers: all.map((o) => o.bytes),
+    }
+  })
+
+/** Float sums and products of these are exact in any order. */
+function exactly(op: ReduceOp, e: Expression): Expression {
+  if (e.type !== 'f32') return e
+  if (op === 'sum') return unary('cast', binary('and', unary('cast', e, 'i32'), constant(63, 'i32')), 'f32')
+  return op === 'prod' ? choose(binary('lt', e, constant(1, 'f32')), constant(-1, 'f32'), constant(1, 'f32')) : e
+}
+
+export interface ReduceCase {
+  readonly d: ReduceDescriptor
+  readonly buffers: readonly Uint8Array[]
+}
+
+export const reduceCases = (operations: Operations = exact): fc.Arbitrary<ReduceCase> => fc.record({
+  full: shapes(4), split: fc.nat(4), op: fc.constantFrom<ReduceOp>('sum', 'max', 'min', 'prod'), type: fc.constantFrom<ScalarType>(...scalarTypes),
+  types: fc.array(fc.constantFrom(...storageTypes), { maxLength: 3 }), results: fc.array(fc.constantFrom(...storageTypes), { minLength: 1, maxLength: 2 }),
+})
+  .filter(({ op, type }) => type !== 'bool' || op === 'max' || op === 'min')
+  .chain(({ full, split, op, type, types, results }) => {
+    const shape = full.slice(0, split)
+    return fc.record({
+      shape: fc.constant(shape), reduced: fc.constant(full.slice(split)), op: fc.constant(op),
+      inputs: fc.tuple(...types.map((t) => randomOperand(full, t, false))),
+      element: randomExpression(type, types, full.length, [], operations),
+      outputs: fc.tuple(...results.map((t) => randomOperand(shape, t, true))),
+      values: fc.tuple(...results.map((t) => randomExpression(scalarOf[t], types, shape.length, [accumulator(type)], operations))),
+    })
+  })
+  .map(({ shape, reduced, op, inputs, element, outputs, values }) => {
+    const all: RandomOperand[] = [...inputs, ...outputs]
+    return {
+      d: { shape, reduced, op, element: exactly(op, element), inputs: inputs.map((i) => i.operand), outputs: outputs.map((o, i) => ({ operand: o.operand, value: values[i] ?? constant(0, 'f32') })) },
+      buffers: all.map((o) => o.bytes),
+    }
+  })
+  // At reduced position 0 of an empty reduction there is no element to read.
+  .filter(({ d }) => !d.reduced.includes(0) || d.inputs.length === 0)

@@ -1,54 +1,17 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Operand, ReduceDescriptor, ReduceOp } from '../../kernels/descriptor.ts'
-import { accumulator, binary, choose, constant, type Expression, load, type ScalarType, type StorageType, unary } from '../../kernels/expression.ts'
+import { accumulator, type Expression, load, type StorageType, unary } from '../../kernels/expression.ts'
 import { reduceKernel, reduceParts } from '../../kernels/wasm/reduce.ts'
 import { elementBytes, naiveReduce, readElement } from './naive.ts'
-import { randomExpression, type RandomOperand, randomOperand, scalarOf, scalarTypes, shapes, storageTypes } from './random.ts'
+import { reduceCases } from './random.ts'
 import { runKernel } from './run.ts'
 
 const copy = (buffers: readonly Uint8Array[]): Uint8Array[] => buffers.map((b) => b.slice())
 const read = (bytes: Uint8Array | undefined, dtype: StorageType): number[] => (bytes === undefined ? [] : Array.from({ length: bytes.length / elementBytes[dtype] }, (_, i) => readElement(bytes, dtype, i)))
 
-/** Float sums and products of these are exact in any order. */
-function exactly(op: ReduceOp, e: Expression): Expression {
-  if (e.type !== 'f32') return e
-  if (op === 'sum') return unary('cast', binary('and', unary('cast', e, 'i32'), constant(63, 'i32')), 'f32')
-  return op === 'prod' ? choose(binary('lt', e, constant(1, 'f32')), constant(-1, 'f32'), constant(1, 'f32')) : e
-}
-
-interface Case {
-  readonly d: ReduceDescriptor
-  readonly buffers: readonly Uint8Array[]
-}
-
-const cases: fc.Arbitrary<Case> = fc.record({
-  full: shapes(4), split: fc.nat(4), op: fc.constantFrom<ReduceOp>('sum', 'max', 'min', 'prod'), type: fc.constantFrom<ScalarType>(...scalarTypes),
-  types: fc.array(fc.constantFrom(...storageTypes), { maxLength: 3 }), results: fc.array(fc.constantFrom(...storageTypes), { minLength: 1, maxLength: 2 }),
-})
-  .filter(({ op, type }) => type !== 'bool' || op === 'max' || op === 'min')
-  .chain(({ full, split, op, type, types, results }) => {
-    const shape = full.slice(0, split)
-    return fc.record({
-      shape: fc.constant(shape), reduced: fc.constant(full.slice(split)), op: fc.constant(op),
-      inputs: fc.tuple(...types.map((t) => randomOperand(full, t, false))),
-      element: randomExpression(type, types, full.length),
-      outputs: fc.tuple(...results.map((t) => randomOperand(shape, t, true))),
-      values: fc.tuple(...results.map((t) => randomExpression(scalarOf[t], types, shape.length, [accumulator(type)]))),
-    })
-  })
-  .map(({ shape, reduced, op, inputs, element, outputs, values }) => {
-    const all: RandomOperand[] = [...inputs, ...outputs]
-    return {
-      d: { shape, reduced, op, element: exactly(op, element), inputs: inputs.map((i) => i.operand), outputs: outputs.map((o, i) => ({ operand: o.operand, value: values[i] ?? constant(0, 'f32') })) },
-      buffers: all.map((o) => o.bytes),
-    }
-  })
-  // At reduced position 0 of an empty reduction there is no element to read.
-  .filter(({ d }) => !d.reduced.includes(0) || d.inputs.length === 0)
-
 test('agrees with the naive evaluation in every bit, touches nothing else, and splits anywhere', () => {
-  fc.assert(fc.property(cases, fc.array(fc.nat(200), { maxLength: 3 }), fc.nat(4), ({ d, buffers }, cuts, first) => {
+  fc.assert(fc.property(reduceCases(), fc.array(fc.nat(200), { maxLength: 3 }), fc.nat(4), ({ d, buffers }, cuts, first) => {
     const [expected, got, split] = [copy(buffers), copy(buffers), copy(buffers)]
     const kernel = reduceKernel(d)
     naiveReduce(d, expected)
@@ -61,7 +24,7 @@ test('agrees with the naive evaluation in every bit, touches nothing else, and s
 })
 
 test('parts, folded in turn, give the whole', () => {
-  fc.assert(fc.property(cases, fc.integer({ min: 1, max: 7 }), ({ d, buffers }, count) => {
+  fc.assert(fc.property(reduceCases(), fc.integer({ min: 1, max: 7 }), ({ d, buffers }, count) => {
     const { type } = d.element
     const size = d.shape.reduce((a, b) => a * b, 1)
     const strides = d.shape.map((_, i) => d.shape.slice(i + 1).reduce((a, b) => a * b, 1))
