@@ -2,6 +2,7 @@
  * Node; WebGPU in Node, over two software drivers; and Chromium's page, with and without cross-origin isolation (shared
  * memory needs it).
  */
+import { availableParallelism } from 'node:os'
 import { playwright } from '@vitest/browser-playwright'
 import { defineConfig } from 'vitest/config'
 import type { TestProjectConfiguration, ViteUserConfig } from 'vitest/config'
@@ -32,8 +33,9 @@ function webgpu(driver: Driver): TestProjectConfiguration {
       // The loader and the drivers read it when they are loaded; a fork starts with it.
       pool: 'forks',
       env: { ...env },
-      // One at a time: a driver takes every core.
-      maxWorkers: 1,
+      // Fewer workers than elsewhere, so a group of its own: drivers bring threads too.
+      maxWorkers: Math.max(1, Math.floor(availableParallelism() / 2)),
+      sequence: { groupOrder: 1 },
     },
   }
 }

@@ -32,6 +32,8 @@ export function lavapipe(root: string = mesa): Environment | undefined {
     // Some packages still have theirs outside usr.
     LD_LIBRARY_PATH: [libraries, path.relative('usr', libraries)].map((folder) => path.join(root, folder)).join(path.delimiter),
     MESA_SHADER_CACHE_DIR: cache,
+    // Enough for workgroups to meet, and tests run side by side.
+    LP_NUM_THREADS: '2',
   }
 }
 
