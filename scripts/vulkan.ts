@@ -24,25 +24,23 @@ function run(command: string, args: readonly string[], options: { readonly cwd?:
   return stdout
 }
 
-/** The values of /etc/os-release: ID, VERSION_CODENAME. */
-function release(): { readonly id: string; readonly codename: string } {
+/** The name of this Debian's release, such as bookworm. */
+function release(): string {
   const text = globSync('/etc/os-release').map((file) => readFileSync(file, 'utf8')).join('')
   const value = (name: string): string | undefined => new RegExp(`^${name}="?([^"\\n]*)"?$`, 'm').exec(text)?.[1]
-  const [id, codename] = [value('ID'), value('VERSION_CODENAME')]
-  if (id !== 'debian' || codename === undefined) {
-    fail(`lavapipe is fetched on Debian 12 and later, and this is ${id ?? process.platform} ${codename ?? ''}; there, run the tests in a container (node:24-bookworm).`)
-  }
-  return { id, codename }
+  const [id, codename] = [value('ID') ?? process.platform, value('VERSION_CODENAME')]
+  if (id === 'debian' && codename !== undefined) return codename
+  return fail(`lavapipe is fetched on Debian 12 and later, this is ${id}; run the tests of WebGPU in a container, such as node:24-bookworm`)
 }
 
 /** Unpacks Mesa's Vulkan drivers, and all that they need and the system lacks, into the folder `to`. */
 function unpack(to: string): void {
-  const { id, codename } = release()
+  const codename = release()
   // The machine's own mirror, if it has one: other vendors' sources have no updates.
   const updates = `${codename}-updates`
   const targets = run('apt-get', ['indextargets', '--no-release-info', '--format', '$(RELEASE) $(SITE)', 'Created-By: Packages'])
   const site = new RegExp(`^${updates} (\\S+)$`, 'm').exec(targets)?.[1] ?? 'http://deb.debian.org/debian'
-  const [keys] = globSync(`/usr/share/keyrings/${id}-archive-keyring.{gpg,pgp}`)
+  const [keys] = globSync('/usr/share/keyrings/debian-archive-keyring.{gpg,pgp}')
   const backports = `${codename}-backports`
   const apt = path.join(to, 'apt')
   mkdirSync(path.join(apt, 'lists/partial'), { recursive: true })
