@@ -70,6 +70,8 @@ export interface MatmulDescriptor {
   readonly a: Strided
   readonly b: Strided
   readonly out: Strided
+  /** One of the operands lies in panels, as the kernel that packed it says. */
+  readonly packed?: boolean
 }
 
 /**

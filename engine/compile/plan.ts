@@ -49,10 +49,22 @@ export interface OpLaunch {
   readonly epilogue: { readonly expression: Expression; readonly loads: readonly Load[] } | undefined
   /** Whether an output may share an input's memory. */
   readonly inPlace: (output: number, input: number) => boolean
+  /** Set where a launch before this one has laid an input out for the kernel. */
+  readonly packed?: boolean
   readonly label: string
 }
 
-export type Launch = MapLaunch | ReduceLaunch | OpLaunch
+/** Lays an input of a hand-written kernel out as the kernel reads it, once for all threads. */
+export interface PackLaunch {
+  readonly kind: 'pack'
+  /** The kernel's launch as it were without this one. */
+  readonly reader: OpLaunch
+  readonly input: Load
+  readonly output: Load
+  readonly label: string
+}
+
+export type Launch = MapLaunch | ReduceLaunch | OpLaunch | PackLaunch
 
 export interface Plan {
   readonly graph: LoweredGraph
@@ -64,6 +76,8 @@ export const labelOf = ({ path, op }: Step): string => (path === '' ? op.name : 
 
 export const bytesOf = (dtype: DType, elements: number): number => elements * byteSize(dtype)
 
+export const workspaceBuffer = (id: BufferId, dtype: DType, elements: number): PlanBuffer => ({ id, dtype, elements, bytes: bytesOf(dtype, elements), home: { kind: 'workspace' } })
+
 /** Buffers a launch reads. */
 export function readsOf(launch: Launch): readonly Load[] {
   switch (launch.kind) {
@@ -73,6 +87,8 @@ export function readsOf(launch: Launch): readonly Load[] {
       return [...launch.loads, ...launch.reduction.loads]
     case 'op':
       return [...launch.inputs, ...(launch.epilogue?.loads ?? [])]
+    case 'pack':
+      return [launch.input]
     default:
       return launch satisfies never
   }

@@ -372,7 +372,7 @@ class Scheduler {
 
   /** Whether the launch, which writes the buffer, reads the leaf element by element if at all. */
   private readsInPlace(launch: Launch, buffer: number, leaf: number): boolean {
-    if (launch.kind === 'reduce') return false
+    if (launch.kind === 'reduce' || launch.kind === 'pack') return false
     if (launch.kind === 'map') return launch.loads.every((l) => l.buffer !== leaf || sameView(l.view, launch.output.view))
     const output = launch.outputs.findIndex((l) => l.buffer === buffer)
     if (launch.epilogue?.loads.some((l) => l.buffer === leaf) === true) return false

@@ -4,6 +4,7 @@
  * Work items are blocks of rows, numbered problem by problem, block of columns by block of columns.
  * Items of one block of columns that a thread takes in a row run as one: for each block of k it packs
  * B once, then for each block of rows packs A and runs the tiles, B's panel staying in the nearest caches.
+ * Or B comes in panels, which a launch before has packed (`matmulPanels.ts`).
  * Every element sums its products block of k by block of k, whatever the split over threads; the
  * epilogue, if there is one, then goes over the finished block while it is in the cache.
  */
@@ -26,12 +27,14 @@ export interface GemmSize {
 export interface GemmOptions {
   readonly target: WasmTarget
   readonly layout: PanelLayout
+  /** B comes in panels; `packB` says where those of the block lie. */
+  readonly packed?: boolean
 }
 
 /** Rows of A stay in the second-level cache while panels of B pass, each for as many tiles as there are in a block of rows. */
 const mostRows = 48
-/** A is packed once for every block of columns; few of them, but enough that threads can share B. */
-const columnLimits = { least: 256, most: 512 } as const
+/** A is packed once for every block of columns; few of them, but enough that threads can share B. In panels it only has to stay in the last cache. */
+const columnLimits = { least: 256, most: 512, packed: 2048 } as const
 /** Work in one item below which the hand-over would show. */
 const flopsPerItem = 500_000
 
@@ -41,13 +44,16 @@ function share(size: number, limit: number, unit: number): number {
   return Math.max(1, Math.ceil(size / parts / unit)) * unit
 }
 
-function chooseTile({ m, n }: GemmSize, wide: boolean): Tile {
+export function chooseTile({ m, n }: Pick<GemmSize, 'm' | 'n'>, wide: boolean): Tile {
   const vectors = n <= 4 ? 1 : n <= 8 || !wide ? 2 : 4
   // Sixteen vector registers hold 12 sums, a row of B and an element of A; fewer rows waste less of a short edge.
   const cost = (rows: number): number => Math.ceil(m / rows) * (rows + 1)
   const rows = [...(vectors === 1 ? [12] : []), 6, 4, 2, 1].reduce((best, candidate) => (cost(candidate) < cost(best) ? candidate : best))
   return { rows, vectors }
 }
+
+/** How many k are summed before the output is read again. */
+export const blockDepth = (k: number): number => share(k, maxDepth, 1)
 
 /** How a product is cut, and the arguments and scratch areas that its code needs. Sizes stay out of the code. */
 export class Gemm {
@@ -69,8 +75,9 @@ export class Gemm {
     this.layout = options.layout
     this.relaxed = options.target.relaxed
     const width = 4 * this.tile.vectors
-    const columns = share(size.n, Math.min(columnLimits.most, Math.max(columnLimits.least, size.n / 2)), width)
-    const depth = share(size.k, maxDepth, 1)
+    const most = options.packed === true ? columnLimits.packed : Math.min(columnLimits.most, Math.max(columnLimits.least, size.n / 2))
+    const columns = share(size.n, most, width)
+    const depth = blockDepth(size.k)
     const rows = Math.min(Math.ceil(mostRows / this.tile.rows), Math.max(1, Math.ceil(size.m / this.tile.rows))) * this.tile.rows
     const wanted = Math.ceil(flopsPerItem / (2 * Math.min(columns, size.n) * Math.max(1, size.k)) / this.tile.rows) * this.tile.rows
     const rowsPerItem = Math.min(wanted, 2 * rows)
@@ -78,11 +85,11 @@ export class Gemm {
     const columnBlocks = Math.ceil(size.n / columns)
     this.items = size.problems * rowItems * columnBlocks
     this.limits = { rows, columns, depth }
-    this.key = `${this.tile.rows}x${width},${this.layout},${this.relaxed ? 'fused' : 'rounded'}`
+    this.key = `${this.tile.rows}x${width},${this.layout},${this.relaxed ? 'fused' : 'rounded'}${options.packed === true ? ',packed' : ''}`
     this.scratch = new ScratchAreas(args)
     this.spill = this.scratch.area(4 * this.tile.rows * width)
     this.aPanels = this.scratch.area(rows * (this.layout === 'rows' ? rowPitch : 4 * depth))
-    this.bPanels = this.scratch.area(4 * columns * depth)
+    this.bPanels = options.packed === true ? args.number(0) : this.scratch.area(4 * columns * depth)
     this.sizes = {
       rowsPerItem: args.number(rowsPerItem),
       rowItems: args.number(rowItems),

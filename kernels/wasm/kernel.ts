@@ -30,6 +30,8 @@ export interface WasmKernel {
   readonly table?: Int32Array<ArrayBuffer>
   /** What every call does again, whatever its items, as the flops it takes the time of; absent for nothing much. */
   readonly callFlops?: number
+  /** A call repeats nothing that counts: the launch may be cut into many. */
+  readonly divisible?: boolean
   /** What the kernel costs, for plans and benchmarks. */
   readonly flops: number
   readonly bytes: number

@@ -5,7 +5,7 @@
  */
 import type { Epilogue, MatmulDescriptor, Operand, Strided } from '../descriptor.ts'
 import { Arguments, Nest } from './arguments.ts'
-import { type Code, type FunctionBuilder, get, type Local, set } from './assembler.ts'
+import { type Code, type FunctionBuilder, get, i32, type Local, set } from './assembler.ts'
 import { columnAccess, emitEpilogue, epilogueCost, epilogueKey, type EpilogueOperand, operandBytes } from './epilogue.ts'
 import { type Block, blockLocals, emitGemm, Gemm } from './gemm.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
@@ -13,7 +13,7 @@ import { packColumns, packRows } from './pack.ts'
 import { evenSide } from './sides.ts'
 
 /** One operand as the product sees it: strides in bytes. */
-interface Matrix {
+export interface Matrix {
   readonly buffer: number
   readonly offset: number
   readonly batch: readonly number[]
@@ -27,19 +27,34 @@ function matrix({ strides, offset }: Strided, buffer: number, rank: number, tran
   return { buffer, offset: elementBytes * offset, batch: bytes.slice(0, rank), row: transposed ? column : row, column: transposed ? row : column }
 }
 
-/** Buffers: a, b, the epilogue's inputs, out. */
-export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?: Epilogue): WasmKernel {
+/** The product as it is computed. */
+interface Oriented {
+  readonly transposed: boolean
+  readonly m: number
+  readonly n: number
+  readonly a: Matrix
+  /** The operand whose panels are packed for a block of columns. */
+  readonly b: Matrix
+}
+
+export function orient(d: MatmulDescriptor): Oriented {
   const rank = d.batch.length
   const [outRow = 0, outColumn = 0] = d.out.strides.slice(rank)
   const transposed = d.n > 1 && outColumn !== 1 && (outRow === 1 || d.m === 1)
-  const [m, n] = transposed ? [d.n, d.m] : [d.m, d.n]
-  const a = transposed ? matrix(d.b, 1, rank, true) : matrix(d.a, 0, rank, false)
-  const b = transposed ? matrix(d.a, 0, rank, true) : matrix(d.b, 1, rank, false)
+  const [a, b] = [matrix(d.a, 0, rank, transposed), matrix(d.b, 1, rank, transposed)]
+  return transposed ? { transposed, m: d.n, n: d.m, a: b, b: a } : { transposed, m: d.m, n: d.n, a, b }
+}
+
+/** Buffers: a, b, the epilogue's inputs, out. */
+export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?: Epilogue): WasmKernel {
+  const rank = d.batch.length
+  const { transposed, m, n, a, b } = orient(d)
   const inputs: readonly Operand[] = epilogue?.inputs ?? []
   const out = matrix(d.out, 2 + inputs.length, rank, transposed)
   const others = inputs.map((o, i) => matrix(o, 2 + i, rank, transposed, operandBytes(o)))
   const accesses = inputs.map((o, i) => columnAccess((others[i]?.column ?? 0) / operandBytes(o)))
   const problems = d.batch.reduce((product, size) => product * size, 1)
+  const packed = d.packed === true
   const layout = a.column === 4 || d.k <= 1 ? 'rows' : 'interleaved'
   const [aAdjacent, bAdjacent, outAdjacent] = [a.row === 4, b.column === 4, out.column === 4]
   const bDepthAdjacent = b.row === 4
@@ -49,7 +64,7 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?:
   const operands = [a, b, out, ...others]
   const origins = operands.map((o) => args.buffer(o.buffer, o.offset))
   const nest = new Nest(args, d.batch, operands.map((o) => o.batch))
-  const gemm = new Gemm(args, { problems, m, n, k: d.k }, { target, layout })
+  const gemm = new Gemm(args, { problems, m, n, k: d.k }, { target, layout, packed })
   const size = { m: args.number(m), n: args.number(n), k: args.number(d.k) }
   const stepsOf = (o: Matrix): { row: Local; column: Local } => ({ row: args.number(o.row), column: args.number(o.column) })
   const [aStep, bStep, outStep] = [stepsOf(a), stepsOf(b), stepsOf(out)]
@@ -59,6 +74,7 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?:
     key: `matmul:${nest.key},${gemm.key},${aAdjacent},${bAdjacent},${bDepthAdjacent},${outAdjacent},${epilogue === undefined ? '' : epilogueKey(epilogue, accesses)}`,
     args: args.list,
     items: gemm.items,
+    divisible: packed,
     scratchBytes: gemm.scratch.bytes,
     flops: 2 * problems * m * n * d.k + cost.flops,
     bytes: 4 * problems * (m * d.k + d.k * n + m * n) + cost.bytes,
@@ -88,7 +104,9 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?:
         packA: () => layout === 'rows'
           ? packRows(f, gemm.tile.rows, { base: aBase, from: block.m0, count: block.mc, first: block.k0, depth: block.kc, rowStep: aStep.row }, gemm.aPanels)
           : packMatrix(f, gemm.tile.rows, aBase, [block.m0, block.mc], aStep.row, [aAdjacent, a.column === 4], block, aStep.column, gemm.aPanels),
-        packB: () => packMatrix(f, 4 * gemm.tile.vectors, bBase, [block.n0, block.nc], bStep.column, [bAdjacent, bDepthAdjacent], block, bStep.row, gemm.bPanels),
+        packB: () => packed
+          ? set(gemm.bPanels, panelsAt(bBase, block, bStep.row))
+          : packMatrix(f, 4 * gemm.tile.vectors, bBase, [block.n0, block.nc], bStep.column, [bAdjacent, bDepthAdjacent], block, bStep.row, gemm.bPanels),
       })
       return f
     },
@@ -98,3 +116,7 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?:
 function packMatrix(f: FunctionBuilder, width: number, base: Local, [from, count]: readonly [Local, Local], columnStep: Local, [adjacent, depthAdjacent]: readonly [boolean, boolean], block: Block, step: Local, panels: Local): Code {
   return packColumns(f, width, { base, from, count, depth: block.kc, columnStep, adjacent, depthAdjacent, first: block.k0, depthStep: step }, panels)
 }
+
+/** Where the panels of a block begin, if all of a matrix lie at `base`: `row` bytes for each k, block of k after block of k. */
+export const panelsAt = (base: Local, { k0, kc, n0 }: Pick<Block, 'k0' | 'kc' | 'n0'>, row: Local): Code =>
+  i32.add(get(base), i32.add(i32.mul(get(k0), get(row)), i32.shl(i32.mul(get(n0), get(kc)), i32.const(2))))

@@ -3,6 +3,7 @@ import type { MatmulDescriptor } from '../../kernels/descriptor.ts'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { matmulKernel } from '../../kernels/wasm/matmul.ts'
+import { matmulPanels } from '../../kernels/wasm/matmulPanels.ts'
 import { maxDepth } from '../../kernels/wasm/tile.ts'
 import { address, type Layout, launch, normals, place, type Placed, positions } from './strided.ts'
 
@@ -53,6 +54,13 @@ function check({ batch, m, k, n, layouts, cuts = [], relaxed = true, wide = fals
     const ends = cuts.map((c) => Math.round(c * kernel.items)).sort((x, y) => x - y)
     expect(launch(kernel, inputs, out.size, ends, first).out).toEqual(whole.out)
   }
+  // Packed by a kernel of its own: if all problems share the matrix.
+  const target = { relaxed, wide }
+  const { input, panels, elements, kernel: packing } = matmulPanels(descriptor, target)
+  if (!batch.every((s, axis) => s === 1 || (input === 0 ? a : b).strides[axis] === 0)) return
+  const packed = launch(packing, inputs.slice(input, input + 1), elements, cuts.map((c) => Math.round(c * packing.items)).sort((x, y) => x - y)).out
+  const reader = matmulKernel({ ...descriptor, [input === 0 ? 'a' : 'b']: panels, packed: true }, target)
+  expect(launch(reader, inputs.map((x, i): Float32Array => (i === input ? packed : x)), out.size, [], first).out).toEqual(whole.out)
 }
 
 const plain = { order: [0, 1] }

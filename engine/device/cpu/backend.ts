@@ -25,6 +25,7 @@ import type { Call, KernelTable } from '../rules/calls.ts'
 import { compile, targetOf } from './instructions.ts'
 import type { Instructions } from './instructions.ts'
 import { cpuKernels } from './kernels.ts'
+import { packOperands } from './packing.ts'
 import { controlBytes } from './protocol.ts'
 import { copyIn, copyOut } from './transfer.ts'
 import type { Threads } from './pool.ts'
@@ -92,13 +93,14 @@ export interface CpuBackendOptions {
 const chunkBytes = 32_768
 const chunkFlops = 65_536
 /** More chunks let threads of unequal speed end together; each is a call of its own. */
-const chunksPerThread = 4
+const chunksPerThread = { usual: 4, divisible: 12 } as const
 /** But all together they repeat no more than this share of the work. */
 const repeatedShare = 1 / 16
 
-function chunksOf({ items, bytes, flops, callFlops = 0 }: WasmKernel, threads: number): number {
+function chunksOf({ items, bytes, flops, callFlops = 0, divisible = false }: WasmKernel, threads: number): number {
   const wanted = Math.ceil(Math.max(bytes / chunkBytes, flops / chunkFlops))
-  const perThread = callFlops === 0 ? chunksPerThread : Math.max(1, Math.min(chunksPerThread, Math.floor((repeatedShare * flops) / (callFlops * threads))))
+  const most = divisible ? chunksPerThread.divisible : chunksPerThread.usual
+  const perThread = callFlops === 0 ? most : Math.max(1, Math.min(most, Math.floor((repeatedShare * flops) / (callFlops * threads))))
   return threads === 1 ? 1 : Math.max(1, Math.min(items, wanted, perThread * threads))
 }
 
@@ -143,7 +145,7 @@ export class CpuBackend implements Backend {
   }
 
   async compile(graph: LoweredGraph): Promise<CpuExecutable> {
-    const plan = splitReductions(schedule(graph, this.table.layouts))
+    const plan = packOperands(splitReductions(schedule(graph, this.table.layouts)), this.table)
     const memory = planMemory(plan)
     const waits = dependences(plan, memory)
     const calls = plan.launches.map((launch) => this.table.call(launch))

@@ -9,6 +9,7 @@ import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/kernel.ts'
 import { layerNormGradKernel, layerNormKernel } from '../../../kernels/wasm/layerNorm.ts'
 import { mapKernel } from '../../../kernels/wasm/map.ts'
 import { matmulKernel } from '../../../kernels/wasm/matmul.ts'
+import { matmulPanels, packingPays } from '../../../kernels/wasm/matmulPanels.ts'
 import { philoxKernel } from '../../../kernels/wasm/random.ts'
 import { reduceKernel } from '../../../kernels/wasm/reduce.ts'
 import { scanKernel } from '../../../kernels/wasm/scan.ts'
@@ -24,6 +25,7 @@ const primitives = (target: WasmTarget): PrimitiveGenerators<WasmKernel> => ({
   map: mapKernel,
   reduce: reduceKernel,
   matmul: (d, epilogue) => matmulKernel(d, target, epilogue),
+  packMatmul: (d) => (packingPays(d) ? matmulPanels(d, target) : undefined),
   conv: (d, epilogue) => convKernel(d, target, epilogue),
   convInputGrad: (d, epilogue) => convInputGradKernel(d, target, epilogue),
   convWeightGrad: (d) => convWeightGradKernel(d, target),

@@ -5,7 +5,7 @@
  */
 import { accumulator, load } from '../../../kernels/expression.ts'
 import { reduceParts } from '../../../kernels/wasm/reduce.ts'
-import { bytesOf } from '../../compile/plan.ts'
+import { workspaceBuffer } from '../../compile/plan.ts'
 import type { Plan, PlanBuffer, ReduceLaunch } from '../../compile/plan.ts'
 import { bufferView, memoryOrder } from '../../compile/view.ts'
 import { sizeOf } from '../../shape.ts'
@@ -16,9 +16,7 @@ export function splitReductions(plan: Plan): Plan {
   const launches = plan.launches.flatMap((launch) => {
     const parts = launch.kind === 'reduce' ? reduceParts(describeReduction(launch).descriptor) : 1
     if (launch.kind !== 'reduce' || parts === 1) return [launch]
-    const elements = parts * sizeOf(launch.output.view.shape)
-    const dtype = launch.reduction.element.type
-    const buffer: PlanBuffer = { id: buffers.length, dtype, elements, bytes: bytesOf(dtype, elements), home: { kind: 'workspace' } }
+    const buffer = workspaceBuffer(buffers.length, launch.reduction.element.type, parts * sizeOf(launch.output.view.shape))
     buffers.push(buffer)
     return inParts(launch, parts, buffer)
   })

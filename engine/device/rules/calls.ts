@@ -4,7 +4,7 @@
  */
 import type { LayoutRule } from '../../compile/schedule.ts'
 import { readsOf, writesOf } from '../../compile/plan.ts'
-import type { Launch } from '../../compile/plan.ts'
+import type { Launch, OpLaunch } from '../../compile/plan.ts'
 import type { Step } from '../../compile/lower.ts'
 import { DeviceError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
@@ -13,7 +13,7 @@ import { formatShape, sizeOf } from '../../shape.ts'
 import { describeMap, describeReduction, epilogueOf } from './generated.ts'
 import type { PrimitiveGenerators } from './generators.ts'
 import { primitiveRules } from './primitive.ts'
-import type { KernelRule } from './rule.ts'
+import type { KernelRule, Operands, Packing } from './rule.ts'
 
 /** A kernel and the plan's buffers it is called with: inputs, then outputs. */
 export interface Call<Kernel> {
@@ -28,6 +28,12 @@ function checkSize(device: string, launch: Launch): void {
   const shapes = [...readsOf(launch), ...writesOf(launch)].map(({ view }) => view.shape)
   const large = [...shapes, ...(launch.kind === 'reduce' ? [launch.reduction.shape] : [])].find((shape) => sizeOf(shape) > mostElements)
   if (large !== undefined) throw new DeviceError(`${device}: ${launch.label} takes ${sizeOf(large)} elements ${formatShape(large)} at once, but at most ${mostElements} can be; use a smaller batch, or split it`)
+}
+
+/** What the kernel of a launch is made for, and the buffers that its epilogue reads. */
+function operandsOf({ step, inputs, outputs, epilogue, packed = false }: OpLaunch): { readonly operands: Operands; readonly buffers: readonly number[] } {
+  const after = epilogue === undefined ? { epilogue, buffers: [] } : epilogueOf(epilogue)
+  return { operands: { inputs: inputs.map((l) => l.view), outputs: outputs.map((l) => l.view), step, epilogue: after.epilogue, packed }, buffers: after.buffers }
 }
 
 export class KernelTable<Kernel> {
@@ -69,15 +75,24 @@ export class KernelTable<Kernel> {
       }
       case 'op': {
         const rule = this.ruleFor(launch.step)
-        const { epilogue, buffers } = launch.epilogue === undefined ? { epilogue: undefined, buffers: [] } : epilogueOf(launch.epilogue)
+        const { operands, buffers } = operandsOf(launch)
         const inputs = [...launch.inputs.map((l) => l.buffer), ...buffers]
         const outputs = launch.outputs.map((l) => l.buffer)
-        const kernel = rule.kernel({ inputs: launch.inputs.map((l) => l.view), outputs: launch.outputs.map((l) => l.view), step: launch.step, epilogue })
-        return { kernel, buffers: rule.operands?.(inputs, outputs, launch.step) ?? [...inputs, ...outputs] }
+        return { kernel: rule.kernel(operands), buffers: rule.operands?.(inputs, outputs, launch.step) ?? [...inputs, ...outputs] }
+      }
+      case 'pack': {
+        const packing = this.packing(launch.reader)
+        if (packing === undefined) throw new RangeError(`${launch.label}: the kernel takes its operands as they lie`)
+        return { kernel: packing.kernel, buffers: [launch.input.buffer, launch.output.buffer] }
       }
       default:
         return launch satisfies never
     }
+  }
+
+  /** The input that a launch of its own is to lay out for the launch's kernel, if there is one. */
+  packing(launch: OpLaunch): Packing<Kernel> | undefined {
+    return this.ruleFor(launch.step).packing?.(operandsOf(launch).operands)
   }
 
   private ruleFor({ op }: Step): KernelRule<Kernel> {

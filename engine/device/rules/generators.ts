@@ -3,6 +3,7 @@ import type {
   ArgsortDescriptor, AttentionDescriptor, AttentionGradDescriptor, ConvDescriptor, Epilogue, GatherDescriptor, GroupNormDescriptor, GroupNormGradDescriptor, LayerNormDescriptor,
   LayerNormGradDescriptor, MapDescriptor, MatmulDescriptor, ReduceDescriptor, ScanDescriptor, ScatterAddDescriptor, SoftmaxDescriptor, SoftmaxGradDescriptor,
 } from '../../../kernels/descriptor.ts'
+import type { Packing } from './rule.ts'
 
 /** Of kernels that every device has. Operands are counted inputs first, then outputs. */
 export interface PrimitiveGenerators<Kernel> {
@@ -10,6 +11,8 @@ export interface PrimitiveGenerators<Kernel> {
   map(d: MapDescriptor, buffers: readonly number[]): Kernel
   reduce(d: ReduceDescriptor, buffers: readonly number[]): Kernel
   matmul(d: MatmulDescriptor, epilogue: Epilogue | undefined): Kernel
+  /** What lays an operand of the product out by a launch of its own, where that pays. */
+  packMatmul?(d: MatmulDescriptor): Packing<Kernel> | undefined
   conv(d: ConvDescriptor, epilogue: Epilogue | undefined): Kernel
   convInputGrad(d: ConvDescriptor, epilogue: Epilogue | undefined): Kernel
   convWeightGrad(d: ConvDescriptor): Kernel

@@ -1,5 +1,6 @@
 /** The primitives that devices have hand-written kernels for: how operands must lie, and what the generators are told. */
 import { index } from '../../../kernels/expression.ts'
+import type { MatmulDescriptor } from '../../../kernels/descriptor.ts'
 import type { StorageType } from '../../../kernels/expression.ts'
 import type { Step } from '../../compile/lower.ts'
 import { permuteView } from '../../compile/view.ts'
@@ -11,7 +12,7 @@ import { conv, convInputGrad, convWeightGrad } from './convolution.ts'
 import { storageType } from './generated.ts'
 import { all, axisLast, known, packed, rowSizes, rows, rowsAlongAxis, strided } from './layouts.ts'
 import type { PrimitiveGenerators } from './generators.ts'
-import type { HandWritten, KernelRule } from './rule.ts'
+import type { HandWritten, KernelRule, Operands } from './rule.ts'
 
 const iota = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
   layouts: packed,
@@ -29,12 +30,15 @@ const gather = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
 
 const matmul = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
   layouts: (step) => ({ ...strided(step), outputs: ['any'], epilogue: true }),
-  kernel({ inputs: [a, b], outputs: [y], epilogue }) {
-    const [left, right, out] = [known(a), known(b), known(y)]
-    const [m = 0, k = 0] = left.shape.slice(-2)
-    return generate.matmul({ batch: left.shape.slice(0, -2), m, k, n: at(right.shape, right.shape.length - 1), a: all(left), b: all(right), out: all(out) }, epilogue)
-  },
+  kernel: (operands) => generate.matmul(productOf(operands), operands.epilogue),
+  packing: (operands) => generate.packMatmul?.(productOf(operands)),
 })
+
+function productOf({ inputs: [a, b], outputs: [y], packed: panels }: Operands): MatmulDescriptor {
+  const [left, right, out] = [known(a), known(b), known(y)]
+  const [m = 0, k = 0] = left.shape.slice(-2)
+  return { batch: left.shape.slice(0, -2), m, k, n: at(right.shape, right.shape.length - 1), a: all(left), b: all(right), out: all(out), packed: panels }
+}
 
 const scatterAdd = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
   layouts: strided,

@@ -1,5 +1,5 @@
 /** What an entry of a device's kernel table says. */
-import type { Epilogue } from '../../../kernels/descriptor.ts'
+import type { Epilogue, Strided } from '../../../kernels/descriptor.ts'
 import type { Step } from '../../compile/lower.ts'
 import type { Layouts } from '../../compile/schedule.ts'
 import type { View } from '../../compile/view.ts'
@@ -17,6 +17,19 @@ export interface Operands {
   readonly step: Step
   /** Given only where the layouts say that the kernel takes one. */
   readonly epilogue: Epilogue | undefined
+  /** An input lies as `packing` says. */
+  readonly packed: boolean
+}
+
+/** An input that is laid out by a launch of its own. */
+export interface Packing<Kernel> {
+  /** Which it is. */
+  readonly input: number
+  /** What takes its place, and how many elements that has. */
+  readonly panels: Strided
+  readonly elements: number
+  /** Operands: the input, the panels. */
+  readonly kernel: Kernel
 }
 
 export interface KernelRule<Kernel> {
@@ -24,6 +37,8 @@ export interface KernelRule<Kernel> {
   accepts?(inputs: readonly Spec[], attributes: object): boolean
   layouts(step: Step, inputs: readonly View[]): Layouts
   kernel(operands: Operands): Kernel
+  /** The input to lay out for the kernel, if that pays. */
+  packing?(operands: Operands): Packing<Kernel> | undefined
   /** Operands in the order in which the kernel counts them, where that is not the op's inputs, then its outputs. */
   operands?<T>(inputs: readonly T[], outputs: readonly T[], step: Step): readonly T[]
 }
