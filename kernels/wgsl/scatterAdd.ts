@@ -9,8 +9,9 @@
 import type { ScatterAddDescriptor, Strided } from '../descriptor.ts'
 import { product } from '../domain.ts'
 import type { WgslKernel } from './kernel.ts'
+import { packedLines } from './lines.ts'
 import { Shader } from './shader.ts'
-import { packedLines, sortLines } from './sort.ts'
+import { sortLines } from './sort.ts'
 import { comesInFours, walk } from './walk.ts'
 
 const size = 256
@@ -28,7 +29,8 @@ export function scatterAddKernel({ shape, axis, extent, x, index, src, y, dtype 
   const still = ({ strides, offset }: Strided): Strided => ({ strides: strides.map((s, k) => (k === axis ? 0 : s)), offset })
   // Positions that share their indices are one line of them.
   const lines = shape.map((n, k) => (k === axis || index.strides[k] === 0 ? 1 : n))
-  const line = sorted ? { strides: packedLines(lines, sources).strides.map((s, k) => (lines[k] === 1 ? 0 : s)), offset: 0 } : still(index)
+  const packed = packedLines(lines, sources, order)
+  const line = sorted ? { strides: packed.strides.map((s, k) => (lines[k] === 1 ? 0 : s)), offset: 0 } : still(index)
   const step = src.strides[axis] ?? 0
   const walkersWith = (shared: boolean) => ({
     xAt: { ...x, shared }, srcAt: still(src), yAt: y, lineAt: { ...line, shared: true }, place: { strides: shape.map((_, k) => (k === axis ? 1 : 0)), offset: 0, shared: true },
@@ -84,7 +86,7 @@ ${walk(shader, whole, walkers, width)('id')}
     y[yAt] = value;
   }`
   const sort = sorted && elements > 0
-    ? sortLines({ shape: lines, length: sources, from: { ...still(index), buffer: 1, step: index.strides[axis] ?? 0 }, keyOf: '\n  return bits;', to: { ...packedLines(lines, sources), buffer: order, step: 1 }, keys, temporary })
+    ? sortLines({ shape: lines, length: sources, from: { ...still(index), buffer: 1, step: index.strides[axis] ?? 0 }, keyOf: '\n  return bits;', to: packed, keys, temporary })
     : { dispatches: [], temporaries: [] }
   const listed = 4 * product(lines) * sources
   return {

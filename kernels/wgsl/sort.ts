@@ -7,18 +7,12 @@
 import type { ArgsortDescriptor, Strided } from '../descriptor.ts'
 import { product } from '../domain.ts'
 import type { Dispatch, WgslKernel } from './kernel.ts'
+import { type Lines, packedLines } from './lines.ts'
 import { Shader } from './shader.ts'
 import { walk } from './walk.ts'
 
 const size = 256
 const tile = 1024
-
-/** Lines in a buffer: strides and offset lead to their first elements. */
-interface Lines extends Strided {
-  readonly buffer: number
-  /** From element to element. */
-  readonly step: number
-}
 
 export interface SortDescriptor {
   readonly shape: readonly number[]
@@ -43,10 +37,9 @@ export function sortLines(d: SortDescriptor): { readonly dispatches: Dispatch[];
   const elements = product(d.shape) * d.length
   if (elements === 0) return { dispatches: [], temporaries: [] }
   const passes = Math.ceil(Math.log2(Math.max(1, d.length / tile)))
-  const packed = packedLines(d.shape, d.length)
   const scratch = (pass: number): Target & { readonly keys: number } => {
     const first = d.temporary + 2 * (pass % 2)
-    return { to: { ...packed, buffer: first, step: 1 }, keys: first + 1 }
+    return { to: packedLines(d.shape, d.length, first), keys: first + 1 }
   }
   const target = (pass: number): Target => (pass === passes ? d : scratch(pass))
   const merges = Array.from({ length: passes }, (_, i) => {
@@ -54,11 +47,6 @@ export function sortLines(d: SortDescriptor): { readonly dispatches: Dispatch[];
     return mergeRuns(d, tile * 2 ** i, to.buffer, keys, target(i + 1))
   })
   return { dispatches: [sortRuns(d, target(0)), ...merges], temporaries: Array.from({ length: 2 * Math.min(passes, 2) }, () => 4 * elements) }
-}
-
-/** Lines of `length` elements one behind the other, in the order of `shape`. */
-export function packedLines(shape: readonly number[], length: number): Strided {
-  return { strides: shape.map((_, axis) => length * product(shape.slice(axis + 1))), offset: 0 }
 }
 
 const bindTarget = (shader: Shader, { to, keys }: Target): Shader => {
