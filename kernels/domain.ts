@@ -83,3 +83,19 @@ export const product = (sizes: readonly number[]): number => sizes.reduce((a, b)
 /** Bytes an operand covers once: what the kernel has to move at least. */
 export const footprint = (axes: readonly Axis[], operand: number, elementBytes: number): number =>
   elementBytes * product(axes.map((a) => (a.strides[operand] === 0 ? 1 : a.size)))
+
+/** The input that moves along the most axes: the one whose layout the loops follow. */
+export function leadingInput(inputs: readonly Operand[], loads: ReadonlySet<number>): number | undefined {
+  const spread = (i: number): number => inputs[i]?.strides.filter((s) => s !== 0).length ?? 0
+  return [...loads].reduce<number | undefined>((best, i) => (best === undefined || spread(i) > spread(best) ? i : best), undefined)
+}
+
+/** A reduction of rows shorter than this runs along the kept axis. */
+const shortRow = 8
+
+/** Whether neighbouring lanes should have neighbours along the last kept axis rather than the last reduced one. */
+export function prefersColumns(kept: Axis | undefined, reduced: Axis | undefined, loads: ReadonlySet<number>): boolean {
+  if (kept === undefined || reduced === undefined) return kept !== undefined
+  const score = (axis: Axis): number => [...loads].reduce((sum, o) => sum + (axis.strides[o] === 1 ? 1 : axis.strides[o] === 0 ? 0 : -1), 0)
+  return score(kept) > score(reduced) || (reduced.size < shortRow && kept.size >= shortRow)
+}

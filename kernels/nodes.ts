@@ -15,6 +15,9 @@ export function unknownNodes(roots: readonly Expression[], known: ReadonlyMap<Ex
   return [...seen]
 }
 
+/** The operands that `roots` load. */
+export const loadsOf = (roots: readonly Expression[]): ReadonlySet<number> => new Set(unknownNodes(roots, new Map()).filter((e) => e.op === 'load').map((e) => e.value))
+
 /**
  * For each level below `innermost`, the largest sub-expressions that are known there and needed
  * further in. `levelOf` says where a leaf is known: 0 once, 1 in the first loop, and so on.

@@ -4,9 +4,9 @@
  * has more operands lying contiguously. An output, or each part of it, is folded in one order by one item.
  */
 import type { Operand, ReduceDescriptor, ReduceOp } from '../descriptor.ts'
-import { axesOf, type Axis, footprint, indexedAxes, isBlank, mergeAxes, product, sortAxes } from '../domain.ts'
+import { axesOf, type Axis, footprint, indexedAxes, isBlank, leadingInput, mergeAxes, prefersColumns, product, sortAxes } from '../domain.ts'
 import { type Expression, expressionKey, type ScalarType } from '../expression.ts'
-import { checkAccess, unknownNodes } from '../nodes.ts'
+import { checkAccess, loadsOf, unknownNodes } from '../nodes.ts'
 import { sizeShift } from './access.ts'
 import { inBlocks, monoid } from './accumulate.ts'
 import { Arguments } from './arguments.ts'
@@ -19,7 +19,6 @@ import { buildColumns } from './reduceColumns.ts'
 import { buildRows } from './reduceRows.ts'
 import { ScratchAreas } from './scratch.ts'
 
-const shortRow = 8
 /** Columns that an item does at most: whole stretches of memory, few enough that their sums stay in the fastest cache. */
 const mostColumns = 1024
 /** At least, if it is by columns that the work is shared. */
@@ -174,8 +173,6 @@ function passParts(args: Arguments, { count, stride }: { readonly count: number;
   }
 }
 
-const loadsOf = (roots: readonly Expression[]): ReadonlySet<number> => new Set(unknownNodes(roots, new Map()).filter((e) => e.op === 'load').map((e) => e.value))
-
 function check(d: ReduceDescriptor, values: readonly Expression[]): void {
   monoid(d.op, d.element.type)
   for (const e of unknownNodes([d.element, ...values], new Map())) {
@@ -183,19 +180,6 @@ function check(d: ReduceDescriptor, values: readonly Expression[]): void {
     if (e.op === 'accumulator' && e.type !== d.element.type) throw new TypeError(`reduce: the accumulator is ${d.element.type}, not ${e.type}`)
   }
   for (const o of d.outputs) checkAccess('reduce', o.operand.dtype, o.value.type)
-}
-
-/** The input that moves along the most axes: the one whose layout the loops follow. */
-function leadingInput(inputs: readonly Operand[], loads: ReadonlySet<number>): number | undefined {
-  const spread = (i: number): number => inputs[i]?.strides.filter((s) => s !== 0).length ?? 0
-  return [...loads].reduce<number | undefined>((best, i) => (best === undefined || spread(i) > spread(best) ? i : best), undefined)
-}
-
-/** Whether vectors should run along the last kept axis rather than the last reduced one. */
-function prefersColumns(kept: Axis | undefined, reduced: Axis | undefined, loads: ReadonlySet<number>): boolean {
-  if (kept === undefined || reduced === undefined) return kept !== undefined
-  const score = (axis: Axis): number => [...loads].reduce((sum, o) => sum + (axis.strides[o] === 1 ? 1 : axis.strides[o] === 0 ? 0 : -1), 0)
-  return score(kept) > score(reduced) || (reduced.size < shortRow && kept.size >= shortRow)
 }
 
 const still = (axes: readonly Axis[], o: number): boolean => axes.every((a) => a.strides[o] === 0 && a.ranges[o] === undefined)

@@ -46,7 +46,7 @@ export const exponentials: readonly string[] = [
   let split = splitExp(clamp(x, -40.0, 89.0));
   let scale = powerOfTwo(i32(split.x) - 1);
   let half = scale * split.y + (scale - 0.5);
-  return select(half + half, x, abs(x) < ${float(2 ** -25)} || isNan(x));
+  return select(half + half, x, (abs(x) < ${float(2 ** -25)}) | isNan(x));
 }`,
 
   // x = 2ᵏ·m with √½ ≤ m < √2, as (k, m), for positive finite x; the bits of a denormal count units of 2⁻¹⁴⁹.

@@ -91,8 +91,8 @@ const binaries: Readonly<Record<ScalarType, BinaryTable>> = {
   i32: { ...integers, idiv: call2('divideI32'), rem: call2('remainderI32') },
   u32: { ...integers, idiv: call2('divideU32'), rem: call2('remainderU32') },
   bool: {
-    eq: infix('=='), ne: infix('!='), lt: (x, y) => `!${x} && ${y}`, le: (x, y) => `!${x} || ${y}`,
-    and: infix('&&'), or: infix('||'), xor: infix('!='), min: infix('&&'), max: infix('||'),
+    eq: infix('=='), ne: infix('!='), lt: (x, y) => `!${x} & ${y}`, le: (x, y) => `!${x} | ${y}`,
+    and: infix('&'), or: infix('|'), xor: infix('!='), min: infix('&'), max: infix('|'),
   },
 }
 
@@ -100,6 +100,13 @@ function cast(from: ScalarType, to: ScalarType, x: string): string {
   if (from === to) return x
   if (from === 'f32' && to === 'bool') return `!(${x} == 0.0)`
   return from === 'f32' ? `${to}OfF32(${x})` : `${to}(${x})`
+}
+
+/** The code of a binary operation on values of `type`. */
+export function binaryCode(op: BinaryOp, type: ScalarType): (x: string, y: string) => string {
+  const found = binaries[type][op]
+  if (found === undefined) throw new Error(`emit: no ${op} of ${type}`)
+  return found
 }
 
 /** How elements of a type lie on the device. */

@@ -1,6 +1,7 @@
 /**
  * The functions in WGSL that generated code calls, and the declarations that a piece of code needs of them. Names end in the
  * type they are for, so that none hides a builtin. NaN is told by its bits: a compiler may take comparisons to have none.
+ * Conditions are joined by `|` and `&`, which do not branch.
  */
 import { exponentials } from './approximations.ts'
 import { trigonometry } from './trigonometry.ts'
@@ -11,10 +12,10 @@ const basics = [
   `fn isNan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }`,
   `fn withSignOf(x: f32, sign: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) | (bitcast<u32>(sign) & 0x80000000u)); }`,
   // A sum has what is NaN of either.
-  `fn minF32(x: f32, y: f32) -> f32 { return select(min(x, y), x + y, isNan(x) || isNan(y)); }`,
-  `fn maxF32(x: f32, y: f32) -> f32 { return select(max(x, y), x + y, isNan(x) || isNan(y)); }`,
+  `fn minF32(x: f32, y: f32) -> f32 { return select(min(x, y), x + y, isNan(x) | isNan(y)); }`,
+  `fn maxF32(x: f32, y: f32) -> f32 { return select(max(x, y), x + y, isNan(x) | isNan(y)); }`,
   // Zeros and NaN are their own sign.
-  `fn signF32(x: f32) -> f32 { return select(x, select(-1.0, 1.0, x > 0.0), abs(x) > 0.0 && !isNan(x)); }`,
+  `fn signF32(x: f32) -> f32 { return select(x, select(-1.0, 1.0, x > 0.0), (abs(x) > 0.0) & !isNan(x)); }`,
   // The conversions of WGSL stop at the last float that fits.
   `fn i32OfF32(x: f32) -> i32 {
   let inside = select(i32(clamp(x, -2147483648.0, 2147483520.0)), 2147483647, x >= 2147483648.0);

@@ -104,7 +104,7 @@ ${twoOverPi.map((word, i) => `    case ${i + 1}u: { return ${word}u; }`).join('\
   let first = (p * z * t + t) + select(0.0, ${float(Math.PI / 4)}, far);
   let quarter = select(first, ${float(Math.PI / 2)} - first, ay > ax);
   let half = select(quarter, ${float(Math.PI)} - quarter, (bitcast<u32>(x) >> 31u) == 1u);
-  return select(withSignOf(half, y), x + y, isNan(x) || isNan(y));
+  return select(withSignOf(half, y), x + y, isNan(x) | isNan(y));
 }`,
 
   `fn upperBits(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u); }`,
