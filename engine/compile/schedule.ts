@@ -16,7 +16,7 @@ import { accessesOf, bytesOf, labelOf } from './plan.ts'
 import type { Home, Launch, Plan, PlanBuffer } from './plan.ts'
 import { launchProduct, ownView } from './product.ts'
 import type { Product } from './product.ts'
-import { isDilated, roleOf, roundsWhenStored, storedValues } from './uses.ts'
+import { finalValues, isDilated, roleOf, roundsWhenStored, storedValues } from './uses.ts'
 import { bufferView, isPacked, memoryOrder, moveView, repeatedBeside, sameView, sliceView } from './view.ts'
 import type { Movement, View } from './view.ts'
 
@@ -32,8 +32,8 @@ export interface Layouts {
   readonly inPlace?: (output: number, input: number) => boolean
 }
 
-/** Chooses the layouts of a kernel, seeing where its inputs lie. */
-export type LayoutRule = (step: Step, inputs: readonly View[]) => Layouts
+/** Chooses the layouts of a kernel, seeing where its inputs lie, and whether its outputs end as results, which are row-major. */
+export type LayoutRule = (step: Step, inputs: readonly View[], final: boolean) => Layouts
 
 /** Distinct buffers one generated kernel reads: WebGPU grants at least 8 storage buffers, and one is written. */
 const maxBuffers = 7
@@ -50,6 +50,7 @@ class Scheduler {
   private readonly layouts: LayoutRule
   private readonly stored: ReadonlySet<number>
   private readonly results: ReadonlySet<number>
+  private readonly final: ReadonlySet<number>
   private readonly fragments = new Map<number, Fragment>()
   private readonly buffers: PlanBuffer[] = []
   private readonly launches: Launch[] = []
@@ -68,6 +69,7 @@ class Scheduler {
     this.layouts = layouts
     this.stored = storedValues(graph)
     this.results = new Set(graph.results.map((r) => r.value.id))
+    this.final = finalValues(graph)
     for (const step of graph.steps) for (const { id } of new Set(step.inputs)) this.readers.set(id, (this.readers.get(id) ?? 0) + 1)
   }
 
@@ -238,7 +240,7 @@ class Scheduler {
 
   private opaque(step: Step): void {
     const loads = step.inputs.map((v) => this.widened(this.fragment(v), step))
-    const wanted = this.layouts(step, loads.map((l) => l.view))
+    const wanted = this.layouts(step, loads.map((l) => l.view), step.outputs.every((v) => this.final.has(v.id)))
     const inputs = loads.map((l, i) => this.arranged(l, at(wanted.inputs, i), step, at(step.inputs, i)))
     const [only] = step.outputs
     if (wanted.epilogue === true && only?.spec.dtype === 'f32') return this.product(step, only, inputs, at(wanted.outputs, 0))

@@ -54,3 +54,18 @@ export function storedValues({ steps, results }: LoweredGraph): Set<number> {
 
 /** Narrow types change the value when they are stored, so they always are. */
 export const roundsWhenStored = (dtype: DType): boolean => dtype === 'bf16' || dtype === 'f16' || dtype === 'u8'
+
+/** Values that are read by elementwise ops alone, if at all, of which nothing but results comes. */
+export function finalValues({ steps, results }: LoweredGraph): Set<number> {
+  const final = new Set<number>(results.map((r) => r.value.id))
+  const others = new Set<number>()
+  for (const step of steps.toReversed()) {
+    const ends = roleOf(step) === 'elementwise' && step.outputs.every((v) => final.has(v.id))
+    for (const { id } of step.inputs) {
+      if (!ends) others.add(id)
+      if (others.has(id)) final.delete(id)
+      else final.add(id)
+    }
+  }
+  return final
+}

@@ -7,6 +7,8 @@ import type { ConvDescriptor, Epilogue } from '../descriptor.ts'
 import { boxPositions, convBytes, convFlops, dot, inBytes } from './convShape.ts'
 import { type Correlation, correlationKernel, type Phase } from './correlation.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
+import { planeConvKernel, type PlaneCorrelation } from './planeConv.ts'
+import { linesAndColumns, planesOf, takesPlanes } from './planeShape.ts'
 
 export { convWeightGradKernel } from './convWeightGrad.ts'
 
@@ -14,8 +16,38 @@ function shared(d: ConvDescriptor): Pick<Correlation, 'batch' | 'groups' | 'flop
   return { batch: d.batch, groups: d.groups, flops: convFlops(d), bytes: convBytes(d) }
 }
 
+/** What both directions over planes have in common. */
+function overPlanes(d: ConvDescriptor, epilogue: Epilogue | undefined): Pick<PlaneCorrelation, 'batch' | 'kernel' | 'dilation' | 'epilogue' | 'flops' | 'bytes'> {
+  return { batch: d.batch, kernel: linesAndColumns(d.kernel, 1), dilation: linesAndColumns(d.dilation, 1), epilogue, flops: convFlops(d), bytes: convBytes(d) }
+}
+
+function planesForward(d: ConvDescriptor, target: WasmTarget, epilogue: Epilogue | undefined): WasmKernel {
+  const { offset, strides: [targetChannel = 0, sourceChannel = 0, ...taps] } = inBytes(d.w)
+  return planeConvKernel({
+    ...overPlanes(d, epilogue),
+    source: planesOf(d.x, d.inChannels, d.input),
+    target: planesOf(d.y, d.outChannels, d.output),
+    weight: { offset, sourceChannel, targetChannel, taps: linesAndColumns(taps, 0) },
+    padding: linesAndColumns(d.padding, 0),
+  }, target)
+}
+
+/** Without strides, input position p meets tap t at output position p + padding − t·dilation: taps in reverse order make that a convolution. */
+function planesBackward(d: ConvDescriptor, target: WasmTarget, epilogue: Epilogue | undefined): WasmKernel {
+  const { offset, strides: [sourceChannel = 0, targetChannel = 0, ...taps] } = inBytes(d.w)
+  const last = d.kernel.map((k) => k - 1)
+  return planeConvKernel({
+    ...overPlanes(d, epilogue),
+    source: planesOf(d.y, d.outChannels, d.output),
+    target: planesOf(d.x, d.inChannels, d.input),
+    weight: { offset: offset + dot(last, taps), sourceChannel, targetChannel, taps: linesAndColumns(taps.map((t) => -t), 0) },
+    padding: linesAndColumns(last.map((k, i) => k * (d.dilation[i] ?? 1) - (d.padding[i] ?? 0)), 0),
+  }, target)
+}
+
 /** y = x ⋆ w, or an epilogue of it over y's axes. Buffers: x, w, the epilogue's inputs, y. */
 export function convKernel(d: ConvDescriptor, target: WasmTarget, epilogue?: Epilogue): WasmKernel {
+  if (takesPlanes(d)) return planesForward(d, target, epilogue)
   const [x, w, y] = [inBytes(d.x), inBytes(d.w), inBytes(d.y)]
   const [outStride = 0, inStride = 0, ...taps] = w.strides
   const spatial = x.strides.slice(2)
@@ -45,6 +77,7 @@ export function convKernel(d: ConvDescriptor, target: WasmTarget, epilogue?: Epi
  * over x's axes. Buffers: y, w, the epilogue's inputs, x.
  */
 export function convInputGradKernel(d: ConvDescriptor, target: WasmTarget, epilogue?: Epilogue): WasmKernel {
+  if (takesPlanes(d)) return planesBackward(d, target, epilogue)
   const [x, w, y] = [inBytes(d.x), inBytes(d.w), inBytes(d.y)]
   const [outStride = 0, inStride = 0, ...taps] = w.strides
   const sourceSpatial = y.strides.slice(2)

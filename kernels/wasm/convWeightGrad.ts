@@ -16,6 +16,8 @@ import { Odometer } from './odometer.ts'
 import { OuterProduct } from './outerProduct.ts'
 import { smaller } from './pack.ts'
 import { packPixels, panelFields, panelRecordBytes, panelRecords, type PixelPanels } from './pixelPanels.ts'
+import { takesPlanes } from './planeShape.ts'
+import { planeWeightGradKernel } from './planeWeightGrad.ts'
 import { ScratchAreas } from './scratch.ts'
 import { entryBytes, entryFields, tapListRecord, TapLists } from './tapLists.ts'
 import { cutWeightGrad } from './weightGradCut.ts'
@@ -26,6 +28,7 @@ const oddLines = (bytes: number): number => (bytes + 63) & ~63 | 64
 
 /** The gradient of w, given x and the gradient of y. Buffers: x, y, w. */
 export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): WasmKernel {
+  if (takesPlanes(d)) return planeWeightGradKernel(d, target)
   const line = d.kernel.length - 1
   const [x, w, y] = [inBytes(d.x), inBytes(d.w), inBytes(d.y)]
   const [xImage = 0, xChannel = 0, ...xSpatial] = x.strides

@@ -2,7 +2,7 @@
 import * as fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import {
-  add, concat, conv2d, convTranspose2d, device as open, equal, exp, explain, expand, gelu, greater, linear, matmul, maximum, mul, permute, realize, reshape, sigmoid, silu, slice, sub, sum, tanh, tensor, transpose, variable, where, withDefaultDevice,
+  add, concat, conv2d, convTranspose2d, device as open, equal, exp, explain, expand, gelu, grad, greater, linear, matmul, maximum, mul, permute, realize, reshape, sigmoid, silu, slice, sub, sum, tanh, tensor, transpose, variable, where, withDefaultDevice,
 } from '../../engine/index.ts'
 import type { Device, Tensor, TypedArray } from '../../engine/index.ts'
 import { zeroPad } from '../../engine/ops/movement.ts'
@@ -44,6 +44,9 @@ describe('what becomes of', () => {
     ['parts of a concatenation', () => concat([tanh(matmul(x(), w())), data([6, 2])], 1), ['matmul + tanh', 'concat']],
     ['a convolution with a bias, a residual and an activation', () => sum(silu(add(conv2d(data([2, 3, 5, 5]), data([4, 3, 3, 3]), { bias: data([4]), padding: 1 }), data([2, 4, 5, 5])))), ['copy for conv', 'conv + add + add + sigmoid + mul', 'reshape sum']],
     ['a convolution as a result', () => conv2d(data([2, 3, 5, 5]), data([4, 3, 3, 3]), { bias: data([4]) }), ['copy for conv', 'conv + add', 'result']],
+    ['a convolution of few channels on long lines as a result', () => conv2d(data([2, 3, 5, 16]), data([4, 3, 3, 3]), { bias: data([4]), padding: 1 }), ['conv + add']],
+    ['its gradients', () => { const [a, b] = [data([2, 3, 5, 16]), data([4, 3, 3, 3])]; return grad(sum(mul(conv2d(a, b, { padding: 1 }), data([2, 4, 5, 16]))), [a, b]) }, ['convInputGrad', 'convWeightGrad']],
+    ['one that another reads, too', () => { const y = conv2d(data([2, 3, 5, 16]), data([4, 3, 3, 3]), { padding: 1 }); return [y, conv2d(y, data([2, 4, 3, 3]))] }, ['copy for conv', 'conv', 'conv', 'result', 'result']],
     ['a transposed convolution', () => sum(tanh(convTranspose2d(data([2, 3, 5, 5]), data([3, 4, 3, 3]), { bias: data([4]), stride: 2 }))), ['copy for convInputGrad', 'convInputGrad + add + tanh', 'reshape sum']],
   ]
   test.each(cases)('%s', async (_, build, expected) => {

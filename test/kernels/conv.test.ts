@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { encodeModule } from '../../kernels/wasm/assembler.ts'
 import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
+import { takesPlanes } from '../../kernels/wasm/planeShape.ts'
 import { maxDepth } from '../../kernels/wasm/tile.ts'
 import { address, type Layout, launch, normals, place, type Placed, positions } from './strided.ts'
 
@@ -179,10 +180,49 @@ describe('convolution and its gradients', () => {
     fc.assert(fc.property(anyCase, check), { numRuns: 70 })
   })
 
-  it('has one code for all kernels of a key', () => {
-    const layouts = { x: channelsLast(2), w: channelsFirst(2), y: channelsLast(2) }
-    const sizes = [5, 20, 300].flatMap((output) => [1, 2, 3].flatMap((kernel) => [1, 2].map((stride) => ({ ...dim, output, kernel, stride }))))
-    const cases = sizes.flatMap((one) => [1, 24, 48].flatMap((channels) => [1, 16].map((outChannels): Case => ({ batch: 2, inChannels: channels, outChannels, groups: 2, dims: [dim, one], layouts }))))
+  it('few channels in planes of any size and padding, wherever lines, channels and images begin', () => {
+    const layout = (rank: number): fc.Arbitrary<Layout> => {
+      const outer = channelsFirst(rank).order.slice(0, -1)
+      return fc.record({
+        order: fc.oneof(fc.constant(outer), fc.shuffledSubarray([...outer], { minLength: rank + 1 })).map((order) => [...order, rank + 1]),
+        flipped: fc.oneof(fc.constant([]), fc.subarray([...outer])),
+        front: fc.constantFrom(0, 3),
+      })
+    }
+    const channels = fc.tuple(fc.integer({ min: 1, max: 16 }), fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constantFrom(31, 64)))
+    const along = (output: fc.Arbitrary<number>): fc.Arbitrary<Case['dims'][number]> => fc.record({
+      output, kernel: fc.constantFrom(1, 2, 3, 3, 4, 6), stride: fc.constant(1), dilation: fc.constantFrom(1, 1, 2), low: fc.integer({ min: 0, max: 3 }), high: fc.integer({ min: 0, max: 3 }), spare: fc.integer({ min: 0, max: 2 }),
+    })
+    const anyCase = fc.integer({ min: 1, max: 2 }).chain((rank) => fc.record({
+      batch: fc.integer({ min: 1, max: 3 }),
+      channels: fc.tuple(channels, fc.boolean()).map(([[fewer, other], swapped]) => (swapped ? [other, fewer] : [fewer, other])),
+      dims: fc.tuple(...(rank === 1 ? [] : [along(fc.integer({ min: 1, max: 6 }))]), along(fc.constantFrom(16, 27, 32, 43, 50, 72))),
+      layouts: fc.record({ x: layout(rank), w: fc.constant(channelsFirst(rank)), y: layout(rank) }),
+      cuts: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 1, maxLength: 4 }),
+      relaxed: fc.boolean(),
+      wide: fc.boolean(),
+      first: fc.integer({ min: 0, max: 2 }),
+    })).map(({ channels: [inChannels = 1, outChannels = 1], ...c }): Case => ({ ...c, inChannels, outChannels, groups: 1 }))
+    const terms = (c: Case): number => c.dims.reduce((all, d) => all * d.output * d.kernel, c.batch * c.inChannels * c.outChannels)
+    fc.assert(fc.property(anyCase.filter((c) => terms(c) < 500_000 && takesPlanes(describeCase(c))), check), { numRuns: 50 })
+  })
+
+  it('leaves to kernels for channels-last images what these do better', () => {
+    const layouts = { x: channelsFirst(2), w: channelsFirst(2), y: channelsFirst(2) }
+    const wide = { ...dim, output: 32 }
+    const takes = (c: Partial<Case>): boolean => takesPlanes(describeCase({ batch: 1, inChannels: 3, outChannels: 16, groups: 1, dims: [dim, wide], layouts, ...c }))
+    expect([takes({}), takes({ inChannels: 64 }), takes({ outChannels: 64 })]).toEqual([true, true, true])
+    const others: Partial<Case>[] = [
+      { inChannels: 17, outChannels: 17 }, { outChannels: 65 }, { groups: 2 }, { dims: [dim, { ...wide, stride: 2 }] }, { dims: [dim, { ...dim, output: 33 }] }, { dims: [dim, dim, wide] },
+      { layouts: { ...layouts, x: channelsLast(2) } }, { layouts: { ...layouts, y: channelsLast(2) } }, { batch: 0 },
+    ]
+    expect(others.filter(takes)).toEqual([])
+  })
+
+  it.each([['channels last', channelsLast(2)], ['in planes', channelsFirst(2)]])('has one code for all kernels of a key, %s', (_, images) => {
+    const layouts = { x: images, w: channelsFirst(2), y: images }
+    const sizes = [5, 20, 32, 48, 300].flatMap((output) => [1, 2, 3].flatMap((kernel) => [1, 2].map((stride) => ({ ...dim, output, kernel, stride }))))
+    const cases = sizes.flatMap((one) => [1, 6, 24, 48].flatMap((channels) => [1, 16].map((outChannels): Case => ({ batch: 2, inChannels: channels, outChannels, groups: images === layouts.w ? 1 : 2, dims: [dim, one], layouts }))))
     for (const make of Object.values(makers)) {
       const codes = new Map<string, string>()
       for (const c of cases) {

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import type { ConvDescriptor, Epilogue } from '../../kernels/descriptor.ts'
 import { accumulator, binary, type Expression, index, load, type StorageType, unary } from '../../kernels/expression.ts'
 import { convInputGradKernel, convKernel } from '../../kernels/wasm/conv.ts'
+import { takesPlanes } from '../../kernels/wasm/planeShape.ts'
 import type { WasmKernel, WasmTarget } from '../../kernels/wasm/kernel.ts'
 import { mapKernel } from '../../kernels/wasm/map.ts'
 import { matmulKernel } from '../../kernels/wasm/matmul.ts'
@@ -96,6 +97,23 @@ describe('epilogues', () => {
       if (c.backward) check((e) => convInputGradKernel(d, c.target, e), [d.y, d.w], shapes.x, d.x, epilogue, c.cuts)
       else check((e) => convKernel(d, c.target, e), [d.x, d.w], shapes.y, d.y, epilogue, c.cuts)
     }), { numRuns: 120 })
+  })
+
+  it('of any convolution of few channels in planes', () => {
+    const any = fc.record({
+      batch: fc.integer({ min: 1, max: 2 }), inChannels: fc.integer({ min: 1, max: 5 }), outChannels: fc.constantFrom(1, 2, 3, 4, 7, 16), height: fc.integer({ min: 1, max: 12 }), width: fc.constantFrom(16, 27, 32, 40), target, cuts, backward: fc.boolean(),
+    }).chain((c) => {
+      const shapes = { x: [c.batch, c.inChannels, c.height, c.width], w: [c.outChannels, c.inChannels, 3, 3], y: [c.batch, c.outChannels, c.height, c.width] }
+      const layout: fc.Arbitrary<Layout> = fc.constantFrom([0, 1, 2, 3], [1, 0, 2, 3], [0, 2, 1, 3]).map((order) => ({ order }))
+      return fc.record({ c: fc.constant(c), shapes: fc.constant(shapes), x: layout, y: layout, epilogue: cases(c.backward ? shapes.x : shapes.y) })
+    })
+    fc.assert(fc.property(any, ({ c, shapes, x, y, epilogue }) => {
+      const extent = [c.height, c.width]
+      const d = { batch: c.batch, inChannels: c.inChannels, outChannels: c.outChannels, groups: 1, input: extent, output: extent, kernel: [3, 3], stride: [1, 1], padding: [1, 1], dilation: [1, 1], x: place(shapes.x, x), w: place(shapes.w, { order: [0, 1, 2, 3] }), y: place(shapes.y, y) }
+      expect(takesPlanes(d)).toBe(true)
+      if (c.backward) check((e) => convInputGradKernel(d, c.target, e), [d.y, d.w], shapes.x, d.x, epilogue, c.cuts)
+      else check((e) => convKernel(d, c.target, e), [d.x, d.w], shapes.y, d.y, epilogue, c.cuts)
+    }), { numRuns: 60 })
   })
 
   const plain = (rows: number, columns: number): { strides: number[]; offset: number; size: number } => ({ strides: [columns, 1], offset: 0, size: rows * columns })

@@ -7,6 +7,8 @@ import { afterEach, expect, it } from 'vitest'
 import type { ConvDescriptor, Epilogue } from '../../kernels/descriptor.ts'
 import { accumulator, binary, load, unary } from '../../kernels/expression.ts'
 import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
+import { takesPlanes } from '../../kernels/wasm/planeShape.ts'
+import { product } from '../../kernels/wasm/convShape.ts'
 import type { WasmKernel, WasmTarget } from '../../kernels/wasm/kernel.ts'
 import { matmulKernel } from '../../kernels/wasm/matmul.ts'
 import { launch, normals } from './strided.ts'
@@ -21,6 +23,16 @@ function agree(make: (target: WasmTarget) => WasmKernel, sizes: readonly number[
   on.forEach(setFlagsFromString)
   const wide = launch(make({ relaxed: true, wide: true }), inputs, out)
   expect(wide.out).toEqual(plain.out)
+}
+
+/** Of a convolution and its gradients. */
+function agreeAll(d: ConvDescriptor): void {
+  const [x, w, y] = [d.batch * d.inChannels * product(d.input), d.outChannels * d.inChannels * product(d.kernel), d.batch * d.outChannels * product(d.output)]
+  agree((target) => convKernel(d, target), [x, w], y)
+  off.forEach(setFlagsFromString)
+  agree((target) => convInputGradKernel(d, target), [y, w], x)
+  off.forEach(setFlagsFromString)
+  agree((target) => convWeightGradKernel(d, target), [x, y], w)
 }
 
 const rows = (columns: number): { strides: number[]; offset: number } => ({ strides: [columns, 1], offset: 0 })
@@ -41,10 +53,15 @@ it.each([[3, 20, 7, 33], [4, 32, 8, 32], [2, 3, 9, 16], [2, 40, 5, 4]])('convolu
     batch, inChannels, outChannels, groups: 1, input: [size, size], output: [size, size], kernel: [3, 3], stride: [1, 1], padding: [1, 1], dilation: [1, 1],
     x: last(inChannels), y: last(outChannels), w: { strides: [inChannels * 9, 9, 3, 1], offset: 0 },
   }
-  const [x, w, y] = [batch * size * size * inChannels, outChannels * inChannels * 9, batch * size * size * outChannels]
-  agree((target) => convKernel(d, target), [x, w], y)
-  off.forEach(setFlagsFromString)
-  agree((target) => convInputGradKernel(d, target), [y, w], x)
-  off.forEach(setFlagsFromString)
-  agree((target) => convWeightGradKernel(d, target), [x, y], w)
+  agreeAll(d)
+})
+
+it.each([[3, 4, 32, 16], [2, 16, 40, 6], [1, 3, 27, 64]])('convolution of %i images of %i channels in planes', (batch, inChannels, size, outChannels) => {
+  const first = (channels: number): ConvDescriptor['x'] => ({ strides: [size * size * channels, size * size, size, 1], offset: 0 })
+  const d: ConvDescriptor = {
+    batch, inChannels, outChannels, groups: 1, input: [size, size], output: [size, size], kernel: [3, 3], stride: [1, 1], padding: [1, 1], dilation: [1, 1],
+    x: first(inChannels), y: first(outChannels), w: { strides: [inChannels * 9, 9, 3, 1], offset: 0 },
+  }
+  expect(takesPlanes(d)).toBe(true)
+  agreeAll(d)
 })

@@ -10,6 +10,7 @@ import { layerNormGradKernel, layerNormKernel } from '../../../kernels/wasm/laye
 import { mapKernel } from '../../../kernels/wasm/map.ts'
 import { matmulKernel } from '../../../kernels/wasm/matmul.ts'
 import { matmulPanels, packingPays } from '../../../kernels/wasm/matmulPanels.ts'
+import { takesPlanes } from '../../../kernels/wasm/planeShape.ts'
 import { philoxKernel } from '../../../kernels/wasm/random.ts'
 import { reduceKernel } from '../../../kernels/wasm/reduce.ts'
 import { scanKernel } from '../../../kernels/wasm/scan.ts'
@@ -29,6 +30,7 @@ const primitives = (target: WasmTarget): PrimitiveGenerators<WasmKernel> => ({
   conv: (d, epilogue) => convKernel(d, target, epilogue),
   convInputGrad: (d, epilogue) => convInputGradKernel(d, target, epilogue),
   convWeightGrad: (d) => convWeightGradKernel(d, target),
+  convTakesPlanes: takesPlanes,
   gather: gatherKernel,
   scatterAdd: scatterAddKernel,
   cumsum: scanKernel,

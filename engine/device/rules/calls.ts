@@ -55,7 +55,7 @@ export class KernelTable<Kernel> {
     return rule !== undefined && inputs.every((x) => x.dtype === 'f32') && (rule.accepts?.(inputs, attributes) ?? true)
   }
 
-  readonly layouts: LayoutRule = (step, inputs) => this.ruleFor(step).layouts(step, inputs)
+  readonly layouts: LayoutRule = (step, inputs, final) => this.ruleFor(step).layouts(step, inputs, final)
 
   /**
    * The kernel of a launch, and the buffers it is called with. `same` names for each buffer of the plan the one whose memory it

@@ -1,12 +1,15 @@
-/** Convolution: channels last in memory, whatever the logical order says; weights as they lie. */
+/**
+ * Convolution: channels last in memory, whatever the logical order says; weights as they lie. With few channels, copies
+ * would take as long as the convolution: where images are row-major and end so, they stay, if the device's kernels can.
+ */
 import type { ConvDescriptor } from '../../../kernels/descriptor.ts'
 import type { Step } from '../../compile/lower.ts'
 import { rowMajor } from '../../compile/order.ts'
-import type { Layouts } from '../../compile/schedule.ts'
+import { bufferView } from '../../compile/view.ts'
 import type { View } from '../../compile/view.ts'
 import type { Window } from '../../ops/conv.ts'
 import { at } from '../../shape.ts'
-import { all, channelsLast, fastest, known } from './layouts.ts'
+import { all, channelsLast, fastest, isRowMajor, known } from './layouts.ts'
 import type { PrimitiveGenerators } from './generators.ts'
 import type { KernelRule } from './rule.ts'
 
@@ -21,22 +24,42 @@ function descriptor(x: View, w: View, y: View, { stride, padding, output, dilati
   }
 }
 
+/** The kernel's descriptor, given views of the step's inputs, then its output. */
+type Describe = (inputs: readonly View[], output: View, window: Window) => ConvDescriptor
+
+const forward: Describe = ([x, w], y, window) => descriptor(known(x), known(w), y, window)
+const inputGrad: Describe = ([dy, w], dx, window) => descriptor(dx, known(w), known(dy), window)
+const weightGrad: Describe = ([x, dy], dw, window) => descriptor(known(x), dw, known(dy), window)
+
+/** Whether the kernel reads images that are row-major as they are, and writes what is row-major. */
+function overPlanes<K>(generate: PrimitiveGenerators<K>, { outputs: [output], attributes }: Step, inputs: readonly View[], images: readonly View[], describe: Describe): boolean {
+  return output !== undefined && images.every(isRowMajor) && generate.convTakesPlanes?.(describe(inputs, bufferView(output.spec.shape), attributes as Window)) === true
+}
+
 /** An image in, weights as they lie, an image out. */
-function imageToImage({ outputs }: Step, inputs: readonly View[]): Layouts {
-  return { inputs: inputs.map((view, i) => (i === 0 ? image(view) : 'any')), outputs: outputs.map((y) => channelsLast(y.spec.shape)), epilogue: true }
+const imageToImage = <K>(generate: PrimitiveGenerators<K>, describe: Describe): KernelRule<K>['layouts'] => (step, inputs, final) => {
+  const planes = final && overPlanes(generate, step, inputs, inputs.slice(0, 1), describe)
+  return {
+    inputs: inputs.map((view, i) => (i === 0 && !planes ? image(view) : 'any')),
+    outputs: step.outputs.map(({ spec: { shape } }) => (planes ? rowMajor(shape) : channelsLast(shape))),
+    epilogue: true,
+  }
 }
 
 export const conv = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
-  layouts: imageToImage,
-  kernel: ({ inputs: [x, w], outputs: [y], step, epilogue }) => generate.conv(descriptor(known(x), known(w), known(y), step.attributes as Window), epilogue),
+  layouts: imageToImage(generate, forward),
+  kernel: ({ inputs, outputs: [y], step, epilogue }) => generate.conv(forward(inputs, known(y), step.attributes as Window), epilogue),
 })
 
 export const convInputGrad = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
-  layouts: imageToImage,
-  kernel: ({ inputs: [dy, w], outputs: [dx], step, epilogue }) => generate.convInputGrad(descriptor(known(dx), known(w), known(dy), step.attributes as Window), epilogue),
+  layouts: imageToImage(generate, inputGrad),
+  kernel: ({ inputs, outputs: [dx], step, epilogue }) => generate.convInputGrad(inputGrad(inputs, known(dx), step.attributes as Window), epilogue),
 })
 
 export const convWeightGrad = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
-  layouts: ({ outputs }, inputs) => ({ inputs: inputs.map(image), outputs: outputs.map((w) => rowMajor(w.spec.shape)) }),
-  kernel: ({ inputs: [x, dy], outputs: [dw], step }) => generate.convWeightGrad(descriptor(known(x), known(dw), known(dy), step.attributes as Window)),
+  layouts: (step, inputs) => ({
+    inputs: inputs.map(overPlanes(generate, step, inputs, inputs, weightGrad) ? () => 'any' : image),
+    outputs: step.outputs.map((w) => rowMajor(w.spec.shape)),
+  }),
+  kernel: ({ inputs, outputs: [dw], step }) => generate.convWeightGrad(weightGrad(inputs, known(dw), step.attributes as Window)),
 })

@@ -16,6 +16,8 @@ export interface PrimitiveGenerators<Kernel> {
   conv(d: ConvDescriptor, epilogue: Epilogue | undefined): Kernel
   convInputGrad(d: ConvDescriptor, epilogue: Epilogue | undefined): Kernel
   convWeightGrad(d: ConvDescriptor): Kernel
+  /** Whether kernels of a convolution, and of its gradients, like these row-major images better than copies with channels last. Default: no. */
+  convTakesPlanes?(d: ConvDescriptor): boolean
   gather(d: GatherDescriptor): Kernel
   scatterAdd(d: ScatterAddDescriptor): Kernel
   cumsum(d: ScanDescriptor): Kernel

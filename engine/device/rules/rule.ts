@@ -35,7 +35,8 @@ export interface Packing<Kernel> {
 export interface KernelRule<Kernel> {
   /** Whether the kernel takes these operands; if not, the decomposition runs. Default: yes, if all are f32. */
   accepts?(inputs: readonly Spec[], attributes: object): boolean
-  layouts(step: Step, inputs: readonly View[]): Layouts
+  /** `final`: the outputs end as results of the run. */
+  layouts(step: Step, inputs: readonly View[], final: boolean): Layouts
   kernel(operands: Operands): Kernel
   /** The input to lay out for the kernel, if that pays. */
   packing?(operands: Operands): Packing<Kernel> | undefined
