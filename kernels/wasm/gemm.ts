@@ -37,6 +37,8 @@ const mostRows = 48
 const columnLimits = { least: 256, most: 512, packed: 2048 } as const
 /** Work in one item below which the hand-over would show. */
 const flopsPerItem = 500_000
+/** Where panels of B are shared, one is read from memory for so many of A; but items are enough for many threads. */
+const packedItems = { panels: 4, least: 20 } as const
 
 /** Parts of about equal size, no larger than `limit`, in units. */
 function share(size: number, limit: number, unit: number): number {
@@ -80,7 +82,8 @@ export class Gemm {
     const depth = blockDepth(size.k)
     const rows = Math.min(Math.ceil(mostRows / this.tile.rows), Math.max(1, Math.ceil(size.m / this.tile.rows))) * this.tile.rows
     const wanted = Math.ceil(flopsPerItem / (2 * Math.min(columns, size.n) * Math.max(1, size.k)) / this.tile.rows) * this.tile.rows
-    const rowsPerItem = Math.min(wanted, 2 * rows)
+    const coarse = options.packed === true ? Math.min(packedItems.panels, Math.floor(size.m / packedItems.least / this.tile.rows)) * this.tile.rows : 0
+    const rowsPerItem = Math.min(Math.max(wanted, coarse), 2 * rows)
     const rowItems = Math.ceil(size.m / rowsPerItem)
     const columnBlocks = Math.ceil(size.n / columns)
     this.items = size.problems * rowItems * columnBlocks

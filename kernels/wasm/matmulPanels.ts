@@ -24,14 +24,14 @@ interface MatmulPanels {
 
 /** Whole panels of any width, and enough of a row to be read in a run. */
 const columnsPerItem = 64
-/** Rows that meet the matrix, and elements of it, below which a launch more costs what it spares. */
-const least = { rows: 12, elements: 65_536 } as const
+/** Rows that meet the matrix, its columns and elements, below which a launch more costs what it spares. */
+const least = { rows: 12, columns: 16, elements: 65_536 } as const
 
 /** Whether a launch for it pays: not if every problem has a matrix of its own, for then hardly one is packed twice. */
 export function packingPays(d: MatmulDescriptor): boolean {
   const { m, n, b } = orient(d)
   const one = d.batch.every((size, axis) => size === 1 || b.batch[axis] === 0)
-  return one && m * product(d.batch) >= least.rows && d.k * n >= least.elements
+  return one && m * product(d.batch) >= least.rows && n >= least.columns && d.k * n >= least.elements
 }
 
 /** The packing for a product all of whose problems share the matrix. */

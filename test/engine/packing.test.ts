@@ -20,6 +20,7 @@ const cases: Readonly<Record<string, Case>> = {
   'one matrix on the left for a batch': { a: [290, 270], b: [2, 270, 30], program: matmul, packed: false },
   'a matrix each': { a: [2, 70, 260], b: [2, 260, 260], program: matmul, packed: false },
   'few rows': { a: [11, 400], b: [400, 400], program: matmul, packed: false },
+  'few columns': { a: [30, 9000], b: [9000, 15], program: matmul, packed: false },
   'a small matrix': { a: [900, 128], b: [128, 128], program: matmul, packed: false },
 }
 

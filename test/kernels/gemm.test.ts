@@ -11,8 +11,8 @@ const size = fc.oneof(fc.integer({ min: 0, max: 70 }), fc.integer({ min: 0, max:
 
 describe('blocked product', () => {
   it('packs bounded blocks of whole tiles', () => {
-    fc.assert(fc.property(size, size, size, fc.constantFrom('rows' as const, 'interleaved' as const), fc.boolean(), (m, n, k, layout, wide) => {
-      const { tile, limits, scratch, items } = new Gemm(new Arguments(), { problems: 2, m, n, k }, { target: { relaxed: true, wide }, layout })
+    fc.assert(fc.property(size, size, size, fc.constantFrom('rows' as const, 'interleaved' as const), fc.boolean(), fc.boolean(), (m, n, k, layout, wide, packed) => {
+      const { tile, limits, scratch, items } = new Gemm(new Arguments(), { problems: 2, m, n, k }, { target: { relaxed: true, wide }, layout, packed })
       expect(limits.depth).toBeLessThanOrEqual(maxDepth)
       expect(limits.rows % tile.rows).toBe(0)
       expect(limits.columns % (4 * tile.vectors)).toBe(0)
