@@ -1,4 +1,5 @@
 /** What differs between browsers and Node; the twin of platform.node.ts, chosen by package.json's `imports`. */
+import { DeviceError } from './error.ts'
 import type { OptimisingCompiler, Port, WorkerHandle } from './platform.ts'
 
 export const platform = 'browser' as const
@@ -40,3 +41,11 @@ export function revectorizerMissing(): string {
 }
 
 export const compileOptimised: OptimisingCompiler | undefined = undefined
+
+/** The browser's WebGPU. Throws DeviceError without it, or if an adapter is asked for by name. */
+export function openGpu(adapter?: string): Promise<GPU> {
+  if (adapter !== undefined) throw new DeviceError(`device: the browser chooses the adapter; leave out "${adapter}"`)
+  const { gpu } = navigator as { readonly gpu?: GPU }
+  if (gpu === undefined) throw new DeviceError('device: this browser has no WebGPU, or the page is not served over https; use device("cpu")')
+  return Promise.resolve(gpu)
+}

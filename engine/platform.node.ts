@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import process from 'node:process'
 import { setFlagsFromString } from 'node:v8'
 import { Worker, parentPort } from 'node:worker_threads'
+import { DeviceError } from './error.ts'
 import type { Port, WorkerHandle } from './platform.ts'
 
 export const platform = 'node' as const
@@ -77,4 +78,24 @@ export function compileOptimised(bytes: Uint8Array<ArrayBuffer>, wide: boolean):
 /** Whether Node was started with the flag, which then stays as it is. */
 function setByUser(flag: string): boolean {
   return [...process.execArgv, ...(process.env['NODE_OPTIONS'] ?? '').split(' ')].some((arg) => arg.replaceAll('_', '-') === `--${flag}`)
+}
+
+/** Dawn's instances, by the adapter asked for. They must stay reachable: the process ends when one is collected. */
+const instances = new Map<string, GPU>()
+
+/** Toggles of Dawn: timestamps as they are, and f16 also on NVIDIA, whose drivers Dawn has on a list. */
+const toggles = 'enable-dawn-features=vulkan_enable_f16_on_nvidia'
+const untoggled = 'disable-dawn-features=timestamp_quantization'
+
+/** WebGPU through the optional package `webgpu`; `adapter`: part of the name of the one wanted. Throws DeviceError without the package. */
+export async function openGpu(adapter?: string): Promise<GPU> {
+  const known = instances.get(adapter ?? '')
+  if (known !== undefined) return known
+  const { create, globals } = await import('webgpu').catch((error: unknown) => {
+    throw new DeviceError(`device: WebGPU in Node needs the package webgpu; run "npm install webgpu" (${error instanceof Error ? error.message : String(error)})`)
+  })
+  for (const [name, value] of Object.entries(globals)) if (!(name in globalThis)) Object.defineProperty(globalThis, name, { value, configurable: true, writable: true })
+  const gpu = create([toggles, untoggled, ...(adapter === undefined ? [] : [`adapter=${adapter}`])])
+  instances.set(adapter ?? '', gpu)
+  return gpu
 }

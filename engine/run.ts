@@ -87,7 +87,8 @@ export class Run {
         results.push(blockOf(storage))
       }
       const bindings = { leaves: this.leaves.map(bind), results }
-      executable.prepare?.()
+      const prepared = executable.prepare?.()
+      if (prepared !== undefined) await prepared // A turn of the event loop that most devices need not take.
       await this.submit(async () => {
         const small = this.outputs.filter((output) => output.small)
         const values = await backend.run(executable, bindings, small.map((storage) => ({ result: this.results.indexOf(storage), spec: storage.spec })))

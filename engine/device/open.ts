@@ -17,6 +17,10 @@ export interface DeviceOptions {
   readonly instructions?: InstructionLevel
   /** CPU: whether flags of V8 may be set while kernels are compiled. Default true; with false, `wide` is never chosen. */
   readonly experimental?: boolean
+  /** WebGPU in Node: part of the name of the adapter to use, as `langevin devices` lists them. Default: the fastest. */
+  readonly adapter?: string
+  /** WebGPU: called as the pipelines of a plan get ready, so that a page can show that it warms up. */
+  readonly progress?: (ready: number, all: number) => void
   /** Whether constructors use the device from here on. Default true. */
   readonly makeDefault?: boolean
 }
@@ -41,9 +45,11 @@ async function open(kind: Exclude<DeviceKind, 'meta'>, options: Omit<DeviceOptio
       const { ReferenceBackend } = await import('./reference/backend.ts')
       return new ReferenceBackend()
     }
-    case 'webgpu':
-      throw new DeviceError('device: this version has no webgpu device; use device("cpu")')
+    case 'webgpu': {
+      const { openWebGpu } = await import('./webgpu/open.ts')
+      return openWebGpu(options)
+    }
     default:
-      throw new DeviceError(`device: there is no device "${String(kind satisfies never)}"; use "cpu", "reference" or "meta"`)
+      throw new DeviceError(`device: there is no device "${String(kind satisfies never)}"; use "webgpu", "cpu", "reference" or "meta"`)
   }
 }

@@ -9,7 +9,7 @@
 
 /** One storage buffer that a dispatch binds, in the order of the bindings in its source. */
 export interface Binding {
-  /** Operands, inputs then outputs, then temporaries. */
+  /** Operands, inputs then outputs, then temporaries, then tables. */
   readonly buffer: number
   readonly access: 'read' | 'read_write'
 }
@@ -29,6 +29,8 @@ export interface WgslKernel {
   readonly dispatches: readonly Dispatch[]
   /** Bytes of each temporary buffer. What lies in it at the start is arbitrary. */
   readonly temporaries?: readonly number[]
+  /** Constants that kernels read, too many for a uniform block. */
+  readonly tables?: readonly Uint32Array<ArrayBuffer>[]
   /** What the kernel costs, for plans, profiles and benchmarks. */
   readonly flops: number
   readonly bytes: number

@@ -6,10 +6,11 @@ import type { LayoutRule } from '../../compile/schedule.ts'
 import { readsOf, writesOf } from '../../compile/plan.ts'
 import type { Launch, OpLaunch } from '../../compile/plan.ts'
 import type { Step } from '../../compile/lower.ts'
+import type { Load } from '../../compile/fragment.ts'
 import { DeviceError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
 import type { Fused } from '../../op.ts'
-import { formatShape, sizeOf } from '../../shape.ts'
+import { at, formatShape, sizeOf } from '../../shape.ts'
 import { describeMap, describeReduction, epilogueOf } from './generated.ts'
 import type { PrimitiveGenerators } from './generators.ts'
 import { primitiveRules } from './primitive.ts'
@@ -31,9 +32,11 @@ function checkSize(device: string, launch: Launch): void {
 }
 
 /** What the kernel of a launch is made for, and the buffers that its epilogue reads. */
-function operandsOf({ step, inputs, outputs, epilogue, packed = false }: OpLaunch): { readonly operands: Operands; readonly buffers: readonly number[] } {
+function operandsOf({ step, inputs, outputs, epilogue, packed = false }: OpLaunch, same?: readonly number[]): { readonly operands: Operands; readonly buffers: readonly number[] } {
   const after = epilogue === undefined ? { epilogue, buffers: [] } : epilogueOf(epilogue)
-  return { operands: { inputs: inputs.map((l) => l.view), outputs: outputs.map((l) => l.view), step, epilogue: after.epilogue, packed }, buffers: after.buffers }
+  const memory = ({ buffer }: Load): number => same?.[buffer] ?? buffer
+  const shared = (output: number, input: number): boolean => memory(at(outputs, output)) === memory(at(inputs, input))
+  return { operands: { inputs: inputs.map((l) => l.view), outputs: outputs.map((l) => l.view), step, epilogue: after.epilogue, packed, shared }, buffers: after.buffers }
 }
 
 export class KernelTable<Kernel> {
@@ -75,7 +78,7 @@ export class KernelTable<Kernel> {
       }
       case 'op': {
         const rule = this.ruleFor(launch.step)
-        const { operands, buffers } = operandsOf(launch)
+        const { operands, buffers } = operandsOf(launch, same)
         const inputs = [...launch.inputs.map((l) => l.buffer), ...buffers]
         const outputs = launch.outputs.map((l) => l.buffer)
         return { kernel: rule.kernel(operands), buffers: rule.operands?.(inputs, outputs, launch.step) ?? [...inputs, ...outputs] }

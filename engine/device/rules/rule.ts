@@ -19,6 +19,8 @@ export interface Operands {
   readonly epilogue: Epilogue | undefined
   /** An input lies as `packing` says. */
   readonly packed: boolean
+  /** Whether an output lies in the very memory of an input. */
+  readonly shared: (output: number, input: number) => boolean
 }
 
 /** An input that is laid out by a launch of its own. */

@@ -1,0 +1,90 @@
+/**
+ * Arenas: tensors that one launch updates together lie side by side in one buffer, so that an optimiser's step is one dispatch
+ * however many parameters there are. Parameters, gradients, moments and averages have an arena each, in which a tensor has the
+ * same place. Variables move there in the first run, and stay; gradients are written there.
+ */
+import type { OpLaunch, Plan } from '../../compile/plan.ts'
+import type { AdamWAttributes } from '../../ops/optimizer.ts'
+import { at, sizeOf } from '../../shape.ts'
+import { align } from './alignment.ts'
+import { bufferBytes } from './transfer.ts'
+
+/** Tensors side by side, by the plan's buffers. */
+export interface Arena {
+  readonly members: readonly number[]
+  /** Of each member, in bytes. */
+  readonly offsets: readonly number[]
+  readonly bytes: number
+  /** Gradients live in the workspace; all else where variables do. */
+  readonly workspace: boolean
+}
+
+/** The arenas of one part of an optimiser's step: parameters, gradients, moments, averages. */
+export interface Segment {
+  /** By their place in the plan's list. */
+  readonly arenas: readonly number[]
+  readonly elements: number
+}
+
+export interface ArenaPlan {
+  readonly arenas: readonly Arena[]
+  /** By the launch that updates them. */
+  readonly segments: ReadonlyMap<OpLaunch, readonly Segment[]>
+}
+
+/** `most`: the largest binding, in bytes. `same`: for each buffer, the one whose memory it shares. */
+export function planArenas(plan: Plan, same: readonly number[], most: number): ArenaPlan {
+  const arenas: Arena[] = []
+  const segments = new Map<OpLaunch, readonly Segment[]>()
+  const taken = new Set<number>()
+  for (const launch of plan.launches) {
+    if (launch.kind !== 'op' || launch.step.op.name !== 'adamw') continue
+    const lists = listsOf(launch, same)
+    const [parameters = [], gradients = []] = lists
+    const all = lists.flat()
+    const fit = lists.every((list) => list === gradients || list.every((id) => isState(plan, id))) && gradients.every((id) => at(plan.buffers, id).home.kind === 'workspace') && areWhole(launch, plan)
+    const updated = launch.outputs.every(({ buffer }) => same[buffer] !== buffer)
+    if (!fit || !updated || new Set(all).size < all.length || all.some((id) => taken.has(id))) continue
+    for (const id of all) taken.add(id)
+    segments.set(launch, cut(parameters.map((id) => bufferBytes('f32', at(plan.buffers, id).elements)), most).map(({ from, to, offsets, bytes }) => ({
+      elements: bytes / 4,
+      arenas: lists.map((list) => arenas.push({ members: list.slice(from, to), offsets, bytes, workspace: list === gradients }) - 1),
+    })))
+  }
+  return { arenas, segments }
+}
+
+/** The buffers of p, g, m, v and, if there are averages, of those. */
+function listsOf({ inputs, step }: OpLaunch, same: readonly number[]): number[][] {
+  const { count, ema } = step.attributes as AdamWAttributes
+  const ids = inputs.slice(1).map(({ buffer }) => same[buffer] ?? buffer)
+  return Array.from({ length: ema ? 5 : 4 }, (_, k) => ids.slice(k * count, (k + 1) * count))
+}
+
+/** A variable's. */
+function isState({ buffers, graph }: Plan, id: number): boolean {
+  const { home } = at(buffers, id)
+  return home.kind === 'leaf' && graph.leaves[home.index]?.kind === 'buffer'
+}
+
+/** Gradients are read as the whole of their buffers. */
+function areWhole({ inputs, step }: OpLaunch, { buffers }: Plan): boolean {
+  const { count } = step.attributes as AdamWAttributes
+  return inputs.slice(1 + count, 1 + 2 * count).every(({ buffer, view }) => view.offset === 0 && sizeOf(view.shape) === at(buffers, buffer).elements)
+}
+
+/** Parts of a list that fit a binding each, and where their members begin. */
+function cut(sizes: readonly number[], most: number): { readonly from: number; readonly to: number; readonly offsets: readonly number[]; readonly bytes: number }[] {
+  const parts: { from: number; to: number; offsets: number[]; bytes: number }[] = []
+  sizes.forEach((size, i) => {
+    const bytes = align(size)
+    const last = parts.at(-1)
+    if (last === undefined || last.bytes + bytes > most) parts.push({ from: i, to: i + 1, offsets: [0], bytes })
+    else {
+      last.offsets.push(last.bytes)
+      last.to = i + 1
+      last.bytes += bytes
+    }
+  })
+  return parts
+}

@@ -1,0 +1,260 @@
+/** The WebGPU device: plans become WGSL kernels, recorded in one encoder and submitted at once, in Node through Dawn and in browsers. */
+import type { WgslKernel } from '../../../kernels/wgsl/kernel.ts'
+import type { LoweredGraph } from '../../compile/lower.ts'
+import { readsOf, writesOf } from '../../compile/plan.ts'
+import type { Plan } from '../../compile/plan.ts'
+import { schedule } from '../../compile/schedule.ts'
+import type { DType, TypedArray } from '../../dtype.ts'
+import { DeviceError } from '../../error.ts'
+import type { Spec } from '../../graph.ts'
+import type { Fused } from '../../op.ts'
+import { at, sizeOf } from '../../shape.ts'
+import type { Backend, BackendCounts, Bindings, Block, DeviceDetails, Executable, Homecoming } from '../backend.ts'
+import type { Call, KernelTable } from '../rules/calls.ts'
+import type { Adapter } from './adapter.ts'
+import { WebGpuExecutable } from './executable.ts'
+import { usage } from './flags.ts'
+import type { Owner, Ready } from './executable.ts'
+import { webgpuKernels } from './kernels.ts'
+import { align } from './alignment.ts'
+import { planArenas } from './arenas.ts'
+import { arenaCall } from './lists.ts'
+import { planMemory } from './memory.ts'
+import { Pipelines } from './pipelines.ts'
+import type { Progress } from './pipelines.ts'
+import { BufferPool, GpuBlock, asGpu } from './pool.ts'
+import { Staging } from './staging.ts'
+import { bufferBytes, elementBytes, pack, unpack } from './transfer.ts'
+
+/** Kernels count elements, and bytes in a buffer, in 32 bits. */
+const memoryLimit = 2 ** 40
+
+export interface WebGpuBackendOptions {
+  readonly adapter: Adapter
+  /** Called as the pipelines of a plan get ready. */
+  readonly progress?: Progress | undefined
+}
+
+export class WebGpuBackend implements Backend {
+  readonly kind = 'webgpu' as const
+  readonly description: string
+  readonly fingerprint: string
+  readonly details: DeviceDetails
+  readonly dtypes: ReadonlySet<DType>
+  readonly memoryLimit: number = memoryLimit
+  private readonly device: GPUDevice
+  private readonly table: KernelTable<WgslKernel>
+  private readonly pool: BufferPool
+  private readonly staging: Staging
+  private readonly pipelines: Pipelines
+  private readonly progress: Progress | undefined
+  private readonly owner: Owner
+  /** Slots of all plans by size: those of one plan are different, those of two are the same. */
+  private readonly workspace = new Map<number, GPUBuffer[]>()
+  private bindGroups = 0
+  private constantBuffers = 0
+  private lost: string | undefined
+  /** Errors that no run waited for. */
+  private uncaptured: string[] = []
+
+  constructor({ adapter, progress }: WebGpuBackendOptions) {
+    const { device, target, name, software } = adapter
+    this.device = device
+    this.description = `WebGPU, ${name}${software ? ' (software)' : ''}`
+    this.fingerprint = `webgpu ${name} f16 ${target.f16 ? 'yes' : 'no'}`
+    this.details = { adapter: { name, software, features: [...device.features].sort() } }
+    this.dtypes = new Set<DType>(['f32', 'bf16', 'i32', 'u32', 'u8', 'bool'])
+    this.table = webgpuKernels(target)
+    this.pool = new BufferPool(device)
+    this.staging = new Staging(device)
+    this.pipelines = new Pipelines(device)
+    this.progress = progress
+    this.owner = { device, workspace: (sizes) => this.slots(sizes), settle: () => (this.pool.unsettled ? this.pool.settle() : undefined), gather: (...args) => this.pool.gather(...args), countBindGroup: () => this.bindGroups++, free: (executable) => this.free(executable) }
+    device.addEventListener('uncapturederror', ({ error }) => this.uncaptured.push(error.message))
+    void device.lost.then(({ reason, message }) => (this.lost = `${reason}: ${message}`))
+  }
+
+  get counts(): BackendCounts {
+    return { buffers: this.pool.created + this.staging.created + this.constantBuffers, bindGroups: this.bindGroups, pipelines: this.pipelines.count, readbacks: this.staging.readbacks }
+  }
+
+  byteSize(dtype: DType): number {
+    return elementBytes(dtype)
+  }
+
+  accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean {
+    return this.table.accepts(op, inputs, attributes)
+  }
+
+  async compile(graph: LoweredGraph): Promise<WebGpuExecutable> {
+    this.assertHere()
+    const plan = schedule(graph, this.table.layouts)
+    this.assertBindable(plan)
+    const same = sameBuffers(plan)
+    const arenas = planArenas(plan, same, this.device.limits.maxStorageBufferBindingSize)
+    const calls = plan.launches.map((launch) => (launch.kind === 'op' ? arenaCall(launch, arenas, plan.buffers.length) : undefined) ?? this.table.call(launch, same))
+    const memory = planMemory(plan, calls, arenas)
+    const ready = await this.makeReady(plan, calls, plan.buffers.length + arenas.arenas.length)
+    const hosted = memory.hostedBytes === 0 ? undefined : this.pool.take(memory.hostedBytes)
+    const tables = this.constants(usage.storage, calls.flatMap(({ kernel }) => kernel.tables ?? []))
+    const uniforms = this.constants(usage.uniform, ready.map(({ dispatch }) => dispatch.parameters))
+    return new WebGpuExecutable({ plan, calls, arenas: arenas.arenas, ready, memory, hosted, uniforms, tables, owner: this.owner })
+  }
+
+  /** A tensor is bound whole, so it must not be larger than a binding. */
+  private assertBindable({ buffers, launches }: Plan): void {
+    const { maxStorageBufferBindingSize: most } = this.device.limits
+    for (const { id, dtype, elements } of buffers) {
+      const bytes = bufferBytes(dtype, elements)
+      if (bytes <= most) continue
+      const launch = launches.find((l) => [...readsOf(l), ...writesOf(l)].some((load) => load.buffer === id))
+      throw new DeviceError(`webgpu: ${launch?.label ?? 'a leaf'} takes a tensor of ${elements} ${dtype}, ${bytes} bytes, but one binding of this adapter holds ${most}; use a smaller batch, or split the tensor`)
+    }
+  }
+
+  private async makeReady(plan: Plan, calls: readonly Call<WgslKernel>[], places: number): Promise<Ready[]> {
+    let parameters = 0
+    let own = places // Of temporaries and tables, launch by launch.
+    let done = 0
+    const wanted = calls.flatMap(({ kernel, buffers }, i) => {
+      const label = `step ${i} ${at(plan.launches, i).label}`
+      const first = own - buffers.length
+      own += (kernel.temporaries?.length ?? 0) + (kernel.tables?.length ?? 0)
+      return kernel.dispatches.filter(({ workgroups }) => workgroups.every((n) => n > 0)).map((dispatch) => {
+        const offset = parameters
+        parameters += align(dispatch.parameters.length)
+        return { dispatch, label, parameters: offset, layout: this.pipelines.groupLayout(dispatch), places: dispatch.bindings.map(({ buffer }) => buffers[buffer] ?? first + buffer) }
+      })
+    })
+    return Promise.all(wanted.map(async (r) => {
+      const pipeline = await this.pipelines.pipeline(r.dispatch, r.label)
+      this.progress?.(++done, wanted.length)
+      return { ...r, pipeline }
+    }))
+  }
+
+  /** A buffer that never changes, with `parts` one behind another, each at the offset of a binding. */
+  private constants(kind: number, parts: readonly (Uint8Array<ArrayBuffer> | Uint32Array<ArrayBuffer>)[]): GPUBuffer | undefined {
+    const size = parts.reduce((end, part) => end + align(part.byteLength), 0)
+    if (size === 0) return undefined
+    const block = new Uint8Array(size)
+    let offset = 0
+    for (const part of parts) {
+      block.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), offset)
+      offset += align(part.byteLength)
+    }
+    const buffer = this.device.createBuffer({ size, usage: kind | usage.copyTarget })
+    this.constantBuffers++
+    this.device.queue.writeBuffer(buffer, 0, block)
+    return buffer
+  }
+
+  private slots(sizes: readonly number[]): readonly GPUBuffer[] {
+    const used = new Map<number, number>()
+    return sizes.map((size) => {
+      const number = used.get(size) ?? 0
+      used.set(size, number + 1)
+      const known = this.workspace.get(size) ?? []
+      this.workspace.set(size, known)
+      return (known[number] ??= this.pool.take(size))
+    })
+  }
+
+  private free({ hosted, uniforms, tables }: WebGpuExecutable): void {
+    if (hosted !== undefined) this.pool.give(hosted)
+    uniforms?.destroy()
+    tables?.destroy()
+  }
+
+  allocate(bytes: number): Block | undefined {
+    this.assertHere()
+    return new GpuBlock(this.pool.take(bytes), bytes)
+  }
+
+  release(block: Block): void {
+    this.pool.release(asGpu(block))
+  }
+
+  write(block: Block, data: TypedArray, { dtype }: Spec): void {
+    const { buffer, offset } = asGpu(block)
+    const words = new Uint8Array(bufferBytes(dtype, data.length))
+    pack(data, dtype, words)
+    this.device.queue.writeBuffer(buffer, offset, words)
+  }
+
+  async read(block: Block, spec: Spec): Promise<TypedArray> {
+    const [values] = await this.submit((encoder) => this.copyHome(encoder, [{ block: asGpu(block), spec }]))
+    return values ?? unpack(new ArrayBuffer(0), spec)
+  }
+
+  async run(executable: Executable, bindings: Bindings, home: readonly Homecoming[]): Promise<readonly TypedArray[]> {
+    if (!(executable instanceof WebGpuExecutable)) throw new DeviceError('webgpu: this plan was compiled for another device')
+    await executable.prepare()
+    try {
+      return await this.submit((encoder) => {
+        executable.record(encoder, bindings)
+        return this.copyHome(encoder, home.map(({ result, spec }) => ({ block: asGpu(at(bindings.results, result)), spec })))
+      })
+    } catch (error) {
+      executable.forget()
+      throw error
+    }
+  }
+
+  /** Records the copy of some blocks into one staging buffer; what is returned reads them, once submitted. */
+  private copyHome(encoder: GPUCommandEncoder, wanted: readonly { readonly block: GpuBlock; readonly spec: Spec }[]): (() => Promise<TypedArray[]>) | undefined {
+    if (wanted.length === 0) return undefined
+    let total = 0
+    const parts = wanted.map(({ block: { buffer, offset }, spec }) => {
+      const part = { from: total, bytes: bufferBytes(spec.dtype, sizeOf(spec.shape)), buffer, offset, spec }
+      total += Math.ceil(part.bytes / 8) * 8 // Mapped ranges begin at multiples of 8.
+      return part
+    })
+    if (total === 0) return async () => Promise.resolve(parts.map(({ spec }) => unpack(new ArrayBuffer(0), spec)))
+    const staging = this.staging.take(total)
+    for (const { buffer, offset, from, bytes } of parts) if (bytes > 0) encoder.copyBufferToBuffer(buffer, offset, staging, from, bytes)
+    return async () => {
+      const all = await this.staging.read(staging, total)
+      return parts.map(({ from, bytes, spec }) => unpack(all.slice(from, from + bytes), spec))
+    }
+  }
+
+  /**
+   * Submits what `record` records and waits until all is done. Rejects with DeviceError if the device refused any of it: then
+   * nothing of it was executed.
+   */
+  private async submit(record: (encoder: GPUCommandEncoder) => (() => Promise<TypedArray[]>) | undefined): Promise<TypedArray[]> {
+    this.assertHere()
+    const { device } = this
+    const filters = ['validation', 'out-of-memory', 'internal'] as const
+    for (const filter of filters) device.pushErrorScope(filter)
+    const encoder = device.createCommandEncoder()
+    const read = record(encoder)
+    device.queue.submit([encoder.finish()])
+    const scopes = filters.map(async () => device.popErrorScope())
+    const [values, ...errors] = await Promise.allSettled([read === undefined ? device.queue.onSubmittedWorkDone().then(() => []) : read(), ...scopes])
+    this.assertHere()
+    const said = [...errors.flatMap((error) => (error.status === 'fulfilled' && error.value !== null ? [error.value.message] : [])), ...this.uncaptured.splice(0)]
+    if (said.length > 0) throw new DeviceError(`webgpu: the device refused a run: ${said.join('; ')}`)
+    if (values.status === 'rejected') throw new DeviceError(`webgpu: results did not come back: ${String(values.reason)}`)
+    return values.value
+  }
+
+  private assertHere(): void {
+    if (this.lost !== undefined) throw new DeviceError(`webgpu: the device was lost (${this.lost}); open another with await device('webgpu')`)
+  }
+
+  close(): Promise<void> {
+    this.device.destroy()
+    return Promise.resolve()
+  }
+}
+
+/** For each buffer, the first that is the same memory: a result that takes over the memory of the leaf it overwrites. */
+function sameBuffers({ buffers, graph }: Plan): readonly number[] {
+  const leafBuffers = new Map(buffers.flatMap(({ id, home }) => (home.kind === 'leaf' ? [[home.index, id] as const] : [])))
+  return buffers.map(({ id, home }) => {
+    const overwrites = home.kind === 'result' ? graph.results[home.index]?.overwrites : undefined
+    return overwrites === undefined ? id : (leafBuffers.get(overwrites) ?? id)
+  })
+}

@@ -1,0 +1,245 @@
+/**
+ * A plan on the GPU: its dispatches with their pipelines, where every buffer lies, and the bind groups of the last runs. A run
+ * is one compute pass. Bind groups are made again only for dispatches whose buffers moved to a place they have not been at.
+ */
+import type { Dispatch, WgslKernel } from '../../../kernels/wgsl/kernel.ts'
+import { describeLaunch } from '../../compile/plan.ts'
+import type { Plan } from '../../compile/plan.ts'
+import { DeviceError } from '../../error.ts'
+import { at } from '../../shape.ts'
+import type { Bindings, Executable } from '../backend.ts'
+import type { Call } from '../rules/calls.ts'
+import type { PlanMemory } from './memory.ts'
+import type { Arena } from './arenas.ts'
+import { asGpu } from './pool.ts'
+import type { GpuBlock } from './pool.ts'
+import { pack } from './transfer.ts'
+
+/** One dispatch, ready but for its bind group. */
+export interface Ready {
+  readonly dispatch: Dispatch
+  readonly pipeline: GPUComputePipeline
+  readonly layout: GPUBindGroupLayout
+  /** For each binding, which of the plan's places it is: a buffer, or behind them a temporary. */
+  readonly places: readonly number[]
+  /** Where its uniform block lies in the plan's. */
+  readonly parameters: number
+  /** For people: the launch's number, its op and its module. */
+  readonly label: string
+}
+
+/** What an executable is made of. */
+export interface Compiled {
+  readonly plan: Plan
+  readonly calls: readonly Call<WgslKernel>[]
+  readonly arenas: readonly Arena[]
+  readonly ready: readonly Ready[]
+  readonly memory: PlanMemory
+  readonly hosted: GPUBuffer | undefined
+  readonly uniforms: GPUBuffer | undefined
+  readonly tables: GPUBuffer | undefined
+  readonly owner: Owner
+}
+
+interface Group {
+  readonly buffers: readonly GPUBuffer[]
+  readonly offsets: readonly number[]
+  readonly group: GPUBindGroup
+}
+
+/** Bind groups kept for each dispatch: results that a program keeps lie elsewhere each time. */
+const mostGroups = 8
+
+/** What an executable asks of its backend. */
+export interface Owner {
+  readonly device: GPUDevice
+  /** The buffers of the shared workspace for slots of these sizes. Throws DeviceError if there is too little memory. */
+  workspace(sizes: readonly number[]): readonly GPUBuffer[]
+  /** What rejects if memory that was asked for is not to be had; undefined if that is known already. */
+  settle(): Promise<void> | undefined
+  gather(encoder: GPUCommandEncoder, blocks: readonly GpuBlock[], offsets: readonly number[], bytes: number): void
+  countBindGroup(): void
+  free(executable: WebGpuExecutable): void
+}
+
+export class WebGpuExecutable implements Executable {
+  readonly plan: Plan
+  readonly calls: readonly Call<WgslKernel>[]
+  readonly memory: PlanMemory
+  readonly peakBytes: number
+  readonly launches: number
+  /** Numbers and host data of a run, and the uniform blocks of all dispatches. */
+  readonly hosted: GPUBuffer | undefined
+  readonly uniforms: GPUBuffer | undefined
+  /** Constants that kernels read. */
+  readonly tables: GPUBuffer | undefined
+  private readonly arenas: readonly Arena[]
+  private readonly ready: readonly Ready[]
+  private readonly owner: Owner
+  private readonly upload: Uint8Array<ArrayBuffer>
+  private readonly buffers: (GPUBuffer | undefined)[]
+  private readonly offsets: number[]
+  private readonly cached: Group[][]
+  private groups: GPUBindGroup[] = []
+  private slots: readonly GPUBuffer[] = []
+
+  constructor({ plan, calls, arenas, ready, memory, hosted, uniforms, tables, owner }: Compiled) {
+    this.plan = plan
+    this.calls = calls
+    this.ready = ready
+    this.memory = memory
+    this.peakBytes = memory.peakBytes
+    this.launches = ready.length
+    this.hosted = hosted
+    this.uniforms = uniforms
+    this.tables = tables
+    this.arenas = arenas
+    this.owner = owner
+    this.upload = new Uint8Array(memory.hostedBytes)
+    this.buffers = new Array<GPUBuffer | undefined>(memory.places.length).fill(undefined)
+    this.offsets = new Array<number>(memory.places.length).fill(0)
+    this.cached = ready.map(() => [])
+  }
+
+  prepare(): Promise<void> | undefined {
+    if (this.slots.length < this.memory.slotSizes.length) this.slots = this.owner.workspace(this.memory.slotSizes)
+    return this.owner.settle()
+  }
+
+  /** Uploads what the host gives and records the plan. */
+  record(encoder: GPUCommandEncoder, bindings: Bindings, timestamps?: (index: number) => GPUComputePassTimestampWrites): void {
+    this.gather(encoder, bindings)
+    const moved = this.place(bindings)
+    if (moved || this.groups.length === 0) this.groups = this.ready.map((r, i) => this.group(r, at(this.cached, i)))
+    let pass = timestamps === undefined ? encoder.beginComputePass() : undefined
+    let pipeline: GPUComputePipeline | undefined
+    this.ready.forEach((r, i) => {
+      if (timestamps !== undefined) {
+        pass = encoder.beginComputePass({ timestampWrites: timestamps(i) })
+        pipeline = undefined
+      }
+      if (pass === undefined) return
+      if (r.pipeline !== pipeline) pass.setPipeline(r.pipeline)
+      pipeline = r.pipeline
+      pass.setBindGroup(0, at(this.groups, i))
+      pass.dispatchWorkgroups(...r.dispatch.workgroups)
+      if (timestamps !== undefined) pass.end()
+    })
+    if (timestamps === undefined) pass?.end()
+  }
+
+  /** Moves variables that are updated together to where they lie side by side; after the first run they do. */
+  private gather(encoder: GPUCommandEncoder, { leaves }: Bindings): void {
+    for (const { members, offsets, bytes, workspace } of this.arenas) {
+      if (workspace) continue
+      const blocks = members.map((id) => {
+        const place = at(this.memory.places, id)
+        return blockOf(place.kind === 'leaf' ? leaves[place.index] : undefined)
+      })
+      this.owner.gather(encoder, blocks, offsets, bytes)
+    }
+  }
+
+  /** Notes where the buffers of a run lie; says whether anything moved. */
+  private place({ leaves, results }: Bindings): boolean {
+    const { memory: { places }, hosted, plan: { buffers } } = this
+    let moved = false
+    const put = (id: number, buffer: GPUBuffer | undefined, offset: number): void => {
+      if (this.buffers[id] === buffer && this.offsets[id] === offset) return
+      this.buffers[id] = buffer
+      this.offsets[id] = offset
+      moved = true
+    }
+    places.forEach((p, id) => {
+      switch (p.kind) {
+        case 'slot':
+          return put(id, this.slots[p.slot], p.offset)
+        case 'arena':
+          return put(id, this.buffers[p.member], at(this.offsets, p.member))
+        case 'table':
+          return put(id, this.tables, p.offset)
+        case 'hosted': {
+          const leaf = at(leaves, p.leaf)
+          const part = this.upload.subarray(p.offset, p.offset + p.bytes)
+          pack(typeof leaf === 'number' ? [leaf] : ArrayBuffer.isView(leaf) ? leaf : [], at(buffers, id).dtype, part)
+          return put(id, hosted, p.offset)
+        }
+        case 'leaf':
+        case 'result': {
+          const block = blockOf(p.kind === 'leaf' ? leaves[p.index] : results[p.index])
+          return put(id, block.buffer, block.offset)
+        }
+        case 'none':
+          return undefined
+        default:
+          return p satisfies never
+      }
+    })
+    if (hosted !== undefined) this.owner.device.queue.writeBuffer(hosted, 0, this.upload)
+    return moved
+  }
+
+  /** The bind group of a dispatch for where its buffers lie now. */
+  private group({ layout, places, dispatch, parameters, label }: Ready, cached: Group[]): GPUBindGroup {
+    const buffers = places.map((id) => this.buffers[id] ?? missing(label))
+    const offsets = places.map((id) => at(this.offsets, id))
+    const known = cached.findIndex((g) => g.buffers.every((b, i) => b === buffers[i]) && g.offsets.every((o, i) => o === offsets[i]))
+    const [found] = known < 0 ? [] : cached.splice(known, 1)
+    if (found !== undefined) {
+      cached.push(found)
+      return found.group
+    }
+    assertApart(dispatch, buffers, label)
+    const entries: GPUBindGroupEntry[] = buffers.map((buffer, binding) => ({ binding, resource: { buffer, offset: at(offsets, binding), size: wholeVectors(at(this.memory.places, at(places, binding)).bytes) } }))
+    if (this.uniforms !== undefined && dispatch.parameters.length > 0) entries.push({ binding: buffers.length, resource: { buffer: this.uniforms, offset: parameters, size: dispatch.parameters.length } })
+    const group = this.owner.device.createBindGroup({ label, layout, entries })
+    this.owner.countBindGroup()
+    cached.push({ buffers, offsets, group })
+    if (cached.length > mostGroups) cached.shift()
+    return group
+  }
+
+  /** Lets go of bind groups: one that the device refused would be refused again, without the reason. */
+  forget(): void {
+    for (const groups of this.cached) groups.length = 0
+    this.groups = []
+  }
+
+  /** Labels of the dispatches, in order. */
+  get labels(): string[] {
+    return this.ready.map(({ label }) => label)
+  }
+
+  describe(): string {
+    const lines = this.plan.launches.map((launch, i) => {
+      const { flops, bytes, dispatches } = at(this.calls, i).kernel
+      return `${String(i).padStart(4)} ${describeLaunch(launch)}  [${dispatches.length} dispatches, ${flops} flop, ${bytes} bytes]`
+    })
+    const flops = this.calls.reduce((n, c) => n + c.kernel.flops, 0)
+    const bytes = this.calls.reduce((n, c) => n + c.kernel.bytes, 0)
+    return [...lines, `${lines.length} launches, ${this.launches} dispatches, ${this.plan.buffers.length} buffers, ${flops} flop, ${bytes} bytes moved, workspace ${this.memory.workspaceBytes} bytes in ${this.memory.slotSizes.length} buffers, peak ${this.peakBytes} bytes`].join('\n')
+  }
+
+  dispose(): void {
+    this.owner.free(this)
+  }
+}
+
+/** Kernels read and write vectors of 16 bytes; every buffer has room for the last one. */
+const wholeVectors = (bytes: number): number => Math.max(16, Math.ceil(bytes / 16) * 16)
+
+/** A dispatch may not bind a buffer twice if it writes it. */
+function assertApart({ bindings }: Dispatch, buffers: readonly GPUBuffer[], label: string): void {
+  bindings.forEach(({ access }, i) => {
+    if (access === 'read_write' && buffers.some((b, k) => k !== i && b === buffers[i])) throw new DeviceError(`webgpu: ${label} reads and writes one buffer through different bindings`)
+  })
+}
+
+function blockOf(bound: Bindings['leaves'][number] | undefined): GpuBlock {
+  if (bound === undefined || typeof bound === 'number' || ArrayBuffer.isView(bound)) throw new RangeError('webgpu: a leaf in memory is bound to a block')
+  return asGpu(bound)
+}
+
+function missing(label: string): never {
+  throw new RangeError(`webgpu: a buffer of ${label} has no place`)
+}

@@ -1,0 +1,46 @@
+/** The table of WGSL kernels. */
+import { gatherKernel } from '../../../kernels/wgsl/gather.ts'
+import { groupNormKernel } from '../../../kernels/wgsl/groupNorm.ts'
+import { groupNormGradKernel } from '../../../kernels/wgsl/groupNormGrad.ts'
+import type { WgslKernel, WgslTarget } from '../../../kernels/wgsl/kernel.ts'
+import { mapKernel } from '../../../kernels/wgsl/map.ts'
+import { philoxKernel } from '../../../kernels/wgsl/random.ts'
+import { reduceKernel } from '../../../kernels/wgsl/reduce.ts'
+import { scanKernel } from '../../../kernels/wgsl/scan.ts'
+import { scatterAddKernel } from '../../../kernels/wgsl/scatterAdd.ts'
+import { argsortKernel } from '../../../kernels/wgsl/sort.ts'
+import { DeviceError } from '../../error.ts'
+import { KernelTable } from '../rules/calls.ts'
+import { fusedRules } from '../rules/fused.ts'
+import type { FusedGenerators, PrimitiveGenerators } from '../rules/generators.ts'
+import { listRules } from './lists.ts'
+
+/** Operands in one buffer get the number of the first of them. */
+const firsts = (buffers: readonly number[]): number[] => buffers.map((b) => buffers.indexOf(b))
+
+const absent = (name: string) => (): never => {
+  throw new DeviceError(`webgpu: there is no kernel for ${name} yet; use device("cpu")`)
+}
+
+const primitives = (target: WgslTarget): PrimitiveGenerators<WgslKernel> => ({
+  map: (d, buffers) => mapKernel(d, target, firsts(buffers)),
+  reduce: (d, buffers) => reduceKernel(d, target, firsts(buffers)),
+  matmul: absent('matmul'),
+  conv: absent('conv'),
+  convInputGrad: absent('convInputGrad'),
+  convWeightGrad: absent('convWeightGrad'),
+  gather: (d) => gatherKernel(d),
+  scatterAdd: scatterAddKernel,
+  cumsum: scanKernel,
+  argsort: argsortKernel,
+  randomBits: philoxKernel,
+})
+
+const fused = (target: WgslTarget): FusedGenerators<WgslKernel> => ({
+  groupNorm: (d) => groupNormKernel(d, target),
+  groupNormGrad: (d) => groupNormGradKernel(d, target),
+})
+
+export function webgpuKernels(target: WgslTarget): KernelTable<WgslKernel> {
+  return new KernelTable('webgpu', primitives(target), { ...fusedRules(fused(target)), ...listRules(target) })
+}

@@ -1,0 +1,81 @@
+/**
+ * The ops over lists of tensors. Where the tensors lie in arenas a list is one dispatch for each arena; otherwise each tensor has
+ * a dispatch of its own.
+ */
+import { adamwKernel } from '../../../kernels/wgsl/adamw.ts'
+import { mapKernel } from '../../../kernels/wgsl/map.ts'
+import { load } from '../../../kernels/expression.ts'
+import type { Dispatch, WgslKernel, WgslTarget } from '../../../kernels/wgsl/kernel.ts'
+import { partialNormsKernel } from '../../../kernels/wgsl/partialNorms.ts'
+import { squaredNormChunk } from '../../ops/optimizer.ts'
+import type { AdamWAttributes } from '../../ops/optimizer.ts'
+import type { OpLaunch } from '../../compile/plan.ts'
+import { at, sizeOf } from '../../shape.ts'
+import type { Call } from '../rules/calls.ts'
+import { packed } from '../rules/layouts.ts'
+import type { KernelRule, Operands } from '../rules/rule.ts'
+import type { ArenaPlan } from './arenas.ts'
+
+/** A kernel whose buffers have other numbers. */
+function renumbered({ dispatches }: WgslKernel, numbers: readonly number[]): Dispatch[] {
+  return dispatches.map((d) => ({ ...d, bindings: d.bindings.map(({ buffer, access }) => ({ buffer: at(numbers, buffer), access })) }))
+}
+
+function joined(kernels: readonly WgslKernel[], dispatches: readonly Dispatch[]): WgslKernel {
+  return { dispatches, flops: kernels.reduce((sum, k) => sum + k.flops, 0), bytes: kernels.reduce((sum, k) => sum + k.bytes, 0) }
+}
+
+/** Tensor by tensor: results that are not in the memory of what they update begin as copies of it. */
+const adamw = (target: WgslTarget): KernelRule<WgslKernel> => ({
+  layouts(step) {
+    const { count } = step.attributes as AdamWAttributes
+    return { ...packed(step), inPlace: (output, input) => input === inputOf(output, count) }
+  },
+  kernel({ inputs, step, shared }: Operands) {
+    const { count, ema } = step.attributes as AdamWAttributes
+    const lists = ema ? 4 : 3
+    const parts = Array.from({ length: count }, (_, i) => {
+      const elements = sizeOf(at(inputs, 1 + i).shape)
+      const outputs = Array.from({ length: lists }, (__, k) => k * count + i)
+      const operand = { dtype: 'f32' as const, strides: [1], offset: 0 }
+      const copy = mapKernel({ shape: [elements], inputs: [operand], outputs: [{ operand, value: load(0, 'f32') }] }, target)
+      const copies = outputs.filter((o) => !shared(o, inputOf(o, count))).flatMap((o) => renumbered(copy, [inputOf(o, count), inputs.length + o]))
+      const update = adamwKernel({ elements, ema })
+      const [p = 0, ...rest] = outputs.map((o) => inputs.length + o)
+      return { kernel: update, dispatches: [...copies, ...renumbered(update, [0, p, 1 + count + i, ...rest])] }
+    })
+    return joined(parts.map((p) => p.kernel), parts.flatMap((p) => p.dispatches))
+  },
+})
+
+/** Outputs p, m, v, (ema) update inputs p, m, v, (ema), with the gradients after p and the numbers before all. */
+const inputOf = (output: number, count: number): number => 1 + output + (output < count ? 0 : count)
+
+const squaredNorm: KernelRule<WgslKernel> = {
+  layouts: packed,
+  kernel: ({ inputs }) => partialNormsKernel({ chunk: squaredNormChunk, tensors: inputs.map((x, buffer) => ({ buffer, first: 0, elements: sizeOf(x.shape) })), output: inputs.length, operands: inputs.length + 1 }),
+}
+
+export const listRules = (target: WgslTarget): Readonly<Record<'adamw' | 'squaredNorm', KernelRule<WgslKernel>>> => ({ adamw: adamw(target), squaredNorm })
+
+/** The call of a launch over arenas; undefined if its tensors lie elsewhere. Arenas are numbered behind the plan's buffers. */
+export function arenaCall(launch: OpLaunch, { arenas, segments }: ArenaPlan, buffers: number): Call<WgslKernel> | undefined {
+  const update = segments.get(launch)
+  if (update !== undefined) {
+    const { ema } = launch.step.attributes as AdamWAttributes
+    const operands = [at(launch.inputs, 0).buffer, ...update.flatMap((segment) => segment.arenas.map((arena) => buffers + arena))]
+    const lists = ema ? 5 : 4
+    const kernels = update.map(({ elements }) => adamwKernel({ elements, ema }))
+    return { kernel: joined(kernels, kernels.flatMap((kernel, s) => renumbered(kernel, [0, ...Array.from({ length: lists }, (_, k) => 1 + s * lists + k)]))), buffers: operands }
+  }
+  if (launch.step.op.name !== 'squaredNorm') return undefined
+  const places = launch.inputs.map(({ buffer, view }) => {
+    const arena = arenas.findIndex(({ workspace, members }) => workspace && members.includes(buffer))
+    const { members = [], offsets = [] } = arenas[arena] ?? {}
+    return { arena, first: (offsets[members.indexOf(buffer)] ?? 0) / 4, elements: sizeOf(view.shape) }
+  })
+  if (places.some(({ arena }) => arena < 0)) return undefined
+  const used = [...new Set(places.map(({ arena }) => arena))]
+  const tensors = places.map(({ arena, first, elements }) => ({ buffer: used.indexOf(arena), first, elements }))
+  return { kernel: partialNormsKernel({ chunk: squaredNormChunk, tensors, output: used.length, operands: used.length + 1 }), buffers: [...used.map((arena) => buffers + arena), at(launch.outputs, 0).buffer] }
+}

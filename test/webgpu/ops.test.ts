@@ -1,0 +1,13 @@
+/** The op table on the WebGPU device: values, kernels, gradients and plans. */
+import { afterAll, expect, test } from 'vitest'
+import { device } from '../../engine/device/open.ts'
+import { describeOps } from '../op-suite.ts'
+
+const gpu = await device('webgpu', { makeDefault: false })
+afterAll(async () => gpu.close())
+
+test('the device says that its adapter is software', () => {
+  expect(gpu.info.adapter?.software).toBe(true)
+})
+
+describeOps(gpu, { values: 6, kernels: 3, gradients: 3 })
