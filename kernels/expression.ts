@@ -7,8 +7,8 @@
 /** The type of a value inside an expression. `f32` is computed as float64 by the reference device. */
 export type ScalarType = 'f32' | 'i32' | 'u32' | 'bool'
 
-/** How an element lies in memory. Loads widen to a scalar type, stores narrow from it. */
-export type StorageType = 'f32' | 'bf16' | 'i32' | 'u32' | 'u8' | 'bool'
+/** How an element lies in memory. Loads widen to a scalar type, stores narrow from it. Not every device has f16. */
+export type StorageType = 'f32' | 'f16' | 'bf16' | 'i32' | 'u32' | 'u8' | 'bool'
 
 export type UnaryOp =
   | 'neg' | 'abs' | 'sign' | 'sqrt' | 'floor' | 'ceil' | 'round' | 'trunc'

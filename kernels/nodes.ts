@@ -42,7 +42,7 @@ export function hoist(roots: readonly Expression[], innermost: number, levelOf: 
 }
 
 const allowed: Readonly<Record<StorageType, readonly ScalarType[]>> = {
-  f32: ['f32'], bf16: ['f32'], i32: ['i32', 'u32'], u32: ['u32', 'i32'], u8: ['u32', 'i32', 'bool'], bool: ['bool', 'u32', 'i32'],
+  f32: ['f32'], f16: ['f32'], bf16: ['f32'], i32: ['i32', 'u32'], u32: ['u32', 'i32'], u8: ['u32', 'i32', 'bool'], bool: ['bool', 'u32', 'i32'],
 }
 
 /** Fails unless elements stored as `dtype` can be values of `type` without a cast. */

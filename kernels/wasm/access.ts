@@ -7,11 +7,19 @@ import type { ScalarType, StorageType } from '../expression.ts'
 import { type Code, f32x4, i16x8, i32, i32x4, i8x16, v128 } from './assembler.ts'
 import type { VectorScope } from './scope.ts'
 
+/** What elements can be in memory here. */
+export type MemoryType = Exclude<StorageType, 'f16'>
+
+export function memoryType(dtype: StorageType): MemoryType {
+  if (dtype === 'f16') throw new TypeError('WebAssembly has no f16: use f32')
+  return dtype
+}
+
 /** log2 of the bytes of an element. */
-export const sizeShift: Readonly<Record<StorageType, number>> = { f32: 2, i32: 2, u32: 2, bf16: 1, u8: 0, bool: 0 }
+export const sizeShift: Readonly<Record<StorageType, number>> = { f32: 2, f16: 1, i32: 2, u32: 2, bf16: 1, u8: 0, bool: 0 }
 
 /** Four adjacent elements. */
-export function loadVector(dtype: StorageType, address: Code, offset: number): Code {
+export function loadVector(dtype: MemoryType, address: Code, offset: number): Code {
   switch (dtype) {
     case 'f32': case 'i32': case 'u32': return v128.load(address, offset)
     case 'bf16': return i32x4.shl(v128.load16x4u(address, offset), i32.const(16))
@@ -20,7 +28,7 @@ export function loadVector(dtype: StorageType, address: Code, offset: number): C
 }
 
 /** Replaces one lane of `vector`, which must be zero there; a bf16 goes to the upper half of its lane. */
-export function loadLane(dtype: StorageType, address: Code, vector: Code, lane: number, offset = 0): Code {
+export function loadLane(dtype: MemoryType, address: Code, vector: Code, lane: number, offset = 0): Code {
   switch (dtype) {
     case 'f32': case 'i32': case 'u32': return v128.load32Lane(address, vector, lane, offset)
     case 'bf16': return v128.load16Lane(address, vector, 2 * lane + 1, offset)
@@ -29,7 +37,7 @@ export function loadLane(dtype: StorageType, address: Code, vector: Code, lane: 
 }
 
 /** One element in all four lanes. */
-export function loadSplat(dtype: StorageType, address: Code): Code {
+export function loadSplat(dtype: MemoryType, address: Code): Code {
   switch (dtype) {
     case 'f32': case 'i32': case 'u32': return v128.load32Splat(address)
     case 'bf16': return i32x4.shl(i32x4.splat(i32.load16u(address)), i32.const(16))
@@ -38,13 +46,13 @@ export function loadSplat(dtype: StorageType, address: Code): Code {
 }
 
 /** Loaded lanes as values of `type`. */
-export function widen(scope: VectorScope, dtype: StorageType, type: ScalarType, lanes: Code): Code {
+export function widen(scope: VectorScope, dtype: MemoryType, type: ScalarType, lanes: Code): Code {
   if (type === 'bool') return i32x4.ne(lanes, scope.i32(0))
   return dtype === 'bool' ? v128.and(i32x4.ne(lanes, scope.i32(0)), scope.i32(1)) : lanes
 }
 
 /** Values of `type` as lanes ready to store. */
-export function narrow(scope: VectorScope, dtype: StorageType, type: ScalarType, value: Code): Code {
+export function narrow(scope: VectorScope, dtype: MemoryType, type: ScalarType, value: Code): Code {
   if (dtype === 'bf16') return roundToBf16(scope, value)
   if (type === 'bool') return v128.and(value, scope.i32(1))
   if (dtype === 'bool') return v128.and(i32x4.ne(value, scope.i32(0)), scope.i32(1))
@@ -61,7 +69,7 @@ function roundToBf16(scope: VectorScope, value: Code): Code {
 }
 
 /** Stores four adjacent elements of narrowed lanes. */
-export function storeVector(scope: VectorScope, dtype: StorageType, address: Code, lanes: Code, offset: number): Code {
+export function storeVector(scope: VectorScope, dtype: MemoryType, address: Code, lanes: Code, offset: number): Code {
   switch (dtype) {
     case 'f32': case 'i32': case 'u32': return v128.store(address, lanes, offset)
     case 'bf16': return v128.store64Lane(address, i16x8.narrowI32u(i32x4.shru(lanes, i32.const(16)), scope.i32(0)), 0, offset)
@@ -70,7 +78,7 @@ export function storeVector(scope: VectorScope, dtype: StorageType, address: Cod
 }
 
 /** Stores one element of narrowed lanes. */
-export function storeLane(dtype: StorageType, address: Code, lanes: Code, lane: number, offset = 0): Code {
+export function storeLane(dtype: MemoryType, address: Code, lanes: Code, lane: number, offset = 0): Code {
   switch (dtype) {
     case 'f32': case 'i32': case 'u32': return v128.store32Lane(address, lanes, lane, offset)
     case 'bf16': return v128.store16Lane(address, lanes, 2 * lane + 1, offset)

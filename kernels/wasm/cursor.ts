@@ -2,8 +2,8 @@
  * Reading and writing four elements of an operand along the vectorised axis, whatever its storage
  * type, stride and mask. Where an element may lie outside, its lane is touched only if it does not.
  */
-import type { ScalarType, StorageType } from '../expression.ts'
-import { loadLane, loadSplat, loadVector, narrow, sizeShift, storeLane, storeVector } from './access.ts'
+import type { ScalarType } from '../expression.ts'
+import { loadLane, loadSplat, loadVector, type MemoryType, narrow, sizeShift, storeLane, storeVector } from './access.ts'
 import { type Code, get, i32, i32x4, type Local, set, when } from './assembler.ts'
 import type { VectorScope } from './scope.ts'
 
@@ -11,7 +11,7 @@ import type { VectorScope } from './scope.ts'
 export type Access = 'blank' | 'vector' | 'splat' | 'lanes'
 
 export interface Cursor {
-  readonly dtype: StorageType
+  readonly dtype: MemoryType
   readonly access: Access
   /** Address of the element at the current position; for a splat, of the element. */
   readonly pointer: Local

@@ -6,7 +6,7 @@
 import type { Epilogue, Operand } from '../descriptor.ts'
 import { expressionKey } from '../expression.ts'
 import { checkAccess, unknownNodes } from '../nodes.ts'
-import { sizeShift } from './access.ts'
+import { memoryType, sizeShift } from './access.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set } from './assembler.ts'
 import { type Access, advance, type Cursor, type Place, readLanes, write } from './cursor.ts'
 import { emitExpressions } from './emit.ts'
@@ -40,7 +40,7 @@ export function epilogueKey({ inputs, value }: Epilogue, accesses: readonly Acce
     if (e.op === 'index') throw new Error('epilogue: positions have no numbers here')
   }
   checkAccess('epilogue', 'f32', value.type)
-  return `${inputs.map(({ dtype }, i) => `${dtype}-${accesses[i] ?? ''}`).join()};${expressionKey([value])}`
+  return `${inputs.map(({ dtype }, i) => `${memoryType(dtype)}-${accesses[i] ?? ''}`).join()};${expressionKey([value])}`
 }
 
 /** Operations, and bytes of the operands, each element once. */
@@ -56,7 +56,7 @@ export function epilogueCost({ inputs, value }: Epilogue, shape: readonly number
 export function emitEpilogue(f: FunctionBuilder, block: Pick<Block, 'mc' | 'n0' | 'nc'>, { value }: Epilogue, operands: readonly EpilogueOperand[], out: EpilogueOperand): Code {
   const scope = new VectorScope(f)
   const [row, position] = [f.local('i32'), f.local('i32')]
-  const cursorOf = ({ dtype, access, columnStep }: EpilogueOperand): Cursor => ({ dtype, access, stride: columnStep, pointer: f.local('i32'), walker: f.local('i32'), range: undefined })
+  const cursorOf = ({ dtype, access, columnStep }: EpilogueOperand): Cursor => ({ dtype: memoryType(dtype), access, stride: columnStep, pointer: f.local('i32'), walker: f.local('i32'), range: undefined })
   const [target, inputs] = [cursorOf(out), operands.map(cursorOf)]
   const enterRow = ({ base, rows, columnStep }: EpilogueOperand, { pointer }: Cursor): Code =>
     set(pointer, i32.add(i32.add(get(base), rows.offset(get(row))), i32.mul(get(block.n0), get(columnStep))))

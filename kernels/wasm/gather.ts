@@ -6,6 +6,7 @@
  * axis. An index outside the axis reads nothing: its elements become NaN, or 0 in integer types.
  */
 import { mergeAxes } from '../axes.ts'
+import { memoryType } from './access.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import type { GatherDescriptor } from '../descriptor.ts'
 import { Arguments, begin, end, Nest } from './arguments.ts'
@@ -18,7 +19,8 @@ const stores = { 4: i32.store, 2: i32.store16, 1: i32.store8 } as const
 const blockElements = 256
 
 /** Inputs x, index (i32); output out. */
-export function gatherKernel({ shape, axis, extent, x, index, out, dtype }: GatherDescriptor): WasmKernel {
+export function gatherKernel({ shape, axis, extent, x, index, out, ...d }: GatherDescriptor): WasmKernel {
+  const dtype = memoryType(d.dtype)
   const width = widths[dtype]
   const args = new Arguments()
   const [xAddress, indexAddress, outAddress] = [args.buffer(0, width * x.offset), args.buffer(1, 4 * index.offset), args.buffer(2, width * out.offset)]

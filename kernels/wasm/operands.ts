@@ -1,14 +1,13 @@
 /** An operand of a generated kernel: how it is read along the vectorised axis, and its arguments. */
 import type { Operand } from '../descriptor.ts'
 import type { Axis } from '../domain.ts'
-import type { StorageType } from '../expression.ts'
-import { sizeShift } from './access.ts'
+import { memoryType, type MemoryType, sizeShift } from './access.ts'
 import type { Arguments } from './arguments.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, select, set } from './assembler.ts'
 import type { Access, Cursor } from './cursor.ts'
 
 export interface PlannedOperand {
-  readonly dtype: StorageType
+  readonly dtype: MemoryType
   readonly access: Access
   /** Address of the first element. */
   readonly base: Local
@@ -31,7 +30,7 @@ export function planOperand(args: Arguments, operand: Operand, o: number, axes: 
   const masked = access !== 'blank' && axes.some((a) => a.ranges[o] !== undefined)
   const [lo, hi] = lane.ranges[o] ?? [0, lane.size]
   return {
-    dtype: operand.dtype,
+    dtype: memoryType(operand.dtype),
     access,
     base: access === 'blank' ? args.number(0) : args.buffer(o, operand.offset * bytes),
     stride: args.number((lane.strides[o] ?? 0) * bytes),

@@ -110,7 +110,7 @@ export function binaryCode(op: BinaryOp, type: ScalarType): (x: string, y: strin
 }
 
 /** How elements of a type lie on the device. */
-export const elementType: Readonly<Record<StorageType, 'f32' | 'i32' | 'u32'>> = { f32: 'f32', bf16: 'f32', i32: 'i32', u32: 'u32', u8: 'u32', bool: 'u32' }
+export const elementType: Readonly<Record<StorageType, 'f32' | 'f16' | 'i32' | 'u32'>> = { f32: 'f32', f16: 'f16', bf16: 'f32', i32: 'i32', u32: 'u32', u8: 'u32', bool: 'u32' }
 
 /** An element as it lies in an array of `held` as a value of `type`. */
 export function widen(element: string, dtype: StorageType, held: ElementType, type: ScalarType): string {

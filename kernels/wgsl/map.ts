@@ -10,7 +10,7 @@ import { checkAccess, hoist, unknownNodes } from '../nodes.ts'
 import { emitExpressions, narrow } from './emit.ts'
 import { functionsOf } from './functions.ts'
 import type { WgslKernel, WgslTarget } from './kernel.ts'
-import { Addresses, bindOperands, type Bound, elementValue, indent, loadLines, quadBuffers, splitPosition, type Use } from './operands.ts'
+import { Addresses, bindOperands, type Bound, bytesOf, elementValue, featuresOf, indent, loadLines, quadBuffers, splitPosition, type Use } from './operands.ts'
 import { Shader } from './shader.ts'
 
 const groupSize = 256
@@ -20,7 +20,7 @@ const mostElements = 2 ** 31
  * The kernel of an elementwise computation. Operand i lies in buffer `buffers[i]` (by default i); operands may share one, and an
  * output may be an input's own memory, position for position.
  */
-export function mapKernel(d: MapDescriptor, _target: WgslTarget, buffers: readonly number[] = range(d.inputs.length + d.outputs.length)): WgslKernel {
+export function mapKernel(d: MapDescriptor, target: WgslTarget, buffers: readonly number[] = range(d.inputs.length + d.outputs.length)): WgslKernel {
   const count = product(d.shape)
   if (count > mostElements) throw new RangeError(`map: ${count} elements, of which a kernel can compute ${mostElements}: cut the tensor`)
   const values = d.outputs.map((o) => o.value)
@@ -40,9 +40,9 @@ export function mapKernel(d: MapDescriptor, _target: WgslTarget, buffers: readon
   const wide = uses.every((use, i) => use.access !== 'write' || quads.has(buffers[i] ?? i))
   const operations = nodes.filter((e) => e.args.length > 0).length
   return {
-    dispatches: count === 0 ? [] : [dispatchOf({ values, inputs: d.inputs.length, axes, uses, buffers, quads: wide ? quads : new Set(), count })],
+    dispatches: count === 0 ? [] : [dispatchOf({ values, inputs: d.inputs.length, axes, uses, buffers, features: featuresOf('map', uses, target), quads: wide ? quads : new Set(), count })],
     flops: count * operations,
-    bytes: uses.reduce((sum, use, i) => sum + (use.access === 'none' ? 0 : footprint(axes, i, 4)), 0),
+    bytes: uses.reduce((sum, use, i) => sum + (use.access === 'none' ? 0 : footprint(axes, i, bytesOf(use.operand.dtype))), 0),
   }
 }
 
@@ -61,12 +61,13 @@ interface MapPlan {
   readonly axes: readonly Axis[]
   readonly uses: readonly Use[]
   readonly buffers: readonly number[]
+  readonly features: readonly 'f16'[]
   /** Buffers accessed by vectors: all that have outputs, or none at all. */
   readonly quads: ReadonlySet<number>
   readonly count: number
 }
 
-function dispatchOf({ values, inputs, axes, uses, buffers, quads, count }: MapPlan): WgslKernel['dispatches'][number] {
+function dispatchOf({ values, inputs, axes, uses, buffers, features, quads, count }: MapPlan): WgslKernel['dispatches'][number] {
   const lanes = quads.size > 0 ? 4 : 1
   const shader = new Shader('map')
   const bound = bindOperands('map', shader, uses, buffers, quads)
@@ -128,5 +129,5 @@ function dispatchOf({ values, inputs, axes, uses, buffers, quads, count }: MapPl
   })
   const lines = [...split, ...addresses.lines, ...loading, ...once.lines, ...perLane.flatMap((lane) => lane.lines), ...stores]
   const body = `  if (id < ${limit}) {\n${indent(lines, 2)}\n  }`
-  return shader.dispatch({ code: functionsOf(body), body, size: groupSize, groups: Math.ceil(items / groupSize) })
+  return shader.dispatch({ code: functionsOf(body), body, size: groupSize, groups: Math.ceil(items / groupSize), features })
 }

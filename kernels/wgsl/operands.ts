@@ -5,8 +5,9 @@
  */
 import type { Operand } from '../descriptor.ts'
 import type { Axis } from '../domain.ts'
-import type { ScalarType } from '../expression.ts'
+import type { ScalarType, StorageType } from '../expression.ts'
 import { elementType, literal, widen } from './emit.ts'
+import type { WgslTarget } from './kernel.ts'
 import type { ElementType, Shader } from './shader.ts'
 
 const mostBuffers = 8
@@ -14,7 +15,7 @@ const mostBuffers = 8
 /** How one operand's buffer is bound. */
 export interface Bound {
   readonly array: string
-  readonly held: 'f32' | 'i32' | 'u32'
+  readonly held: 'f32' | 'f16' | 'i32' | 'u32'
   /** The array is of vectors of four. */
   readonly quads: boolean
 }
@@ -25,6 +26,15 @@ export interface Use {
   readonly access: 'read' | 'write' | 'none'
   readonly quads: boolean
 }
+
+/** What the device must have for `uses`. */
+export function featuresOf(kernel: string, uses: readonly Use[], target: WgslTarget): 'f16'[] {
+  const half = uses.some((use) => use.access !== 'none' && use.operand.dtype === 'f16')
+  if (half && !target.f16) throw new TypeError(`${kernel}: this device has no f16: use f32`)
+  return half ? ['f16'] : []
+}
+
+export const bytesOf = (dtype: StorageType): number => (dtype === 'f16' ? 2 : 4)
 
 /** The buffers whose operands in use can all be accessed by vectors. */
 export function quadBuffers(uses: readonly Use[], buffers: readonly number[]): ReadonlySet<number> {
@@ -42,6 +52,7 @@ export function bindOperands(kernel: string, shader: Shader, uses: readonly Use[
     const here = used.filter((use) => use.buffer === buffer)
     const types = new Set(here.map((use) => elementType[use.operand.dtype]))
     const [held = 'u32'] = types.size === 1 ? types : []
+    if (types.size > 1 && types.has('f16')) throw new TypeError(`${kernel}: buffer ${buffer} holds f16 and other types, which one kernel cannot read: give them buffers of their own`)
     const array = `buffer${n}`
     shader.storage(array, buffer, here.some((use) => use.access === 'write') ? 'read_write' : 'read', quads.has(buffer) ? `vec4<${held}>` : held)
     return [buffer, { array, held, quads: quads.has(buffer) }]

@@ -11,7 +11,7 @@ import { checkAccess, loadsOf, unknownNodes } from '../nodes.ts'
 import { binaryCode, emitExpressions, literal, narrow } from './emit.ts'
 import { functionsOf } from './functions.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
-import { Addresses, bindOperands, type Bound, elementValue, indent, loadLines, splitPosition, type Use } from './operands.ts'
+import { Addresses, bindOperands, type Bound, bytesOf, elementValue, featuresOf, indent, loadLines, splitPosition, type Use } from './operands.ts'
 import { Shader } from './shader.ts'
 
 const groupSize = 256
@@ -25,7 +25,7 @@ const unroll = 4
 const chain = 8
 
 /** The kernel of a reduction. Operand i lies in buffer `buffers[i]` (by default i), as in `mapKernel`; temporaries come after the last of these. */
-export function reduceKernel(d: ReduceDescriptor, _target: WgslTarget, buffers: readonly number[] = [...d.inputs, ...d.outputs].map((_, i) => i)): WgslKernel {
+export function reduceKernel(d: ReduceDescriptor, target: WgslTarget, buffers: readonly number[] = [...d.inputs, ...d.outputs].map((_, i) => i)): WgslKernel {
   if (d.parts !== undefined) throw new Error('reduce: a kernel of this device cuts a reduction into parts itself: leave `parts` out')
   check(d)
   const [outside, inside] = [product(d.shape), product(d.reduced)]
@@ -33,11 +33,11 @@ export function reduceKernel(d: ReduceDescriptor, _target: WgslTarget, buffers: 
   const domain = domainOf(d)
   const operations = unknownNodes([d.element], new Map()).filter((e) => e.args.length > 0).length + 1
   const axes = [...domain.kept, ...domain.reduced]
-  const cost = { flops: outside * inside * operations, bytes: domain.uses.reduce((sum, use, o) => sum + (use.access === 'none' ? 0 : footprint(axes, o, 4)), 0) }
+  const cost = { flops: outside * inside * operations, bytes: domain.uses.reduce((sum, use, o) => sum + (use.access === 'none' ? 0 : footprint(axes, o, bytesOf(use.operand.dtype))), 0) }
   if (outside === 0) return { dispatches: [], ...cost }
   const split = splitOf(domain, outside, inside)
   const parts = Math.max(1, Math.ceil(inside / split.length))
-  if (parts === 1) return { dispatches: [dispatchOf(d, domain, buffers, split, 1)], ...cost }
+  if (parts === 1) return { dispatches: [dispatchOf(d, target, domain, buffers, split, 1)], ...cost }
 
   const { type } = d.element
   const temporary = Math.max(...buffers) + 1
@@ -52,8 +52,8 @@ export function reduceKernel(d: ReduceDescriptor, _target: WgslTarget, buffers: 
   const last = domainOf(second)
   return {
     dispatches: [
-      dispatchOf(first, domainOf(first), [...inputs, temporary], split, parts),
-      dispatchOf(second, last, [...inputs, temporary, ...buffers.slice(d.inputs.length)], { ...splitOf(last, outside, parts), length: parts }, 1),
+      dispatchOf(first, target, domainOf(first), [...inputs, temporary], split, parts),
+      dispatchOf(second, target, last, [...inputs, temporary, ...buffers.slice(d.inputs.length)], { ...splitOf(last, outside, parts), length: parts }, 1),
     ],
     temporaries: [4 * parts * outside],
     ...cost,
@@ -138,7 +138,7 @@ function identity(op: ReduceOp, type: ScalarType): string {
   return literal(op === 'max' ? low : high, type)
 }
 
-function dispatchOf(d: ReduceDescriptor, { kept, reduced, uses, columns }: Domain, buffers: readonly number[], split: Split, parts: number): Dispatch {
+function dispatchOf(d: ReduceDescriptor, target: WgslTarget, { kept, reduced, uses, columns }: Domain, buffers: readonly number[], split: Split, parts: number): Dispatch {
   const shader = new Shader('reduce')
   const bound = bindOperands('reduce', shader, uses, buffers, new Set())
   const [outside, inside] = [product(d.shape), product(d.reduced)]
@@ -182,7 +182,7 @@ function dispatchOf(d: ReduceDescriptor, { kept, reduced, uses, columns }: Domai
   ]
   const code = [...(folding > 1 ? [`var<workgroup> partial: array<${type}, ${groupSize}>;`] : []), element.code, foldFunction(type, identity(d.op, type), folding, fold, element)].join('\n')
   const body = indent(main)
-  return shader.dispatch({ code: `${functionsOf(code + body)}\n${code}`, body, size: groupSize, groups: groups * parts })
+  return shader.dispatch({ code: `${functionsOf(code + body)}\n${code}`, body, size: groupSize, groups: groups * parts, features: featuresOf('reduce', uses, target) })
 }
 
 /** Halves the number of partial results until one is left. */

@@ -6,7 +6,7 @@ import type { StorageType } from '../../kernels/expression.ts'
 import type { WasmKernel, WasmTarget } from '../../kernels/wasm/kernel.ts'
 import { runKernel } from './run.ts'
 
-export type Values = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer>
+export type Values = Float32Array<ArrayBuffer> | Float16Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer>
 export const target: WasmTarget = { relaxed: true }
 
 /** Runs a kernel over buffers, inputs then outputs, in place. */
@@ -52,7 +52,7 @@ export function floats(n: number, seed: number, shift = 0): Float32Array<ArrayBu
 
 /** `n` elements of a storage type (bf16 as its bits). */
 export function fill(dtype: StorageType, n: number, element: (i: number) => number): Values {
-  const types = { f32: Float32Array, i32: Int32Array, u32: Uint32Array, bf16: Uint16Array, u8: Uint8Array, bool: Uint8Array } as const
+  const types = { f32: Float32Array, f16: Float16Array, i32: Int32Array, u32: Uint32Array, bf16: Uint16Array, u8: Uint8Array, bool: Uint8Array } as const
   const values = new types[dtype](n)
   for (let i = 0; i < n; i++) values[i] = element(i)
   return values

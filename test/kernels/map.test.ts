@@ -77,6 +77,10 @@ describe('structure', () => {
     }
   })
 
+  test('f16 is refused', () => {
+    expect(() => mapKernel({ shape: [1], inputs: [{ dtype: 'f16', strides: [1], offset: 0 }], outputs: [{ operand: f32([1]), value: load(0, 'f32') }] })).toThrow('WebAssembly has no f16: use f32')
+  })
+
   test('memory and values must agree in type', () => {
     expect(() => mapKernel({ shape: [1], inputs: [], outputs: [{ operand: f32([1]), value: constant(1, 'i32') }] })).toThrow('map: f32 memory cannot hold i32 values; cast to f32 first')
   })

@@ -3,7 +3,7 @@ import type { MapDescriptor, Operand, ReduceDescriptor, ReduceOp } from '../../k
 import { compileExpression } from '../../kernels/evaluate.ts'
 import type { ScalarType, StorageType } from '../../kernels/expression.ts'
 
-export const elementBytes: Readonly<Record<StorageType, number>> = { f32: 4, bf16: 2, i32: 4, u32: 4, u8: 1, bool: 1 }
+export const elementBytes: Readonly<Record<StorageType, number>> = { f32: 4, f16: 2, bf16: 2, i32: 4, u32: 4, u8: 1, bool: 1 }
 const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 const floatOf = new Float32Array(1)
 const bitsOf = new Uint32Array(floatOf.buffer)
@@ -18,6 +18,7 @@ export function readElement(bytes: Uint8Array, dtype: StorageType, i: number): n
   const memory = view(bytes)
   switch (dtype) {
     case 'f32': return memory.getFloat32(4 * i, true)
+    case 'f16': return new Float16Array(bytes.buffer, bytes.byteOffset + 2 * i, 1)[0] ?? 0
     case 'i32': return memory.getInt32(4 * i, true)
     case 'u32': return memory.getUint32(4 * i, true)
     case 'u8': return memory.getUint8(i)
@@ -32,6 +33,9 @@ export function writeElement(bytes: Uint8Array, dtype: StorageType, i: number, v
   const memory = view(bytes)
   switch (dtype) {
     case 'f32': return memory.setFloat32(4 * i, value, true)
+    case 'f16':
+      new Float16Array(bytes.buffer, bytes.byteOffset + 2 * i, 1)[0] = value
+      return
     case 'i32': return memory.setInt32(4 * i, value, true)
     case 'u32': return memory.setUint32(4 * i, value, true)
     case 'u8': return memory.setUint8(i, value)

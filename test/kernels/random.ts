@@ -5,8 +5,9 @@ import { accumulator, binary, choose, constant, type Expression, index, load, ty
 import { exactBinaries, exactUnaries, scalarTypes } from './edges.ts'
 import { elementBytes, everyPosition, elementAt, existsAt, writeElement } from './naive.ts'
 
+/** Those of every device. */
 export const storageTypes: readonly StorageType[] = ['f32', 'bf16', 'i32', 'u32', 'u8', 'bool']
-export const scalarOf: Readonly<Record<StorageType, ScalarType>> = { f32: 'f32', bf16: 'f32', i32: 'i32', u32: 'u32', u8: 'u32', bool: 'bool' }
+export const scalarOf: Readonly<Record<StorageType, ScalarType>> = { f32: 'f32', f16: 'f32', bf16: 'f32', i32: 'i32', u32: 'u32', u8: 'u32', bool: 'bool' }
 const sizes = [0, 1, 1, 3, 4, 7, 8, 31, 32, 33, 100]
 
 /** Shapes of up to `rank` axes and 4000 positions. */
@@ -17,7 +18,7 @@ export const shapes = (rank: number): fc.Arbitrary<number[]> =>
 const element = (dtype: StorageType): fc.Arbitrary<number> => {
   switch (dtype) {
     case 'f32': return fc.oneof({ weight: 8, arbitrary: fc.float({ min: -100, max: 100, noNaN: true }) }, fc.constantFrom(0, -0, NaN, Infinity, -Infinity, 1e-40, 3e38))
-    case 'bf16': return fc.constantFrom(0, -0, 1, -1.5, 3.25, NaN, Infinity, -200)
+    case 'f16': case 'bf16': return fc.constantFrom(0, -0, 1, -1.5, 3.25, NaN, Infinity, -200)
     case 'i32': return fc.oneof(fc.integer({ min: -9, max: 9 }), fc.integer())
     case 'u32': return fc.oneof(fc.integer({ min: 0, max: 9 }), fc.integer({ min: 0, max: 0xffffffff }))
     case 'u8': return fc.integer({ min: 0, max: 255 })
@@ -98,7 +99,7 @@ export interface MapCase {
   readonly buffers: readonly Uint8Array[]
 }
 
-export const mapCases = (operations: Operations = exact): fc.Arbitrary<MapCase> => fc.record({ shape: shapes(4), types: fc.array(fc.constantFrom(...storageTypes), { maxLength: 3 }), results: fc.array(fc.constantFrom(...storageTypes), { minLength: 1, maxLength: 2 }) })
+export const mapCases = (operations: Operations = exact, stored: readonly StorageType[] = storageTypes): fc.Arbitrary<MapCase> => fc.record({ shape: shapes(4), types: fc.array(fc.constantFrom(...stored), { maxLength: 3 }), results: fc.array(fc.constantFrom(...stored), { minLength: 1, maxLength: 2 }) })
   .chain(({ shape, types, results }) => fc.record({
     shape: fc.constant(shape),
     inputs: fc.tuple(...types.map((t) => randomOperand(shape, t, false))),
@@ -125,9 +126,9 @@ export interface ReduceCase {
   readonly buffers: readonly Uint8Array[]
 }
 
-export const reduceCases = (operations: Operations = exact): fc.Arbitrary<ReduceCase> => fc.record({
+export const reduceCases = (operations: Operations = exact, stored: readonly StorageType[] = storageTypes): fc.Arbitrary<ReduceCase> => fc.record({
   full: shapes(4), split: fc.nat(4), op: fc.constantFrom<ReduceOp>('sum', 'max', 'min', 'prod'), type: fc.constantFrom<ScalarType>(...scalarTypes),
-  types: fc.array(fc.constantFrom(...storageTypes), { maxLength: 3 }), results: fc.array(fc.constantFrom(...storageTypes), { minLength: 1, maxLength: 2 }),
+  types: fc.array(fc.constantFrom(...stored), { maxLength: 3 }), results: fc.array(fc.constantFrom(...stored), { minLength: 1, maxLength: 2 }),
 })
   .filter(({ op, type }) => type !== 'bool' || op === 'max' || op === 'min')
   .chain(({ full, split, op, type, types, results }) => {

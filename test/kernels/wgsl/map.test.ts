@@ -5,9 +5,9 @@ import { binary, constant, index, load, unary } from '../../../kernels/expressio
 import { floor } from '../../../kernels/wgsl/kernel.ts'
 import { mapKernel } from '../../../kernels/wgsl/map.ts'
 import { naiveMap } from '../naive.ts'
-import { mapCases } from '../random.ts'
+import { mapCases, storageTypes } from '../random.ts'
 import { operations } from './operations.ts'
-import { gpu, runWgsl } from './run.ts'
+import { gpu, runWgsl, target } from './run.ts'
 import { bytesOfWords, numbers, wordsOf } from './words.ts'
 
 const f32 = (strides: number[], offset = 0, mask?: Operand['mask']): Operand => ({ dtype: 'f32', strides, offset, ...(mask && { mask }) })
@@ -24,12 +24,12 @@ async function check(d: MapDescriptor, sizes: readonly number[]): Promise<void> 
 
 describe.skipIf(gpu === undefined)('map', () => {
   test('agrees with the naive evaluation and touches nothing else', async () => {
-    await fc.assert(fc.asyncProperty(mapCases(operations), async ({ d, buffers }) => {
+    await fc.assert(fc.asyncProperty(mapCases(operations, target.f16 ? [...storageTypes, 'f16'] : storageTypes), async ({ d, buffers }) => {
       const types = [...d.inputs, ...d.outputs.map((o) => o.operand)].map((o) => o.dtype)
       const words = buffers.map((b, i) => wordsOf(b, types[i] ?? 'f32'))
       const expected = words.map((w, i) => bytesOfWords(w, types[i] ?? 'f32'))
       naiveMap(d, expected)
-      await runWgsl(mapKernel(d, floor), words)
+      await runWgsl(mapKernel(d, target), words)
       words.forEach((got, i) => expect(numbers(got)).toEqual(numbers(wordsOf(expected[i] ?? new Uint8Array(0), types[i] ?? 'f32'))))
     }), { numRuns: 30 })
   })
@@ -102,6 +102,13 @@ describe('the code of a map', () => {
     const d: MapDescriptor = { shape: [1], inputs: Array.from({ length: 8 }, () => f32([1])), outputs: [{ operand: f32([1]), value: Array.from({ length: 8 }, (_, o) => load(o, 'f32')).reduce((a, b) => binary('add', a, b)) }] }
     expect(() => mapKernel(d, floor)).toThrow('map: 9 buffers, of which a kernel can bind 8: compute part of it first')
     expect(mapKernel(d, floor, [0, 1, 2, 3, 4, 5, 6, 7, 7]).dispatches[0]?.bindings).toHaveLength(8)
+  })
+
+  test('f16 is refused where the device lacks it, and where a buffer holds other types too', () => {
+    const d: MapDescriptor = { shape: [4], inputs: [{ dtype: 'f16', strides: [1], offset: 0 }], outputs: [{ operand: f32([1]), value: x }] }
+    expect(() => source(d)).toThrow('map: this device has no f16: use f32')
+    expect(() => mapKernel(d, { ...floor, f16: true }, [0, 0])).toThrow('map: buffer 0 holds f16 and other types, which one kernel cannot read: give them buffers of their own')
+    expect(mapKernel(d, { ...floor, f16: true }).dispatches[0]?.source).toContain('array<vec4<f16>>')
   })
 
   test('memory and values must agree in type', () => {

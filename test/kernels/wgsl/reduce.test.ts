@@ -5,9 +5,9 @@ import { accumulator, binary, constant, type Expression, index, load, unary } fr
 import { floor } from '../../../kernels/wgsl/kernel.ts'
 import { reduceKernel } from '../../../kernels/wgsl/reduce.ts'
 import { naiveReduce } from '../naive.ts'
-import { reduceCases } from '../random.ts'
+import { reduceCases, storageTypes } from '../random.ts'
 import { operations } from './operations.ts'
-import { gpu, runWgsl } from './run.ts'
+import { gpu, runWgsl, target } from './run.ts'
 import { bytesOfWords, numbers, wordsOf } from './words.ts'
 
 const f32 = (strides: number[], offset = 0, mask?: Operand['mask']): Operand => ({ dtype: 'f32', strides, offset, ...(mask && { mask }) })
@@ -26,12 +26,12 @@ async function reduceF32(d: ReduceDescriptor, data: Float32Array<ArrayBuffer>): 
 
 describe.skipIf(gpu === undefined)('reduce', () => {
   test('agrees with the naive evaluation and touches nothing else', async () => {
-    await fc.assert(fc.asyncProperty(reduceCases(operations), async ({ d, buffers }) => {
+    await fc.assert(fc.asyncProperty(reduceCases(operations, target.f16 ? [...storageTypes, 'f16'] : storageTypes), async ({ d, buffers }) => {
       const types = [...d.inputs, ...d.outputs.map((o) => o.operand)].map((o) => o.dtype)
       const words = buffers.map((b, i) => wordsOf(b, types[i] ?? 'f32'))
       const expected = words.map((w, i) => bytesOfWords(w, types[i] ?? 'f32'))
       naiveReduce(d, expected)
-      await runWgsl(reduceKernel(d, floor), words)
+      await runWgsl(reduceKernel(d, target), words)
       words.forEach((got, i) => expect(numbers(got)).toEqual(numbers(wordsOf(expected[i] ?? new Uint8Array(0), types[i] ?? 'f32'))))
     }), { numRuns: 20 })
   })

@@ -2,9 +2,9 @@
 import type { StorageType } from '../../../kernels/expression.ts'
 import { elementBytes, readElement, writeElement } from '../naive.ts'
 
-export type Words = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>
+export type Words = Float32Array<ArrayBuffer> | Float16Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>
 
-const types = { f32: Float32Array, bf16: Float32Array, i32: Int32Array, u32: Uint32Array, u8: Uint32Array, bool: Uint32Array } as const
+const types = { f32: Float32Array, f16: Float16Array, bf16: Float32Array, i32: Int32Array, u32: Uint32Array, u8: Uint32Array, bool: Uint32Array } as const
 
 /** The elements of `bytes`. Tiny floats become zero: a device may take denormals for that, and here even differences have none. */
 export function wordsOf(bytes: Uint8Array, dtype: StorageType): Words {
