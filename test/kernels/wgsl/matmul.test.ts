@@ -1,0 +1,95 @@
+/** Matrix products on the GPU against float64 loops: every variant of the tiles, any strides, split depths. */
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { Epilogue } from '../../../kernels/descriptor.ts'
+import { accumulator, binary, choose, constant, type Expression, index, load, unary } from '../../../kernels/expression.ts'
+import { matmulKernel } from '../../../kernels/wgsl/matmul.ts'
+import { floor } from '../../../kernels/wgsl/kernel.ts'
+import { anyLayoutOf, matmulError } from '../naiveMatmul.ts'
+import { address, type Layout, normals, place, positions } from '../strided.ts'
+import { gpu, runWgsl } from './run.ts'
+
+interface Case {
+  readonly batch: readonly number[]
+  readonly m: number
+  readonly k: number
+  readonly n: number
+  readonly layouts: { readonly a: Layout; readonly b: Layout; readonly out: Layout }
+}
+
+async function check({ batch, m, k, n, layouts }: Case): Promise<void> {
+  const [a, b, out] = [place([...batch, m, k], layouts.a), place([...batch, k, n], layouts.b), place([...batch, m, n], layouts.out)]
+  const inputs = [a, b].map((o, i) => normals(o.size, 17 * i + m + n))
+  const values = new Float32Array(out.size).fill(-12345.5)
+  await runWgsl(matmulKernel({ batch, m, k, n, a, b, out }, floor), [...inputs, values])
+  const { worst, written } = matmulError({ batch, m, k, n, a, b, out }, inputs, values)
+  expect(worst).toBeLessThan(2 ** -24 * (4 + k))
+  expect(values.findIndex((v, e) => !written.has(e) && v !== -12345.5)).toBe(-1)
+}
+
+const [plain, flipped] = [{ order: [0, 1] }, { order: [1, 0] }]
+const transposes = [...[plain, flipped].flatMap((a) => [plain, flipped].map((b) => ({ a, b, out: plain }))), { a: plain, b: flipped, out: flipped }]
+const inBatches = (layout: Layout): Layout => ({ order: [0, ...layout.order.map((axis) => axis + 1)] })
+
+describe.skipIf(gpu === undefined)('matmul in WGSL', { timeout: 120_000 }, () => {
+  it('handles every small size', async () => {
+    for (const m of [0, 1, 5]) for (const n of [0, 1, 9]) for (const k of [0, 1, 3]) await check({ batch: [], m, k, n, layouts: { a: plain, b: plain, out: plain } })
+  })
+
+  it.each(transposes)('computes transposes in vectors: $a.order · $b.order = $out.order', async (layouts) => {
+    await check({ batch: [], m: 68, k: 48, n: 36, layouts })
+  })
+
+  // Few rows, few columns, depths in parts; in vectors or not.
+  it.each([[33, 31, 65, plain], [33, 31, 65, flipped], [16, 1040, 80, flipped], [97, 300, 12, plain], [72, 520, 68, plain]] as const)('computes %i × %i × %i', async (m, k, n, b) => {
+    await check({ batch: [], m, k, n, layouts: { a: plain, b, out: plain } })
+  })
+
+  it('computes in tiles of 128', async () => {
+    await check({ batch: [129], m: 132, k: 12, n: 36, layouts: { a: inBatches(plain), b: inBatches(plain), out: inBatches(plain) } })
+  })
+
+  const size = fc.oneof(fc.constantFrom(0, 1, 4, 8, 31, 32, 33, 64), fc.integer({ min: 1, max: 70 }))
+  it('computes any strides and batches', async () => {
+    const anyCase = fc.integer({ min: 0, max: 2 }).chain((rank) =>
+      fc.record({
+        batch: fc.array(fc.integer({ min: 0, max: 3 }), { minLength: rank, maxLength: rank }), m: size, n: size, k: fc.oneof(size, fc.constantFrom(300, 600)),
+        layouts: fc.record({ a: anyLayoutOf(rank + 2, true), b: anyLayoutOf(rank + 2, true), out: anyLayoutOf(rank + 2, false) }),
+      }))
+    await fc.assert(fc.asyncProperty(anyCase, check), { numRuns: 8 })
+  })
+
+  const bias = { dtype: 'f32', strides: [0, 0, 1], offset: 1 } as const
+  const keep = { dtype: 'bool', strides: [0, 1, 0], offset: 0 } as const
+  it.each([[2, 36, 20, 40], [1, 33, 300, 35]])('finishes elements by an epilogue: %i of %i × %i × %i', async (batch, m, k, n) => {
+    const residual = { dtype: 'f32', strides: [m * n, 1, m], offset: 0 } as const
+    const value = choose(load(1, 'bool'), binary('max', binary('add', accumulator('f32'), load(0, 'f32')), constant(0, 'f32')), binary('sub', load(2, 'f32'), accumulator('f32')))
+    const epilogue: Epilogue = { inputs: [bias, keep, residual], value }
+    const d = { batch: [batch], m, k, n, a: { strides: [m * k, k, 1], offset: 0 }, b: { strides: [k * n, n, 1], offset: 0 }, out: { strides: [m * n, n, 1], offset: 0 } }
+    const [a, b, shift, added, product, out] = [batch * m * k, batch * k * n, n + 1, batch * m * n, batch * m * n, batch * m * n].map((size, i) => normals(size, i))
+    const kept = Uint32Array.from({ length: m }, (_, i) => i % 3 % 2)
+    if (a === undefined || b === undefined || shift === undefined || added === undefined || product === undefined || out === undefined) throw new Error('a buffer is missing')
+    await runWgsl(matmulKernel(d, floor), [a, b, product])
+    await runWgsl(matmulKernel(d, floor, epilogue), [a, b, shift, kept, added, out])
+    for (const position of positions([batch, m, n])) {
+      const at = address(d.out, position)
+      const [x, y, z] = [product[at] ?? Number.NaN, shift[address(bias, position)] ?? Number.NaN, added[address(residual, position)] ?? Number.NaN]
+      expect(out[at]).toBe(kept[address(keep, position)] === 1 ? Math.max(Math.fround(x + y), 0) : Math.fround(z - x))
+    }
+    expect(matmulKernel(d, floor, epilogue).flops - matmulKernel(d, floor).flops).toBe(4 * batch * m * n)
+    expect(matmulKernel(d, floor, epilogue).bytes - matmulKernel(d, floor).bytes).toBe(4 * (n + m + batch * m * n))
+  })
+
+  it('refuses epilogues that it cannot compute', () => {
+    const make = (value: Expression) => (): unknown => matmulKernel({ batch: [], m: 1, k: 1, n: 1, a: { strides: [1, 1], offset: 0 }, b: { strides: [1, 1], offset: 0 }, out: { strides: [1, 1], offset: 0 } }, floor, { inputs: [], value })
+    expect(make(unary('cast', index(0), 'f32'))).toThrow('positions have no numbers here')
+    expect(make(unary('cast', accumulator('f32'), 'i32'))).toThrow('f32 memory cannot hold i32 values')
+  })
+
+  it('has one source for products of one kind', () => {
+    const source = (m: number, k: number, n: number): (string | undefined)[] =>
+      matmulKernel({ batch: [], m, k, n, a: { strides: [k, 1], offset: 0 }, b: { strides: [n, 1], offset: 0 }, out: { strides: [n, 1], offset: 0 } }, floor).dispatches.map((d) => d.source)
+    expect(source(2048, 1024, 4096)).toEqual(source(4096, 512, 2048))
+    expect(source(72, 512, 68)).toEqual(source(80, 1024, 64))
+  })
+})
