@@ -1,7 +1,8 @@
 /**
  * Elementwise kernels. The domain's axes are sorted by the first output's strides and merged; an invocation has one element in
  * that order, or four that lie side by side where the outputs take vectors, so that what neighbours write is contiguous. Positions
- * come from the flat number by division. What is the same for the four elements is computed once.
+ * come from the flat number by division. What is the same for the four elements is computed once. Where an input is contiguous along
+ * another axis than the outputs, it goes through workgroup memory (`transpose.ts`).
  */
 import type { MapDescriptor } from '../descriptor.ts'
 import { axesOf, type Axis, footprint, indexedAxes, isBlank, mergeAxes, product, sortAxes } from '../domain.ts'
@@ -9,9 +10,10 @@ import type { Expression } from '../expression.ts'
 import { checkAccess, hoist, unknownNodes } from '../nodes.ts'
 import { emitExpressions, narrow } from './emit.ts'
 import { functionsOf } from './functions.ts'
-import type { WgslKernel, WgslTarget } from './kernel.ts'
-import { Addresses, bindOperands, type Bound, bytesOf, elementValue, featuresOf, indent, loadLines, quadBuffers, splitPosition, type Use } from './operands.ts'
+import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
+import { Addresses, bindOperands, type Bound, bytesOf, featuresOf, indent, leafOf, loadLines, quadBuffers, splitPosition, type Use } from './operands.ts'
 import { Shader } from './shader.ts'
+import { crossedAxis, type MapPlan, transposedDispatch } from './transpose.ts'
 
 const groupSize = 256
 const mostElements = 2 ** 31
@@ -38,9 +40,11 @@ export function mapKernel(d: MapDescriptor, target: WgslTarget, buffers: readonl
   const uses = operands.map((operand, i): Use => ({ operand, access: access[i] ?? 'none', quads: isQuads(axes, i, operand.offset) }))
   const quads = quadBuffers(uses, buffers)
   const wide = uses.every((use, i) => use.access !== 'write' || quads.has(buffers[i] ?? i))
+  const plan: MapPlan = { values, inputs: d.inputs.length, axes, uses, buffers, features: featuresOf('map', uses, target), count }
+  const crossed = crossedAxis(plan)
   const operations = nodes.filter((e) => e.args.length > 0).length
   return {
-    dispatches: count === 0 ? [] : [dispatchOf({ values, inputs: d.inputs.length, axes, uses, buffers, features: featuresOf('map', uses, target), quads: wide ? quads : new Set(), count })],
+    dispatches: count === 0 ? [] : [crossed === undefined ? dispatchOf(plan, wide ? quads : new Set()) : transposedDispatch(plan, crossed)],
     flops: count * operations,
     bytes: uses.reduce((sum, use, i) => sum + (use.access === 'none' ? 0 : footprint(axes, i, bytesOf(use.operand.dtype))), 0),
   }
@@ -55,19 +59,8 @@ function isQuads(axes: readonly Axis[], o: number, offset: number): boolean {
     && offset % 4 === 0 && axes.slice(0, -1).every((axis) => (axis.strides[o] ?? 0) % 4 === 0)
 }
 
-interface MapPlan {
-  readonly values: readonly Expression[]
-  readonly inputs: number
-  readonly axes: readonly Axis[]
-  readonly uses: readonly Use[]
-  readonly buffers: readonly number[]
-  readonly features: readonly 'f16'[]
-  /** Buffers accessed by vectors: all that have outputs, or none at all. */
-  readonly quads: ReadonlySet<number>
-  readonly count: number
-}
-
-function dispatchOf({ values, inputs, axes, uses, buffers, features, quads, count }: MapPlan): WgslKernel['dispatches'][number] {
+/** `quads`: buffers accessed by vectors, all that have outputs or none at all. */
+function dispatchOf({ values, inputs, axes, uses, buffers, features, count }: MapPlan, quads: ReadonlySet<number>): Dispatch {
   const lanes = quads.size > 0 ? 4 : 1
   const shader = new Shader('map')
   const bound = bindOperands('map', shader, uses, buffers, quads)
@@ -106,15 +99,8 @@ function dispatchOf({ values, inputs, axes, uses, buffers, features, quads, coun
     if (b !== undefined) loaded[o] = load(o, b)
   })
 
-  const leaf = (lane: number) => (e: Expression): string => {
-    if (e.op === 'index') {
-      const axis = axes.findIndex((a) => a.index === e.value)
-      return axis < 0 ? 'i32(0)' : `i32(${axis === last ? lanePosition(lane) : positions[axis]})`
-    }
-    const [use, b, texts = []] = [uses[e.value], bound[e.value], loaded[e.value]]
-    if (use === undefined) throw new RangeError(`map: there is no input ${e.value}`)
-    return elementValue(texts[lane] ?? texts[0], use.operand, b?.held ?? 'f32', e.type)
-  }
+  const leaf = (lane: number) => (e: Expression): string =>
+    leafOf('map', e, { uses, bound }, axes, positions.map((name, a) => (a === last ? lanePosition(lane) : name)), (o) => loaded[o]?.[lane] ?? loaded[o]?.[0])
   const varies = (e: Expression): boolean => (e.op === 'index' ? laneAxis?.index === e.value : (loaded[e.value] ?? []).length > 1)
   const [same = []] = lanes > 1 ? hoist(values, 1, (e) => (varies(e) ? 1 : 0)) : []
   const once = emitExpressions(same, leaf(0), new Map(), 'shared')

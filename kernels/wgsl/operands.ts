@@ -5,7 +5,7 @@
  */
 import type { Operand } from '../descriptor.ts'
 import type { Axis } from '../domain.ts'
-import type { ScalarType, StorageType } from '../expression.ts'
+import type { Expression, StorageType } from '../expression.ts'
 import { elementType, literal, widen } from './emit.ts'
 import type { WgslTarget } from './kernel.ts'
 import type { ElementType, Shader } from './shader.ts'
@@ -145,9 +145,22 @@ export function loadLines(name: string, code: string, type: ElementType, exists:
   return exists === undefined ? [`let ${name} = ${code};`] : [`var ${name} = ${type}();`, `if (${exists}) { ${name} = ${code}; }`]
 }
 
-/** A loaded element, which may be missing, as a value. */
-export const elementValue = (element: string | undefined, operand: Operand, held: ElementType, type: ScalarType): string =>
-  element === undefined ? literal(0, type) : widen(element, operand.dtype, held, type)
+export interface Operands {
+  readonly uses: readonly Use[]
+  readonly bound: readonly (Bound | undefined)[]
+}
+
+/** An index or a load at the positions `names` along `axes`, as a value of its type; `loaded` is an input's element, undefined where it is zero. */
+export function leafOf(kernel: string, e: Expression, { uses, bound }: Operands, axes: readonly Axis[], names: readonly string[], loaded: (o: number) => string | undefined): string {
+  if (e.op === 'index') {
+    const name = names[axes.findIndex((axis) => axis.index === e.value)]
+    return name === undefined ? 'i32(0)' : `i32(${name})`
+  }
+  const use = uses[e.value]
+  if (use === undefined) throw new RangeError(`${kernel}: there is no input ${e.value}`)
+  const element = loaded(e.value)
+  return element === undefined ? literal(0, e.type) : widen(element, use.operand.dtype, bound[e.value]?.held ?? 'f32', e.type)
+}
 
 /** Statements indented by so many levels. */
 export const indent = (lines: readonly string[], levels = 1): string => lines.map((line) => `${'  '.repeat(levels)}${line}`).join('\n')

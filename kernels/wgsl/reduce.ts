@@ -6,12 +6,12 @@
  */
 import type { Operand, ReduceDescriptor, ReduceOp } from '../descriptor.ts'
 import { axesOf, type Axis, footprint, indexedAxes, isBlank, leadingInput, mergeAxes, prefersColumns, product, sortAxes } from '../domain.ts'
-import { accumulator, type Expression, load, type ScalarType } from '../expression.ts'
+import { accumulator, load, type ScalarType } from '../expression.ts'
 import { checkAccess, loadsOf, unknownNodes } from '../nodes.ts'
 import { binaryCode, emitExpressions, literal, narrow } from './emit.ts'
 import { functionsOf } from './functions.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
-import { Addresses, bindOperands, type Bound, bytesOf, elementValue, featuresOf, indent, loadLines, splitPosition, type Use } from './operands.ts'
+import { Addresses, bindOperands, type Bound, bytesOf, featuresOf, indent, leafOf, loadLines, splitPosition, type Use } from './operands.ts'
 import { Shader } from './shader.ts'
 
 const groupSize = 256
@@ -157,7 +157,7 @@ function dispatchOf(d: ReduceDescriptor, target: WgslTarget, { kept, reduced, us
   const values = d.outputs.map((o) => o.value)
   const read = [...loadsOf(values)].filter((o) => bound[o] !== undefined && reduced.every((axis) => (axis.ranges[o]?.[0] ?? 0) === 0))
   const loads = read.flatMap((o) => loadLines(`y${o}`, `${bound[o]?.array}[${base[o]}]`, bound[o]?.held ?? 'f32', keptAddresses.exists(o, kept, outputPosition.names)))
-  const { lines, values: results } = emitExpressions(values, (e) => (e.op === 'accumulator' ? 'total' : leafOf(e, thing, outputPosition.names, kept, (o) => (read.includes(o) ? `y${o}` : undefined))))
+  const { lines, values: results } = emitExpressions(values, (e) => (e.op === 'accumulator' ? 'total' : leafOf('reduce', e, thing, kept, outputPosition.names, (o) => (read.includes(o) ? `y${o}` : undefined))))
   const start = parts > 1 ? `(part * ${outsideSize}) + ` : ''
   const stores = d.outputs.map(({ operand, value }, i) => {
     const o = d.inputs.length + i
@@ -208,16 +208,6 @@ interface Thing {
   readonly keptNames: readonly string[]
 }
 
-function leafOf(e: Expression, { uses, bound }: Thing, names: readonly string[], axes: readonly Axis[], loaded: (o: number) => string | undefined): string {
-  if (e.op === 'index') {
-    const name = names[axes.findIndex((axis) => axis.index === e.value)]
-    return name === undefined ? 'i32(0)' : `i32(${name})`
-  }
-  const use = uses[e.value]
-  if (use === undefined) throw new RangeError(`reduce: there is no input ${e.value}`)
-  return elementValue(loaded(e.value), use.operand, bound[e.value]?.held ?? 'f32', e.type)
-}
-
 interface ElementFunction {
   readonly code: string
   /** What it takes besides the reduced position: names with types, and what they are in `main`. */
@@ -248,7 +238,7 @@ function elementFunction(shader: Shader, thing: Thing, base: (o: number) => stri
   kept.forEach((axis, a) => {
     if (axis.index !== undefined && indexed.has(axis.index)) pass(keptNames[a] ?? '', 'u32', keptNames[a] ?? '')
   })
-  const { lines: computing, values: [result = ''] } = emitExpressions([d.element], (e) => leafOf(e, thing, [...keptNames, ...names], [...kept, ...reduced], (o) => (read.includes(o) ? `x${o}` : undefined)))
+  const { lines: computing, values: [result = ''] } = emitExpressions([d.element], (e) => leafOf('reduce', e, thing, [...kept, ...reduced], [...keptNames, ...names], (o) => (read.includes(o) ? `x${o}` : undefined)))
   const parameters = passed.map(({ name, type }) => `${name}: ${type}`)
   const code = `fn element(${['position: u32', ...parameters].join(', ')}) -> ${d.element.type} {\n${indent([...lines, ...addresses.lines, ...loads, ...computing, `return ${result};`])}\n}`
   return { code, parameters, names: passed.map(({ name }) => name), arguments: passed.map(({ value }) => value) }

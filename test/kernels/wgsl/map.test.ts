@@ -50,6 +50,13 @@ describe.skipIf(gpu === undefined)('map', () => {
     await check({ shape: [n, m], inputs, outputs }, [n * m, n, 4, n * (m + 4) + 4, n * m])
   })
 
+  test.each([[16, 16], [33, 17], [64, 100]] as const)('planes of %i × %i transposed, along with a mask, a broadcast and positions', async (n, m) => {
+    const sum = binary('add', binary('add', x, load(1, 'f32')), binary('add', load(2, 'f32'), load(3, 'f32')))
+    const value = binary('sub', sum, unary('cast', binary('sub', index(1), index(2)), 'f32'))
+    const inputs = [f32([n * m, 1, n]), f32([0, 1, n]), f32([n * m, m, 1], 0, [[1, 3], [0, n - 3], [2, m]]), f32([0, 0, 1])]
+    await check({ shape: [3, n, m], inputs, outputs: [{ operand: f32([n * m, m, 1], 2), value }] }, [3 * n * m, n * m, 3 * n * m, m, 3 * n * m + 2])
+  })
+
   test('an output may be its own input, and a buffer may hold several operands of several types', async () => {
     for (const n of [23, 24]) {
       const words = Float32Array.from({ length: 3 * n }, (_, i) => i - n)
@@ -90,6 +97,13 @@ describe('the code of a map', () => {
     expect(source(copy(8, 4))).toContain('vec4')
     expect(source(copy(8, 2))).not.toContain('vec4')
     expect(source(copy(6, 4))).not.toContain('vec4')
+  })
+
+  test('an input that is contiguous along another axis goes through workgroup memory, unless the axis is short', () => {
+    const turned = (n: number, m: number): MapDescriptor => ({ shape: [n, m], inputs: [f32([1, n])], outputs: [{ operand: f32([m, 1]), value: x }] })
+    expect(source(turned(40, 100))).toContain('var<workgroup> tile0')
+    expect(source(turned(40, 100))).toBe(source(turned(16, 1000)))
+    expect(source(turned(3, 100))).not.toContain('workgroup>')
   })
 
   test('an empty domain dispatches nothing, a vast one is refused', () => {
