@@ -1,13 +1,16 @@
 /** The table of WGSL kernels. */
+import { attentionKernel } from '../../../kernels/wgsl/attention.ts'
 import { gatherKernel } from '../../../kernels/wgsl/gather.ts'
 import { groupNormKernel } from '../../../kernels/wgsl/groupNorm.ts'
 import { groupNormGradKernel } from '../../../kernels/wgsl/groupNormGrad.ts'
 import type { WgslKernel, WgslTarget } from '../../../kernels/wgsl/kernel.ts'
+import { layerNormGradKernel, layerNormKernel } from '../../../kernels/wgsl/layerNorm.ts'
 import { mapKernel } from '../../../kernels/wgsl/map.ts'
 import { philoxKernel } from '../../../kernels/wgsl/random.ts'
 import { reduceKernel } from '../../../kernels/wgsl/reduce.ts'
 import { scanKernel } from '../../../kernels/wgsl/scan.ts'
 import { scatterAddKernel } from '../../../kernels/wgsl/scatterAdd.ts'
+import { softmaxGradKernel, softmaxKernel } from '../../../kernels/wgsl/softmax.ts'
 import { argsortKernel } from '../../../kernels/wgsl/sort.ts'
 import { DeviceError } from '../../error.ts'
 import { KernelTable } from '../rules/calls.ts'
@@ -39,6 +42,11 @@ const primitives = (target: WgslTarget): PrimitiveGenerators<WgslKernel> => ({
 const fused = (target: WgslTarget): FusedGenerators<WgslKernel> => ({
   groupNorm: (d) => groupNormKernel(d, target),
   groupNormGrad: (d) => groupNormGradKernel(d, target),
+  layerNorm: (d) => layerNormKernel(d, target),
+  layerNormGrad: (d) => layerNormGradKernel(d, target),
+  softmax: (d) => softmaxKernel(d, target),
+  softmaxGrad: (d) => softmaxGradKernel(d, target),
+  attention: (d) => attentionKernel(d, target),
 })
 
 export function webgpuKernels(target: WgslTarget): KernelTable<WgslKernel> {
