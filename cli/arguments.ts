@@ -39,9 +39,11 @@ export const help: string = `langevin: trains diffusion models.
     --markdown FILE   writes them as a page
 
   langevin info               what this machine and this version can do
+  langevin devices            all devices: what they are, and whether they compute what they should
 
   all commands
-    --device KIND     cpu or reference (default: the best there is)
+    --device KIND     webgpu, cpu or reference (default: webgpu if there is a GPU, else cpu)
+    --adapter NAME    part of a GPU's name, as langevin devices lists them (default: the fastest)
     --threads N       CPU threads (default: one a core)
     --verbose         whole error messages
     --help, --version
@@ -50,7 +52,8 @@ Ctrl-C finishes the step, saves, and says how to go on.
 `
 
 export interface DeviceArguments {
-  readonly device: 'cpu' | 'reference' | undefined
+  readonly device: 'webgpu' | 'cpu' | 'reference' | undefined
+  readonly adapter: string | undefined
   readonly threads: number | undefined
 }
 
@@ -87,7 +90,7 @@ export interface BenchArguments {
 }
 
 export type Command =
-  | { readonly name: 'help' | 'version' }
+  | { readonly name: 'help' | 'version' | 'devices' }
   | { readonly name: 'train'; readonly train: TrainArguments }
   | { readonly name: 'sample'; readonly sample: SampleArguments }
   | { readonly name: 'info'; readonly info: DeviceArguments }
@@ -115,6 +118,7 @@ const options = {
   json: { type: 'string' },
   markdown: { type: 'string' },
   device: { type: 'string' },
+  adapter: { type: 'string' },
   threads: { type: 'string' },
   verbose: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
@@ -122,11 +126,12 @@ const options = {
 } as const
 
 type Name = keyof typeof options
-const everywhere: readonly Name[] = ['device', 'threads', 'verbose', 'help', 'version']
-const own: Readonly<Record<'train' | 'sample' | 'info' | 'bench', readonly Name[]>> = {
+const everywhere: readonly Name[] = ['device', 'adapter', 'threads', 'verbose', 'help', 'version']
+const own: Readonly<Record<'train' | 'sample' | 'info' | 'devices' | 'bench', readonly Name[]>> = {
   train: ['steps', 'batch', 'rate', 'seed', 'name', 'out', 'resume', 'save-every', 'sampling'],
   sample: ['run', 'count', 'sampling', 'seed', 'file'],
   info: [],
+  devices: [],
   bench: ['torch', 'python', 'only', 'seconds', 'level', 'no-experimental', 'json', 'markdown'],
 }
 
@@ -147,7 +152,7 @@ export function parseCommand(args: readonly string[]): Command {
   const [name, ...rest] = positionals
   if (values.version === true) return { name: 'version' }
   if (values.help === true || name === undefined || name === 'help') return { name: 'help' }
-  if (name !== 'train' && name !== 'sample' && name !== 'info' && name !== 'bench') throw new UsageError(`there is no command "${name}"; use train, sample, bench or info`)
+  if (name !== 'train' && name !== 'sample' && name !== 'info' && name !== 'devices' && name !== 'bench') throw new UsageError(`there is no command "${name}"; use train, sample, bench, info or devices`)
   for (const given of Object.keys(values)) {
     if (![...own[name], ...everywhere].some((known) => known === given)) throw new UsageError(`langevin ${name} has no option --${given}; see langevin --help`)
   }
@@ -163,6 +168,8 @@ export function parseCommand(args: readonly string[]): Command {
       return { name, sample: sampleArguments(values) }
     case 'info':
       return { name, info: deviceArguments(values) }
+    case 'devices':
+      return { name }
     case 'bench':
       return { name, bench: benchArguments(values) }
     default:
@@ -171,9 +178,12 @@ export function parseCommand(args: readonly string[]): Command {
 }
 
 function deviceArguments(values: Values): DeviceArguments {
-  const { device } = values
-  if (device !== undefined && device !== 'cpu' && device !== 'reference') throw new UsageError(`there is no device "${device}"; use cpu or reference`)
-  return { device, threads: integer(values, 'threads', 1, 256) }
+  const { device, adapter } = values
+  if (device !== undefined && device !== 'webgpu' && device !== 'cpu' && device !== 'reference') throw new UsageError(`there is no device "${device}"; use webgpu, cpu or reference`)
+  const threads = integer(values, 'threads', 1, 256)
+  if (adapter !== undefined && (device ?? 'webgpu') !== 'webgpu') throw new UsageError(`--adapter names a GPU; leave out --device ${device}`)
+  if (threads !== undefined && (adapter !== undefined || device === 'webgpu')) throw new UsageError('--threads is for the CPU; leave it out')
+  return { device, adapter, threads }
 }
 
 function trainArguments(values: Values): TrainArguments {
@@ -208,8 +218,9 @@ function sampleArguments(values: Values): SampleArguments {
 }
 
 function benchArguments(values: Values): BenchArguments {
-  const { device, torch = false, python, only, level, 'no-experimental': refused = false, json, markdown } = values
+  const { device, adapter, torch = false, python, only, level, 'no-experimental': refused = false, json, markdown } = values
   if (device !== undefined && device !== 'cpu') throw new UsageError(`langevin bench cpu measures the CPU; leave out --device ${device}`)
+  if (adapter !== undefined) throw new UsageError('langevin bench cpu measures the CPU; leave out --adapter')
   if (python !== undefined && !torch) throw new UsageError('--python says how to run PyTorch; add --torch, or leave it out')
   const known = instructionLevels.find((l) => l === level)
   if (level !== undefined && known === undefined) throw new UsageError(`--level is ${level}, but must be ${instructionLevels.join(' or ')}`)

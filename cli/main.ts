@@ -2,9 +2,9 @@
 /** The command line of langevin: runs a command, and turns what goes wrong into one line and an exit code. */
 import { fileURLToPath } from 'node:url'
 import process from 'node:process'
-import { device as openDevice } from '../engine/index.ts'
 import { UsageError, help, parseCommand } from './arguments.ts'
 import type { Command, DeviceArguments } from './arguments.ts'
+import { listDevices, openFor } from './devices.ts'
 import { loadDigits } from './digits.ts'
 import { readFile } from './files.ts'
 import { sample } from './sample.ts'
@@ -16,14 +16,16 @@ function version(): string {
   return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : 'unknown'
 }
 
-async function info({ device: kind, threads }: DeviceArguments): Promise<number> {
-  const device = await openDevice(kind, threads === undefined ? {} : { threads })
+async function info(wanted: DeviceArguments): Promise<number> {
+  const device = await openFor(wanted)
+  const { instructions, noGpu } = device.info
   const { shape, name } = loadDigits()
   const rows = [
     ['langevin', version()],
     ['node', `${process.version} on ${process.platform} ${process.arch}`],
     ['device', device.description],
-    ['instructions', device.info.instructions === undefined ? 'none' : `${device.info.instructions.level}: ${device.info.instructions.why}`],
+    ...(noGpu === undefined ? [] : [['gpu', `none taken: ${noGpu}`]]),
+    ['instructions', instructions === undefined ? 'none' : `${instructions.level}: ${instructions.why}`],
     ['fingerprint', device.fingerprint],
     ['data', `${name}, ${shape[0]} images of ${shape.slice(1).join('x')}`],
     ['defaults', `${defaults.steps} steps, batch ${defaults.batch}, seed ${defaults.seed}`],
@@ -47,6 +49,8 @@ async function run(command: Command): Promise<number> {
       return sample(command.sample, process.stdout)
     case 'info':
       return info(command.info)
+    case 'devices':
+      return listDevices(process.stdout)
     case 'bench': {
       const { benchmark } = await import('./bench.ts')
       return benchmark(command.bench, version(), process.stdout)

@@ -1,10 +1,10 @@
 /** `langevin sample`: new pictures from a run that was trained. */
 import path from 'node:path'
 import { UNet2D } from '../diffusion/unet.ts'
-import { device as openDevice } from '../engine/index.ts'
 import { loadVariables } from '../nn/checkpoint/load.ts'
 import { stateDict } from '../nn/module.ts'
 import type { SampleArguments } from './arguments.ts'
+import { openFor } from './devices.ts'
 import { writeFile } from './files.ts'
 import { Interrupt } from './interrupt.ts'
 import { draw } from './pictures.ts'
@@ -15,13 +15,13 @@ import { samplesPng } from './train.ts'
 
 /** Draws with the averaged weights and writes one picture; returns the exit code. */
 export async function sample(options: SampleArguments, output: Output): Promise<number> {
-  const { run, count, sampling, seed, threads } = options
+  const { run, count, sampling, seed } = options
   const folder = new RunFolder(run)
   const { notes, variables, step } = folder.readCheckpoint()
   const settings = readSettings(notes, folder.path('checkpoint'))
   const file = options.file ?? path.join(run, `samples-${seed}.png`)
   using interrupt = new Interrupt(() => output.write('stopping\n'))
-  const device = await openDevice(options.device, threads === undefined ? {} : { threads })
+  const device = await openFor(options)
   try {
     const model = new UNet2D(settings.model, { device, generator: generatorFor(settings.seed, 'weights') })
     loadVariables(stateDict(model), variables, { source: folder.path('checkpoint'), prefix: 'ema.average.' })

@@ -1,9 +1,10 @@
 /** `langevin train`: from data to pictures, with stopping, saving and going on. */
 import { DivergedError } from '../diffusion/trainer.ts'
-import { CheckpointError, device as openDevice, withValues } from '../engine/index.ts'
+import { CheckpointError, withValues } from '../engine/index.ts'
 import type { Device } from '../engine/index.ts'
 import type { TrainArguments } from './arguments.ts'
 import { UsageError } from './arguments.ts'
+import { openFor } from './devices.ts'
 import { loadDigits } from './digits.ts'
 import type { Images } from './digits.ts'
 import { FileError } from './files.ts'
@@ -34,12 +35,12 @@ export async function train(options: TrainArguments, output: Output): Promise<nu
 }
 
 async function open(options: TrainArguments, images: Images, progress: Progress): Promise<Session> {
-  const { resume, name, out, threads } = options
+  const { resume, name, out } = options
   const earlier = resume === undefined ? undefined : new RunFolder(resume)
   const checkpoint = earlier?.readCheckpoint()
   const settings = checkpoint === undefined ? newSettings(options, images) : resumedSettings(options, images, readSettings(checkpoint.notes, earlier?.path('checkpoint') ?? ''))
   const folder = earlier ?? createRun(out, name, settings.dataset)
-  const device = await openDevice(options.device, threads === undefined ? {} : { threads })
+  const device = await openFor(options)
   progress.line(`${checkpoint === undefined ? 'training' : `going on with step ${checkpoint.step + 1} of`} ${folder.folder} on ${device.description}`)
   const run = startRun(settings, images, device)
   if (checkpoint !== undefined) for (const warning of run.trainer.restore(checkpoint, folder.path('checkpoint'))) progress.line(`warning: ${warning}`)

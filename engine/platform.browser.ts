@@ -42,6 +42,11 @@ export function revectorizerMissing(): string {
 
 export const compileOptimised: OptimisingCompiler | undefined = undefined
 
+/** Why there can be no GPU, or undefined. */
+export function gpuMissing(): string | undefined {
+  return 'gpu' in navigator ? undefined : 'this browser has no WebGPU, or the page is not served over https'
+}
+
 /** The browser's WebGPU. Throws DeviceError without it, or if an adapter is asked for by name. */
 export function openGpu(adapter?: string): Promise<GPU> {
   if (adapter !== undefined) throw new DeviceError(`device: the browser chooses the adapter; leave out "${adapter}"`)

@@ -1,4 +1,5 @@
 /** What differs between Node and browsers; the twin of platform.browser.ts, chosen by package.json's `imports`. */
+import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import process from 'node:process'
 import { setFlagsFromString } from 'node:v8'
@@ -78,6 +79,14 @@ export function compileOptimised(bytes: Uint8Array<ArrayBuffer>, wide: boolean):
 /** Whether Node was started with the flag, which then stays as it is. */
 function setByUser(flag: string): boolean {
   return [...process.execArgv, ...(process.env['NODE_OPTIONS'] ?? '').split(' ')].some((arg) => arg.replaceAll('_', '-') === `--${flag}`)
+}
+
+/** What Linux shows of GPUs: any with a driver in the kernel, NVIDIA's own drivers, Windows below. */
+const gpuFiles = ['/dev/dri', '/dev/nvidiactl', '/dev/dxg']
+
+/** Why there can be no GPU, or undefined: found without a driver, which would write to the console that it has nothing to drive. */
+export function gpuMissing(): string | undefined {
+  return process.platform === 'linux' && !gpuFiles.some((file) => existsSync(file)) ? `none of ${gpuFiles.join(', ')} exists` : undefined
 }
 
 /** Dawn's instances, by the adapter asked for. They must stay reachable: the process ends when one is collected. */

@@ -22,6 +22,8 @@ export interface DeviceInfo extends DeviceDetails {
   readonly kind: DeviceKind
   readonly description: string
   readonly fingerprint: string
+  /** Where no kind was asked for, and no GPU taken: why. */
+  readonly noGpu?: string
 }
 
 const nothingMade: BackendCounts = { buffers: 0, bindGroups: 0, pipelines: 0, readbacks: 0 }
@@ -57,10 +59,12 @@ export class Device {
   private used = 0
   private closing: Promise<void> | undefined
   private madeBefore: BackendCounts = nothingMade
+  private readonly noGpu: string | undefined
   private counts = { submits: 0, launches: 0, plansCompiled: 0, planHits: 0 }
 
-  constructor(backend: Backend) {
+  constructor(backend: Backend, { noGpu }: Pick<DeviceInfo, 'noGpu'> = {}) {
     this.backend = backend
+    this.noGpu = noGpu
     this.plans = new PlanCache((plan) => {
       this.enqueue(async () => (await plan.executable).dispose?.()).catch(() => undefined) // One that did not compile has nothing to free.
     })
@@ -80,9 +84,9 @@ export class Device {
     return this.backend.fingerprint
   }
 
-  /** What the device found on the machine and chose: threads, the level of vector instructions and why. */
+  /** What the device found on the machine and chose: threads, the level of vector instructions and why, the GPU or why there is none. */
   get info(): DeviceInfo {
-    return { kind: this.name, description: this.description, fingerprint: this.fingerprint, ...this.backend.details }
+    return { kind: this.name, description: this.description, fingerprint: this.fingerprint, ...this.backend.details, ...(this.noGpu === undefined ? {} : { noGpu: this.noGpu }) }
   }
 
   /** Bytes of device memory held by variables and realised tensors, exact. */

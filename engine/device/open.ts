@@ -25,17 +25,33 @@ export interface DeviceOptions {
   readonly makeDefault?: boolean
 }
 
+type Options = Omit<DeviceOptions, 'makeDefault'>
+
 /**
- * Opens a device and makes it the one constructors use: `kind`, or the best that answers. `device.description` says which.
- * Throws DeviceError where the kind is not to be had.
+ * Opens a device and makes it the one constructors use. Without a kind: `webgpu` if a GPU answers (software that poses as one
+ * is never taken), else `cpu`; options that only one of the two has choose that one. `device.info` says which it is, and why there
+ * is no GPU. Throws DeviceError where the kind is not to be had.
  */
 export async function device(kind?: DeviceKind, { makeDefault = true, ...options }: DeviceOptions = {}): Promise<Device> {
-  const opened = kind === 'meta' ? metaDevice() : new Device(await open(kind ?? 'cpu', options))
+  const wanted = kind ?? kindOf(options)
+  const opened = wanted === undefined ? await openBest(options) : wanted === 'meta' ? metaDevice() : new Device(await open(wanted, options))
   if (makeDefault) setDefaultDevice(opened)
   return opened
 }
 
-async function open(kind: Exclude<DeviceKind, 'meta'>, options: Omit<DeviceOptions, 'makeDefault'>): Promise<Backend> {
+/** The one kind that has all the options, if there are any. */
+function kindOf({ adapter, threads, sharedMemory, instructions, experimental }: Options): 'webgpu' | 'cpu' | undefined {
+  if (adapter !== undefined) return 'webgpu'
+  return [threads, sharedMemory, instructions, experimental].some((option) => option !== undefined) ? 'cpu' : undefined
+}
+
+async function openBest(options: Options): Promise<Device> {
+  const { openHardware } = await import('./webgpu/open.ts')
+  const gpu = await openHardware(options).catch((error: unknown) => (error instanceof Error ? error.message : String(error)))
+  return typeof gpu === 'string' ? new Device(await open('cpu', options), { noGpu: gpu.replace(/^device: /, '') }) : new Device(gpu)
+}
+
+async function open(kind: Exclude<DeviceKind, 'meta'>, options: Options): Promise<Backend> {
   switch (kind) {
     case 'cpu': {
       const { openCpu } = await import('./cpu/open.ts')

@@ -5,7 +5,7 @@ import { UsageError, help, parseCommand } from '../../cli/arguments.ts'
 const parse = (line: string): unknown => parseCommand(line.split(' ').filter((word) => word !== ''))
 
 describe('parses', () => {
-  const none = { device: undefined, threads: undefined }
+  const none = { device: undefined, adapter: undefined, threads: undefined }
   const train = { ...none, steps: undefined, batch: undefined, rate: undefined, seed: undefined, name: undefined, out: 'runs', resume: undefined, saveEvery: 250, sampling: 100 }
   const bench = { threads: undefined, torch: undefined, only: undefined, seconds: 3, level: undefined, experimental: true, json: undefined, markdown: undefined }
 
@@ -15,7 +15,9 @@ describe('parses', () => {
     ['train --help', { name: 'help' }],
     ['--version', { name: 'version' }],
     ['-v', { name: 'version' }],
-    ['info --threads 2', { name: 'info', info: { device: undefined, threads: 2 } }],
+    ['info --threads 2', { name: 'info', info: { ...none, threads: 2 } }],
+    ['info --device webgpu --adapter H100', { name: 'info', info: { ...none, device: 'webgpu', adapter: 'H100' } }],
+    ['devices', { name: 'devices' }],
     ['train', { name: 'train', train }],
     ['train digits --steps 5 --batch=2 --seed 0 --rate 1e-4 --name a.b-c_1 --out x/y --device reference --save-every 7', { name: 'train', train: { ...train, device: 'reference', steps: 5, batch: 2, rate: 1e-4, seed: 0, name: 'a.b-c_1', out: 'x/y', saveEvery: 7 } }],
     ['train --resume runs/digits', { name: 'train', train: { ...train, resume: 'runs/digits' } }],
@@ -30,7 +32,7 @@ describe('parses', () => {
 
 describe('refuses', () => {
   test.each([
-    ['fly', 'there is no command "fly"; use train, sample, bench or info'],
+    ['fly', 'there is no command "fly"; use train, sample, bench, info or devices'],
     ['train faces', 'there is no data set "faces"; use digits'],
     ['train digits twice', 'what is "twice"? See langevin --help'],
     ['train --stepz 3', `Unknown option '--stepz'; see langevin --help`],
@@ -40,7 +42,10 @@ describe('refuses', () => {
     ['train --batch many', '--batch is many, but must be an integer from 1 to 65536'],
     ['train --rate -1', `Option '--rate' argument is ambiguous`],
     ['train --rate=-1', '--rate is -1, but must be a number above 0'],
-    ['train --device gpu', 'there is no device "gpu"; use cpu or reference'],
+    ['train --device gpu', 'there is no device "gpu"; use webgpu, cpu or reference'],
+    ['train --device cpu --adapter H100', '--adapter names a GPU; leave out --device cpu'],
+    ['train --device webgpu --threads 2', '--threads is for the CPU; leave it out'],
+    ['bench cpu --adapter H100', 'langevin bench cpu measures the CPU; leave out --adapter'],
     ['train --name ../up', '--name ../up is no name for a folder; use letters, digits, dots, dashes and underscores'],
     ['train --resume r --name n', '--resume goes on in the folder it names; leave out --name and --out'],
     ['train --count 3', 'langevin train has no option --count; see langevin --help'],
@@ -61,5 +66,5 @@ describe('refuses', () => {
 })
 
 test('every option is in the help', () => {
-  for (const option of ['steps', 'batch', 'rate', 'seed', 'name', 'out', 'resume', 'save-every', 'sampling', 'run', 'count', 'file', 'torch', 'python', 'only', 'seconds', 'level', 'no-experimental', 'json', 'markdown', 'device', 'threads', 'verbose', 'help', 'version']) expect(help).toContain(`--${option}`)
+  for (const option of ['steps', 'batch', 'rate', 'seed', 'name', 'out', 'resume', 'save-every', 'sampling', 'run', 'count', 'file', 'torch', 'python', 'only', 'seconds', 'level', 'no-experimental', 'json', 'markdown', 'device', 'adapter', 'threads', 'verbose', 'help', 'version']) expect(help).toContain(`--${option}`)
 })

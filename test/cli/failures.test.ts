@@ -114,6 +114,11 @@ test('--verbose says all there is to know', slow, async () => {
   expect(stderr).toMatch(/^langevin: FileError: \/nowhere holds no run[^\n]*\n {4}at /)
 })
 
+test('a list of devices', slow, async () => {
+  const { stdout } = await langevin('devices')
+  expect(stdout).toMatch(/^webgpu   .*\n(?: .*\n)*\ncpu {6}CPU, .*\n {9}instructions .*\n {9}matmul: ok\n {9}softmax: ok\n {9}random bits: ok\n$/)
+})
+
 test('info and --version', slow, async () => {
   const { code, stdout } = await langevin('info --threads 1')
   expect(code).toBe(0)

@@ -3,31 +3,61 @@ import { openGpu } from '#platform'
 import type { WgslTarget } from '../../../kernels/wgsl/kernel.ts'
 import { DeviceError } from '../../error.ts'
 
-export interface Adapter {
-  readonly device: GPUDevice
-  readonly target: WgslTarget
+interface Found {
+  readonly adapter: GPUAdapter
   readonly name: string
   /** Runs on the processor: the CPU device is faster. */
   readonly software: boolean
+}
+
+export interface Adapter extends Omit<Found, 'adapter'> {
+  readonly device: GPUDevice
+  readonly target: WgslTarget
+  /** Those that the kernels use. */
+  readonly limits: Readonly<Record<string, number>>
 }
 
 const wantedFeatures: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']
 /** Taken as large as the adapter has them. */
 const wantedLimits = ['maxStorageBufferBindingSize', 'maxBufferSize', 'maxComputeWorkgroupStorageSize', 'maxComputeInvocationsPerWorkgroup', 'maxComputeWorkgroupSizeX', 'maxStorageBuffersPerShaderStage'] as const
 
-/** Throws DeviceError where there is no WebGPU or no adapter. */
-export async function openAdapter(name?: string): Promise<Adapter> {
+/** The adapter whose name has `name` in it; default: the fastest. Throws DeviceError where there is no WebGPU or no such adapter. */
+export async function findAdapter(name?: string): Promise<Found> {
   const gpu = await openGpu(name)
-  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
+  const adapter = await request(gpu).catch((error: unknown) => {
+    throw new DeviceError(`device: WebGPU has no adapter${name === undefined ? '' : ` called ${name}`}; it has ${namesIn(error).join('; ') || `none (${String(error)})`}`)
+  })
   if (adapter === null) throw new DeviceError(`device: WebGPU answers, but it has no adapter${name === undefined ? '' : ` called ${name}`}; update the graphics driver, or use device("cpu")`)
+  const { info } = adapter
+  return {
+    adapter,
+    name: [info.vendor, info.architecture, info.description === '' ? info.device : info.description].filter((part) => part !== '').join(' '),
+    software: info.isFallbackAdapter || /llvmpipe|swiftshader/i.test(`${info.device} ${info.description} ${info.architecture}`),
+  }
+}
+
+/** Some implementations throw rather than reject. */
+const request = async (gpu: GPU): Promise<GPUAdapter | null> => gpu.requestAdapter({ powerPreference: 'high-performance' })
+
+/** Dawn lists its adapters only in the error that says that none has the name asked for. */
+export async function adapterNames(): Promise<string[]> {
+  const gpu = await openGpu('no adapter is called that')
+  return request(gpu).then(() => [], namesIn)
+}
+
+function namesIn(error: unknown): string[] {
+  return [...new Set([...String(error).matchAll(/, name: '(.*)'/g)].map(([, name = '']) => name))]
+}
+
+export async function openAdapter({ adapter, name, software }: Found): Promise<Adapter> {
   const features = wantedFeatures.filter((feature) => adapter.features.has(feature))
   const limits = Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]]))
   const device = await adapter.requestDevice({ requiredFeatures: features, requiredLimits: limits })
-  const { info } = adapter
   return {
     device,
-    name: [info.vendor, info.architecture, info.description === '' ? info.device : info.description].filter((part) => part !== '').join(' '),
-    software: info.isFallbackAdapter || /llvmpipe|swiftshader/i.test(`${info.device} ${info.description} ${info.architecture}`),
+    name,
+    software,
+    limits,
     target: {
       f16: features.includes('shader-f16'), subgroups: features.includes('subgroups'),
       workgroupBytes: device.limits.maxComputeWorkgroupStorageSize, invocations: device.limits.maxComputeInvocationsPerWorkgroup,

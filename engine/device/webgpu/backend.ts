@@ -58,11 +58,11 @@ export class WebGpuBackend implements Backend {
   private uncaptured: string[] = []
 
   constructor({ adapter, progress }: WebGpuBackendOptions) {
-    const { device, target, name, software } = adapter
+    const { device, target, name, software, limits } = adapter
     this.device = device
     this.description = `WebGPU, ${name}${software ? ' (software)' : ''}`
     this.fingerprint = `webgpu ${name} f16 ${target.f16 ? 'yes' : 'no'}`
-    this.details = { adapter: { name, software, features: [...device.features].sort() } }
+    this.details = { adapter: { name, software, features: [...device.features].sort(), limits } }
     this.dtypes = new Set<DType>(['f32', 'bf16', 'i32', 'u32', 'u8', 'bool'])
     this.table = webgpuKernels(target)
     this.pool = new BufferPool(device)

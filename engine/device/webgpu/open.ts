@@ -1,5 +1,7 @@
 /** Opening the WebGPU device. */
-import { openAdapter } from './adapter.ts'
+import { gpuMissing } from '#platform'
+import { DeviceError } from '../../error.ts'
+import { findAdapter, openAdapter } from './adapter.ts'
 import { WebGpuBackend } from './backend.ts'
 
 export interface WebGpuOptions {
@@ -8,5 +10,14 @@ export interface WebGpuOptions {
 }
 
 export async function openWebGpu({ adapter, progress }: WebGpuOptions = {}): Promise<WebGpuBackend> {
-  return new WebGpuBackend({ adapter: await openAdapter(adapter), progress })
+  return new WebGpuBackend({ adapter: await openAdapter(await findAdapter(adapter)), progress })
+}
+
+/** Throws an error that says why if no GPU answers, or only the processor in disguise. */
+export async function openHardware({ progress }: WebGpuOptions = {}): Promise<WebGpuBackend> {
+  const missing = gpuMissing()
+  if (missing !== undefined) throw new DeviceError(`device: there is no GPU: ${missing}`)
+  const found = await findAdapter()
+  if (found.software) throw new DeviceError(`device: the only adapter, ${found.name}, is software; the CPU device is faster`)
+  return new WebGpuBackend({ adapter: await openAdapter(found), progress })
 }

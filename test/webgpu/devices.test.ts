@@ -1,0 +1,31 @@
+/** Finding devices: adapters by name, the list of all, and what is taken where no kind is asked for. */
+import { expect, inject, test } from 'vitest'
+import { device } from '../../engine/index.ts'
+import { adapterNames } from '../../engine/device/webgpu/adapter.ts'
+import { langevin } from '../cli/langevin.ts'
+
+const name = { lavapipe: /^llvmpipe \(LLVM/, swiftshader: /^SwiftShader/ }[inject('driver')]
+
+test('adapters have names, and are found by a part of one', async () => {
+  const [found = '', ...others] = await adapterNames()
+  expect([others, found]).toEqual([[], expect.stringMatching(name)])
+  await using gpu = await device('webgpu', { adapter: found.slice(0, 6), makeDefault: false })
+  expect(gpu.info.adapter?.limits['maxStorageBuffersPerShaderStage']).toBeGreaterThanOrEqual(8)
+})
+
+test('an adapter that there is not', async () => {
+  const [found] = await adapterNames()
+  await expect(device(undefined, { adapter: 'Voodoo 2' })).rejects.toThrow(`device: WebGPU has no adapter called Voodoo 2; it has ${found}`)
+})
+
+test('software is never taken by itself', async () => {
+  await using one = await device(undefined, { makeDefault: false })
+  expect(one.info.kind).toBe('cpu')
+  expect(one.info.noGpu).toMatch(/^there is no GPU: none of |, is software; the CPU device is faster$/)
+})
+
+test('langevin devices', async () => {
+  const { stdout } = await langevin('devices')
+  expect(stdout).toMatch(/^webgpu {3}WebGPU, .*\(software\)\n/)
+  expect(stdout).toMatch(/^ {9}softmax: ok\n {9}random bits: ok\n\ncpu {6}CPU/m)
+})
