@@ -3,8 +3,9 @@
  * The gradient of a strided convolution falls into phases: input positions that leave the same
  * remainder by the stride meet the same taps, and among themselves look like an unstrided convolution.
  */
+import { boxPositions, convBytes, convFlops, dot } from '../convShape.ts'
 import type { ConvDescriptor, Epilogue } from '../descriptor.ts'
-import { boxPositions, convBytes, convFlops, dot, inBytes } from './convShape.ts'
+import { inBytes } from './convShape.ts'
 import { type Correlation, correlationKernel, type Phase } from './correlation.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { planeConvKernel, type PlaneCorrelation } from './planeConv.ts'

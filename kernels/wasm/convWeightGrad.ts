@@ -7,10 +7,12 @@
  * Items are tiles, those of the same rows together. A thread does some thousand in one pass over all positions, adding
  * to tiles in scratch memory, and at the end of the pass spreads them over dw.
  */
+import { boxPositions, convBytes, convFlops, dot } from '../convShape.ts'
 import type { ConvDescriptor } from '../descriptor.ts'
+import { product } from '../domain.ts'
 import { Arguments, begin, end } from './arguments.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set, v128, when } from './assembler.ts'
-import { boxPositions, convBytes, convFlops, dot, inBytes, product } from './convShape.ts'
+import { inBytes } from './convShape.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Odometer } from './odometer.ts'
 import { OuterProduct } from './outerProduct.ts'

@@ -7,12 +7,14 @@
  * in parts whose weights stay in the L1 cache, while the block's pixels stay in the L2 cache. The
  * source is read where it lies.
  */
+import { dot } from '../convShape.ts'
 import type { Epilogue, Operand } from '../descriptor.ts'
+import { product } from '../domain.ts'
 import { Arguments, begin, end } from './arguments.ts'
 import { type Code, doWhile, get, i32, type Local, loopRange, loopWhile, minimum, set, when } from './assembler.ts'
 import { convBlocking } from './convBlocking.ts'
 import { segmentBytes, segmentTable, spillBytes } from './convTile.ts'
-import { dot, product, type Tap, tapRecord } from './convShape.ts'
+import { type Tap, tapRecord } from './convShape.ts'
 import { columnAccess, emitEpilogue, epilogueCost, epilogueKey, type EpilogueOperand, operandBytes } from './epilogue.ts'
 import { type Filter, packFilter, packLanes } from './filterPanels.ts'
 import { fillIndirection, gatherChannels, type Indirection, rowBytes } from './indirection.ts'

@@ -3,7 +3,7 @@
  * write such images as they are, and how these share out the vector registers.
  */
 import type { ConvDescriptor, Strided } from '../descriptor.ts'
-import { product } from './convShape.ts'
+import { product } from '../domain.ts'
 import { leastCopied, lineHead } from './planeLines.ts'
 
 /** Most channels on the side that has fewer, and on the other: beyond, channels-last kernels gain more than copies cost. */

@@ -6,10 +6,12 @@
  * distances from one to the next, those of y with zeros behind them: so a tile walks through all lines in one loop.
  * Items are tiles. A thread does its own in one pass over all positions, some lines after some lines.
  */
+import { convBytes, convFlops } from '../convShape.ts'
 import type { ConvDescriptor } from '../descriptor.ts'
+import { product } from '../domain.ts'
 import { Arguments, begin, end } from './arguments.ts'
 import { type Code, doWhile, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, select, set, v128, when } from './assembler.ts'
-import { convBytes, convFlops, inBytes, product } from './convShape.ts'
+import { inBytes } from './convShape.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { gapVectors, lineHead, lineLayout, packLines } from './planeLines.ts'
 import { chooseTile, cutRows, linesAndColumns, planesOf, type RegisterTile } from './planeShape.ts'

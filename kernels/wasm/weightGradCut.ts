@@ -1,6 +1,7 @@
 /** How the gradient of a convolution's weights is cut into tiles, blocks of positions and passes; by sizes alone. */
 import type { ConvDescriptor } from '../descriptor.ts'
-import { product } from './convShape.ts'
+import { product } from '../domain.ts'
+
 import { entryBytes } from './tapLists.ts'
 
 const most = {

@@ -3,12 +3,13 @@ import type { Epilogue, MatmulDescriptor, Strided } from '../descriptor.ts'
 import { product } from '../domain.ts'
 import type { Axes } from './digits.ts'
 import type { WgslKernel, WgslTarget } from './kernel.ts'
+import { bytesOf } from './operands.ts'
 import { productDispatches } from './product.ts'
-import { checkEpilogue, epilogueCost } from './store.ts'
+import { checkProduct, epilogueCost } from './store.ts'
 
-/** Buffers: a, b, the epilogue's inputs, out. Matrices and inputs of f32 lie as `dtype`; sums are f32. */
-export function matmulKernel(d: MatmulDescriptor, _target: WgslTarget, epilogue?: Epilogue, dtype: 'f32' | 'f16' = 'f32'): WgslKernel {
-  if (epilogue !== undefined) checkEpilogue(epilogue)
+/** Buffers: a, b, the epilogue's inputs, out. Matrices are of type `dtype`, sums of f32. */
+export function matmulKernel(d: MatmulDescriptor, target: WgslTarget, epilogue?: Epilogue, dtype: 'f32' | 'f16' = 'f32'): WgslKernel {
+  checkProduct('matmul', target, dtype, epilogue)
   const [rank, inputs] = [d.batch.length, epilogue?.inputs ?? []]
   const batch = (...operands: readonly Strided[]): Axes => ({ sizes: d.batch, strides: operands.map((o) => o.strides.slice(0, rank)) })
   const axis = (size: number, which: 0 | 1, ...operands: readonly Strided[]): Axes => ({ sizes: [size], strides: operands.map((o) => [o.strides[rank + which] ?? 0]) })
@@ -26,6 +27,6 @@ export function matmulKernel(d: MatmulDescriptor, _target: WgslTarget, epilogue?
       dtype,
     }, 3 + inputs.length),
     flops: 2 * problems * d.m * d.n * d.k + cost.flops,
-    bytes: (dtype === 'f16' ? 2 : 4) * problems * (d.m * d.k + d.k * d.n + d.m * d.n) + cost.bytes,
+    bytes: bytesOf(dtype) * problems * (d.m * d.k + d.k * d.n + d.m * d.n) + cost.bytes,
   }
 }

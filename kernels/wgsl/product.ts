@@ -8,10 +8,11 @@ import { product } from '../domain.ts'
 import { comesInFours, Digits } from './digits.ts'
 import type { Dispatch } from './kernel.ts'
 import { indent } from './operands.ts'
+import { packable, packSide } from './pack.ts'
 import { chooseTile, type Tile } from './productTile.ts'
 import { Shader } from './shader.ts'
 import { type Side, SideLoader } from './side.ts'
-import { Store, type Target } from './store.ts'
+import { mostInputs, Store, type Target } from './store.ts'
 
 export interface Product {
   readonly label: string
@@ -32,9 +33,6 @@ interface Sizes {
 
 const indexes = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
-/** What a dispatch can bind besides factors and output. */
-const mostInputs = 5
-
 const sizesOf = ({ a, b }: Product): Sizes => ({ problems: product(a.problems.sizes), m: product(a.lines.sizes), n: product(b.lines.sizes), k: product(a.depth.sizes) })
 
 /** The transposed product, if columns of this one are not adjacent in the output but rows are. */
@@ -43,20 +41,30 @@ function facing(p: Product): Product {
   return comesInFours(columns, 0) || !comesInFours(rows, 0) ? p : { ...p, a: p.b, b: p.a, out: { ...p.out, rows: columns, columns: rows } }
 }
 
-/** Dispatches of the product, whose temporary buffer, if it has one, is numbered `temporary`. */
+/** Dispatches of the product, whose temporary buffers are numbered from `temporary` on. */
 export function productDispatches(given: Product, temporary: number): { readonly dispatches: Dispatch[]; readonly temporaries: number[] } {
-  const p = facing(given)
-  const sizes = sizesOf(p)
+  const facingOut = facing(given)
+  const sizes = sizesOf(facingOut)
   const elements = sizes.problems * sizes.m * sizes.n
   if (elements === 0) return { dispatches: [], temporaries: [] }
+  const [dispatches, temporaries]: [Dispatch[], number[]] = [[], []]
+  const packed = (side: Side, others: number): Side => {
+    if (!packable(side, others)) return side
+    const copy = packSide(given.label, side, given.dtype, temporary + temporaries.length)
+    dispatches.push(copy.dispatch)
+    temporaries.push(copy.bytes)
+    return copy.packed
+  }
+  const p = { ...facingOut, a: packed(facingOut.a, sizes.n), b: packed(facingOut.b, sizes.m) }
   const { tile, splits } = chooseTile(sizes)
-  if (splits === 1 && (p.out.epilogue?.inputs.length ?? 0) <= mostInputs) return { dispatches: [tileDispatch(p, sizes, tile, 1)], temporaries: [] }
+  if (splits === 1 && (p.out.epilogue?.inputs.length ?? 0) <= mostInputs) return { dispatches: [...dispatches, tileDispatch(p, sizes, tile, 1)], temporaries }
   const parts: Target = {
-    buffer: temporary, offsets: [0], dtype: 'f32', epilogue: undefined,
+    buffer: temporary + temporaries.length, offsets: [0], dtype: 'f32', epilogue: undefined,
     problems: { sizes: [splits * sizes.problems], strides: [[sizes.m * sizes.n]] },
     rows: { sizes: [sizes.m], strides: [[sizes.n]] }, columns: { sizes: [sizes.n], strides: [[1]] },
   }
-  return { dispatches: [tileDispatch({ ...p, out: parts }, sizes, tile, splits), sumDispatch(p, elements, splits, temporary)], temporaries: [4 * splits * elements] }
+  dispatches.push(tileDispatch({ ...p, out: parts }, sizes, tile, splits), sumDispatch(p, elements, splits, parts.buffer))
+  return { dispatches, temporaries: [...temporaries, 4 * splits * elements] }
 }
 
 function tileDispatch(p: Product, { problems, m, n, k }: Sizes, tile: Tile, splits: number): Dispatch {
@@ -119,7 +127,7 @@ ${indent(store.block({
   return shader.dispatch({ code: [a.code, b.code, store.code].join('\n'), body, size: threads, groups, features: featuresOf(p) })
 }
 
-const featuresOf = ({ dtype }: Product): 'f16'[] => (dtype === 'f16' ? ['f16'] : [])
+const featuresOf = ({ dtype, out }: Product): 'f16'[] => (dtype === 'f16' || out.epilogue?.inputs.some((o) => o.dtype === 'f16') === true ? ['f16'] : [])
 
 /** Depth of a part, in whole tiles. */
 const splitDepth = (k: number, splits: number, depth: number): number => Math.ceil(Math.ceil(k / splits) / depth) * depth

@@ -181,8 +181,10 @@ export class SideLoader {
   /** Reads four depths, those of step `s` (text), of an invocation's group of four lines. */
   read(thread: string, group: number, s: string): string[] {
     const { name, tile } = this
-    return indexes(4)
-      .map((i) => `let ${name}${group}_${i} = ${name}Tile[${this.access.along === 'depth' ? `${s} * ${tile.lines + padding}u + ${this.lineOf(thread, group, i)}` : `(4u * ${s} + ${i}u) * ${tile.lines / 4}u + ${group * tile.spread}u + ${thread}`}];`)
+    const at = (i: number): string => (this.access.along === 'depth'
+      ? `${s} * ${tile.lines + padding}u + ${this.lineOf(thread, group, i)}`
+      : `(4u * ${s} + ${i}u) * ${tile.lines / 4}u + ${group * tile.spread}u + ${thread}`)
+    return indexes(4).map((i) => `let ${name}${group}_${i} = ${name}Tile[${at(i)}];`)
   }
 
   /** One of the elements read. */

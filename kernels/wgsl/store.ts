@@ -8,7 +8,8 @@ import { checkAccess, unknownNodes } from '../nodes.ts'
 import { type Axes, comesInFours, Digits, joinAxes } from './digits.ts'
 import { elementType, emitExpressions, widen } from './emit.ts'
 import { functionsOf } from './functions.ts'
-import { indent } from './operands.ts'
+import type { WgslTarget } from './kernel.ts'
+import { bytesOf, indent } from './operands.ts'
 import type { Shader } from './shader.ts'
 
 /** Where elements of a product go. Quantities of the axes are elements of the output, then of each input of the epilogue. */
@@ -40,15 +41,24 @@ export interface Block {
   readonly value: (row: number, group: number) => string
 }
 
+/** What a dispatch can bind besides two factors and the output. */
+export const mostInputs = 5
+
 const components = ['x', 'y', 'z', 'w'] as const
 
-/** Fails for an expression that an epilogue cannot compute. */
-export function checkEpilogue({ inputs, value }: Epilogue): void {
+/** Fails for types that the device lacks and expressions that an epilogue cannot compute. */
+export function checkProduct(kernel: string, target: WgslTarget, dtype: 'f32' | 'f16', epilogue?: Epilogue): void {
+  if (!target.f16 && [dtype, ...(epilogue?.inputs ?? []).map((o) => o.dtype)].includes('f16')) throw new TypeError(`${kernel}: this device has no f16: use f32`)
+  if (epilogue !== undefined) checkEpilogue(epilogue)
+}
+
+function checkEpilogue({ inputs, value }: Epilogue): void {
   for (const e of unknownNodes([value], new Map())) {
     if (e.op === 'load') checkAccess('epilogue', inputs[e.value]?.dtype ?? 'f32', e.type)
     if (e.op === 'index') throw new Error('epilogue: positions have no numbers here')
   }
   checkAccess('epilogue', 'f32', value.type)
+  if (inputs.length > mostInputs + 1) throw new RangeError(`epilogue: ${inputs.length} inputs, of which a dispatch can bind ${mostInputs + 1}: compute part of it before`)
 }
 
 /** Operations, and bytes of the inputs, each element once. */
@@ -56,7 +66,7 @@ export function epilogueCost({ inputs, value }: Epilogue, shape: readonly number
   const axes = shape.map((size, axis) => ({ size, index: undefined, strides: inputs.map((o) => o.strides[axis] ?? 0), ranges: [] }))
   return {
     flops: product(shape) * unknownNodes([value], new Map()).filter((e) => e.args.length > 0).length,
-    bytes: inputs.reduce((sum, _, i) => sum + footprint(axes, i, 4), 0),
+    bytes: inputs.reduce((sum, _, i) => sum + footprint(axes, i, bytesOf(inputs[i]?.dtype ?? 'f32')), 0),
   }
 }
 
@@ -75,13 +85,7 @@ export class Store {
     this.vector = adjacent && comesInFours(columns, 0) && others.every((s) => s % 4 === 0)
     shader.storage('out', buffer, 'read_write', this.vector ? `vec4<${dtype}>` : dtype)
     this.offsets = shader.parameterList('outOffset', offsets, 'i32')
-    epilogue?.inputs.forEach((_, i) => shader.storage(`input${i}`, epilogue.first + i, 'read', this.held(i)))
-  }
-
-  private held(input: number): 'f32' | 'f16' | 'i32' | 'u32' {
-    const { dtype, epilogue } = this.target
-    const type = epilogue?.inputs[input]?.dtype ?? 'f32'
-    return type === 'f32' ? dtype : elementType[type]
+    epilogue?.inputs.forEach((o, i) => shader.storage(`input${i}`, epilogue.first + i, 'read', elementType[o.dtype]))
   }
 
   /** Declarations of the epilogue. */
@@ -90,9 +94,8 @@ export class Store {
     if (epilogue === undefined) return ''
     const { lines, values } = emitExpressions([epilogue.value], (e) => {
       if (e.op === 'accumulator') return 'element'
-      const held = this.held(e.value)
-      const x = `input${e.value}[u32(at${e.value})]`
-      return held === 'f16' ? `f32(${x})` : widen(x, epilogue.inputs[e.value]?.dtype ?? 'f32', held, e.type)
+      const dtype = epilogue.inputs[e.value]?.dtype ?? 'f32'
+      return widen(`input${e.value}[u32(at${e.value})]`, dtype, elementType[dtype], e.type)
     })
     const parameters = ['element: f32', ...epilogue.inputs.map((_, i) => `at${i}: i32`)]
     const finish = [`fn finish(${parameters.join(', ')}) -> f32 {`, indent([...lines, `return ${values.join()};`]), '}'].join('\n')

@@ -1,98 +1,34 @@
 /** Convolution and its gradients against float64 loops over every tap: any strides, any split. */
-import type { ConvDescriptor } from '../../kernels/descriptor.ts'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { encodeModule } from '../../kernels/wasm/assembler.ts'
 import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
 import { takesPlanes } from '../../kernels/wasm/planeShape.ts'
 import { maxDepth } from '../../kernels/wasm/tile.ts'
-import { address, type Layout, launch, normals, place, type Placed, positions } from './strided.ts'
+import { channelsFirst, channelsLast, type ConvCase, type ConvOperand, naiveConv, placeConv } from './naiveConv.ts'
+import { address, type Layout, launch, normals, positions } from './strided.ts'
 
-interface Case {
-  readonly batch: number
-  readonly inChannels: number
-  readonly outChannels: number
-  readonly groups: number
-  /** One entry a dimension. */
-  readonly dims: readonly {
-    readonly output: number
-    readonly kernel: number
-    readonly stride: number
-    readonly dilation: number
-    readonly low: number
-    readonly high: number
-    /** Input positions that no window reaches. */
-    readonly spare: number
-  }[]
-  readonly layouts: { readonly x: Layout; readonly w: Layout; readonly y: Layout }
+interface Case extends ConvCase {
   readonly cuts?: readonly number[]
   readonly relaxed?: boolean
   readonly wide?: boolean
   readonly first?: number
 }
 
-type Placement = ConvDescriptor & { readonly x: Placed; readonly w: Placed; readonly y: Placed }
-
-function describeCase(c: Case): Placement {
-  const pick = (field: keyof Case['dims'][number]): number[] => c.dims.map((d) => d[field])
-  const [inChannels, outChannels] = [c.inChannels * c.groups, c.outChannels * c.groups]
-  const input = c.dims.map((d) => Math.max(0, (d.output - 1) * d.stride + (d.kernel - 1) * d.dilation + 1 + d.spare - d.low - d.high))
-  const [output, kernel] = [pick('output'), pick('kernel')]
-  return {
-    batch: c.batch, inChannels, outChannels, groups: c.groups, input, kernel, output,
-    stride: pick('stride'), padding: pick('low'), dilation: pick('dilation'),
-    x: place([c.batch, inChannels, ...input], c.layouts.x),
-    w: place([outChannels, c.inChannels, ...kernel], c.layouts.w),
-    y: place([c.batch, outChannels, ...output], c.layouts.y),
-  }
-}
-
-/** Calls `visit` with the positions in x, w and y of every product of the convolution. */
-function everyProduct(d: Placement, visit: (x: number, w: number, y: number) => void): void {
-  const [inGroup, outGroup] = [d.inChannels / d.groups, d.outChannels / d.groups]
-  for (const p of positions(d.output)) {
-    for (const t of positions(d.kernel)) {
-      const at = p.map((q, i) => q * (d.stride[i] ?? 1) + (t[i] ?? 0) * (d.dilation[i] ?? 1) - (d.padding[i] ?? 0))
-      if (at.some((q, i) => q < 0 || q >= (d.input[i] ?? 0))) continue
-      for (let n = 0; n < d.batch; n++) {
-        const [xAt, yAt] = [address(d.x, [n, 0, ...at]), address(d.y, [n, 0, ...p])]
-        for (let o = 0; o < d.outChannels; o++) {
-          const wAt = address(d.w, [o, 0, ...t])
-          const base = Math.floor(o / outGroup) * inGroup
-          for (let c = 0; c < inGroup; c++) visit(xAt + (base + c) * (d.x.strides[1] ?? 0), wAt + c * (d.w.strides[1] ?? 0), yAt + o * (d.y.strides[1] ?? 0))
-        }
-      }
-    }
-  }
-}
-
-type Operand = 'x' | 'w' | 'y'
 const makers = { y: convKernel, x: convInputGradKernel, w: convWeightGradKernel }
 
 function check(c: Case): void {
-  const d = describeCase(c)
+  const d = placeConv(c)
   const shapes = { x: [d.batch, d.inChannels, ...d.input], w: [d.outChannels, d.inChannels / d.groups, ...d.kernel], y: [d.batch, d.outChannels, ...d.output] }
-  const outputs: readonly Operand[] = ['y', 'x', 'w']
+  const outputs: readonly ConvOperand[] = ['y', 'x', 'w']
   for (const into of outputs) {
     const kernel = makers[into](d, { relaxed: c.relaxed ?? true, wide: c.wide })
-    const operands: readonly Operand[] = into === 'y' ? ['x', 'w'] : into === 'x' ? ['y', 'w'] : ['x', 'y']
+    const operands: readonly ConvOperand[] = into === 'y' ? ['x', 'w'] : into === 'x' ? ['y', 'w'] : ['x', 'y']
     const values = { x: new Float32Array(0), w: new Float32Array(0), y: new Float32Array(0) }
     const inputs = operands.map((name, i) => (values[name] = normals(d[name].size, i + c.batch)))
     const out = launch(kernel, inputs, d[into].size, [], c.first)
 
-    const sums = new Float64Array(d[into].size)
-    const sizes = new Float64Array(d[into].size)
-    const terms = new Float64Array(d[into].size)
-    const pair = { y: ['x', 'w'], x: ['y', 'w'], w: ['x', 'y'] } as const
-    const [left, right] = pair[into]
-    everyProduct(d, (x, w, y) => {
-      const at = { x, w, y }
-      const value = (values[left][at[left]] ?? Number.NaN) * (values[right][at[right]] ?? Number.NaN)
-      const to = at[into]
-      sums[to] = (sums[to] ?? 0) + value
-      sizes[to] = (sizes[to] ?? 0) + Math.abs(value)
-      terms[to] = (terms[to] ?? 0) + 1
-    })
+    const { sums, sizes, terms } = naiveConv(d, into, values)
     const written = new Set<number>()
     let worst = 0
     for (const position of positions(shapes[into])) {
@@ -111,8 +47,6 @@ function check(c: Case): void {
   }
 }
 
-const channelsLast = (rank: number): Layout => ({ order: [0, ...Array.from({ length: rank }, (_, i) => i + 2), 1] })
-const channelsFirst = (rank: number): Layout => ({ order: Array.from({ length: rank + 2 }, (_, i) => i) })
 const dim = { output: 5, kernel: 3, stride: 1, dilation: 1, low: 1, high: 1, spare: 0 }
 
 describe('convolution and its gradients', () => {
@@ -204,13 +138,13 @@ describe('convolution and its gradients', () => {
       first: fc.integer({ min: 0, max: 2 }),
     })).map(({ channels: [inChannels = 1, outChannels = 1], ...c }): Case => ({ ...c, inChannels, outChannels, groups: 1 }))
     const terms = (c: Case): number => c.dims.reduce((all, d) => all * d.output * d.kernel, c.batch * c.inChannels * c.outChannels)
-    fc.assert(fc.property(anyCase.filter((c) => terms(c) < 500_000 && takesPlanes(describeCase(c))), check), { numRuns: 50 })
+    fc.assert(fc.property(anyCase.filter((c) => terms(c) < 500_000 && takesPlanes(placeConv(c))), check), { numRuns: 50 })
   })
 
   it('leaves to kernels for channels-last images what these do better', () => {
     const layouts = { x: channelsFirst(2), w: channelsFirst(2), y: channelsFirst(2) }
     const wide = { ...dim, output: 32 }
-    const takes = (c: Partial<Case>): boolean => takesPlanes(describeCase({ batch: 1, inChannels: 3, outChannels: 16, groups: 1, dims: [dim, wide], layouts, ...c }))
+    const takes = (c: Partial<Case>): boolean => takesPlanes(placeConv({ batch: 1, inChannels: 3, outChannels: 16, groups: 1, dims: [dim, wide], layouts, ...c }))
     expect([takes({}), takes({ inChannels: 64 }), takes({ outChannels: 64 })]).toEqual([true, true, true])
     const others: Partial<Case>[] = [
       { inChannels: 17, outChannels: 17 }, { outChannels: 65 }, { groups: 2 }, { dims: [dim, { ...wide, stride: 2 }] }, { dims: [dim, { ...dim, output: 33 }] }, { dims: [dim, dim, wide] },
@@ -226,7 +160,7 @@ describe('convolution and its gradients', () => {
     for (const make of Object.values(makers)) {
       const codes = new Map<string, string>()
       for (const c of cases) {
-        const kernel = make(describeCase(c), { relaxed: true, wide: true })
+        const kernel = make(placeConv(c), { relaxed: true, wide: true })
         const code = Buffer.from(encodeModule(new Map([['kernel', kernel.build()]]), { shared: false, maximum: 1 })).toString('latin1')
         expect(code === (codes.get(kernel.key) ?? code), `one code of ${kernel.key}`).toBe(true)
         codes.set(kernel.key, code)
@@ -236,7 +170,7 @@ describe('convolution and its gradients', () => {
   })
 
   it('states its cost', () => {
-    const d = describeCase({ batch: 2, inChannels: 3, outChannels: 5, groups: 1, dims: [dim, dim], layouts: { x: channelsLast(2), w: channelsFirst(2), y: channelsLast(2) } })
+    const d = placeConv({ batch: 2, inChannels: 3, outChannels: 5, groups: 1, dims: [dim, dim], layouts: { x: channelsLast(2), w: channelsFirst(2), y: channelsLast(2) } })
     for (const make of [convKernel, convInputGradKernel, convWeightGradKernel]) {
       expect(make(d, { relaxed: true }).flops).toBe(2 * 2 * 25 * 5 * 3 * 9)
       expect(make(d, { relaxed: true }).bytes).toBe(4 * (2 * 25 * 3 + 2 * 25 * 5 + 5 * 3 * 9))
