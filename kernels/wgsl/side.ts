@@ -81,9 +81,14 @@ export class SideLoader {
     this.extents = side.coordinates.map(({ base, extent }, i) => ({ base: shader.parameter(`${name}Base${i}`, base, 'i32'), extent: shader.parameter(`${name}Extent${i}`, extent) }))
   }
 
-  /** Groups of four that each invocation reads of a tile. */
+  /** Groups of four in a tile. */
+  private get groups(): number {
+    return (this.tile.lines * this.tile.depth) / 4
+  }
+
+  /** Groups that each invocation reads of a tile; there may be fewer than invocations. */
   private get passes(): number {
-    return (this.tile.lines * this.tile.depth) / (4 * this.tile.threads)
+    return Math.max(1, this.groups / this.tile.threads)
   }
 
   /** Groups side by side along the axis of access, and how many of the other axis the invocations cover at once. */
@@ -165,8 +170,9 @@ export class SideLoader {
     const { name } = this
     const { across, step } = this.slots
     const row = this.access.along === 'depth' ? this.tile.lines + padding : 0
-    return indexes(this.passes)
+    const stores = indexes(this.passes)
       .map((p) => (this.access.along === 'depth' ? `${name}Tile[${name}Slot * ${row}u + ${name}Row + ${p * step}u]` : `${name}Tile[(${name}Row + ${p * step}u) * ${across}u + ${name}Slot]`) + ` = ${name}Next${p};`)
+    return this.groups < this.tile.threads ? [`if (local < ${this.groups}u) { ${stores.join(' ')} }`] : stores
   }
 
   /**

@@ -72,7 +72,7 @@ describe.skipIf(gpu === undefined)('convolution and its gradients in WGSL', () =
     await check({ batch: 1, groups: 1, inChannels: 4, outChannels: 8, dims: [{ ...dim, output: 3 }, { ...dim, output: 2, stride: 2 }, { ...dim, output: 9 }], layouts: { x: channelsLast(3), y: channelsLast(3), w: channelsFirst(3) } })
   })
 
-  it('any shape and strides', async () => {
+  it('any shape and strides', { timeout: 400_000 }, async () => {
     const layout = (rank: number): fc.Arbitrary<Layout> =>
       fc.record({
         order: fc.oneof(fc.constant(channelsLast(rank).order), fc.shuffledSubarray([...channelsFirst(rank).order], { minLength: rank + 2 })),
@@ -86,7 +86,7 @@ describe.skipIf(gpu === undefined)('convolution and its gradients in WGSL', () =
       dims: fc.array(anyDim, { minLength: rank, maxLength: rank }),
       layouts: fc.record({ x: layout(rank), w: layout(rank), y: layout(rank) }),
     }), fc.constantFrom(...everyOperand)))
-    await fc.assert(fc.asyncProperty(anyCase, ([c, into]) => check(c, [into])), { numRuns: 15 })
+    await fc.assert(fc.asyncProperty(anyCase, ([c, into]) => check(c, [into])), { numRuns: 8 })
   })
 
   it('states its cost', () => {

@@ -7,7 +7,7 @@ import { matmulKernel } from '../../../kernels/wgsl/matmul.ts'
 import { floor } from '../../../kernels/wgsl/kernel.ts'
 import { anyLayoutOf, matmulError } from '../naiveMatmul.ts'
 import { address, type Layout, normals, place, positions } from '../strided.ts'
-import { gpu, runWgsl } from './run.ts'
+import { gpu, runWgsl, target } from './run.ts'
 
 interface Case {
   readonly batch: readonly number[]
@@ -40,17 +40,17 @@ describe.skipIf(gpu === undefined)('matmul in WGSL', { timeout: 120_000 }, () =>
     await check({ batch: [], m: 68, k: 48, n: 36, layouts })
   })
 
-  // Few rows, few columns, depths in parts; in vectors or not.
-  it.each([[33, 31, 65, plain], [33, 31, 65, flipped], [16, 1040, 80, flipped], [97, 300, 12, plain], [72, 520, 68, plain]] as const)('computes %i × %i × %i', async (m, k, n, b) => {
+  // Few rows or columns, depths in parts; in vectors or not.
+  it.each([[1, 300, 132, plain], [3, 96, 260, flipped], [130, 96, 2, plain], [33, 31, 65, plain], [33, 31, 65, flipped], [16, 1040, 80, flipped], [97, 300, 12, plain], [72, 520, 68, plain]] as const)('computes %i × %i × %i', async (m, k, n, b) => {
     await check({ batch: [], m, k, n, layouts: { a: plain, b, out: plain } })
   })
 
   it('computes in tiles of 128', async () => {
-    await check({ batch: [129], m: 132, k: 12, n: 36, layouts: { a: inBatches(plain), b: inBatches(plain), out: inBatches(plain) } })
+    await check({ batch: [256], m: 68, k: 8, n: 68, layouts: { a: inBatches(plain), b: inBatches(plain), out: inBatches(plain) } })
   })
 
   const size = fc.oneof(fc.constantFrom(0, 1, 4, 8, 31, 32, 33, 64), fc.integer({ min: 1, max: 70 }))
-  it('computes any strides and batches', async () => {
+  it('computes any strides and batches', { timeout: 400_000 }, async () => {
     const anyCase = fc.integer({ min: 0, max: 2 }).chain((rank) =>
       fc.record({
         batch: fc.array(fc.integer({ min: 0, max: 3 }), { minLength: rank, maxLength: rank }), m: size, n: size, k: fc.oneof(size, fc.constantFrom(300, 600)),
@@ -78,6 +78,22 @@ describe.skipIf(gpu === undefined)('matmul in WGSL', { timeout: 120_000 }, () =>
     }
     expect(matmulKernel(d, floor, epilogue).flops - matmulKernel(d, floor).flops).toBe(4 * batch * m * n)
     expect(matmulKernel(d, floor, epilogue).bytes - matmulKernel(d, floor).bytes).toBe(4 * (n + m + batch * m * n))
+  })
+
+  it.skipIf(!target.f16)('multiplies in f16, adding in f32', async () => {
+    const [m, k, n] = [33, 300, 36]
+    const [a, b, bias, out] = [normals(m * k, 1), normals(k * n, 2), normals(n, 3), new Float32Array(m * n)].map((values) => Float16Array.from(values))
+    if (a === undefined || b === undefined || bias === undefined || out === undefined) throw new Error('a buffer is missing')
+    const d = { batch: [], m, k, n, a: { strides: [k, 1], offset: 0 }, b: { strides: [n, 1], offset: 0 }, out: { strides: [n, 1], offset: 0 } }
+    const epilogue: Epilogue = { inputs: [{ dtype: 'f16', strides: [0, 1], offset: 0 }], value: binary('add', accumulator('f32'), load(0, 'f32')) }
+    await runWgsl(matmulKernel(d, target, epilogue, 'f16'), [a, b, bias, out].map((values) => new Uint16Array(values.buffer)))
+    for (const [i, j] of positions([m, n])) {
+      const terms = [bias[j ?? 0] ?? Number.NaN, ...Array.from({ length: k }, (_, t) => (a[(i ?? 0) * k + t] ?? Number.NaN) * (b[t * n + (j ?? 0)] ?? Number.NaN))]
+      const [sum, size] = [terms.reduce((x, y) => x + y), terms.reduce((x, y) => x + Math.abs(y), 0)]
+      expect(Math.abs((out[(i ?? 0) * n + (j ?? 0)] ?? Number.NaN) - sum)).toBeLessThanOrEqual(2 ** -11 * Math.abs(sum) + 2 ** -24 * (k + 4) * size)
+    }
+    expect(matmulKernel(d, target, epilogue, 'f16').bytes).toBe(2 * (m * k + k * n + m * n + n))
+    expect(() => matmulKernel(d, floor, undefined, 'f16')).toThrow('matmul: this device has no f16: use f32')
   })
 
   it('refuses epilogues that it cannot compute', () => {
