@@ -68,19 +68,17 @@ export class HeadMatrix {
     this.elements = shader.parameter(`${name}Width`, width)
   }
 
-  /** A function that gives four elements of a row, zeros where there are none. */
+  /** A function that gives four elements of a row, zeros where there are none: without a branch, by reading others that do exist. */
   get reader(): string {
     const { name, row, element, count, elements } = this
-    const inside = this.vectors
-      ? `if (element < ${elements}) { result = vec4<f32>(${name}[(base + i32(row) * ${row} + i32(element)) >> 2u]); }`
-      : `let at = base + i32(row) * ${row} + i32(element) * ${element};
-      ${['x', 'y', 'z', 'w'].map((c, i) => `if (element + ${i}u < ${elements}) { result.${c} = f32(${name}[at + ${i} * ${element}]); }`).join('\n      ')}`
+    const values = this.vectors
+      ? `vec4<f32>(${name}[(start + i32(min(element, ${elements} - 4u))) >> 2u])`
+      : `vec4(${range(4).map((i) => `f32(${name}[start + i32(min(element + ${i}u, ${elements} - 1u)) * ${element}])`).join(', ')})`
     return `
     fn read_${name}(base: i32, row: u32, element: u32) -> vec4<f32> {
-      var result = vec4<f32>();
-      if (row >= ${count}) { return result; }
-      ${inside}
-      return result;
+      let start = base + i32(min(row, ${count} - 1u)) * ${row};
+      let exist = (element + vec4(0u, 1u, 2u, 3u) < vec4(${elements})) & vec4(row < ${count});
+      return select(vec4<f32>(), ${values}, exist);
     }`
   }
 
@@ -89,8 +87,7 @@ export class HeadMatrix {
     const { name, row, element, count, elements, dtype } = this
     const inside = this.vectors
       ? `if (element < ${elements}) { ${name}[(base + i32(row) * ${row} + i32(element)) >> 2u] = vec4<${dtype}>(value); }`
-      : `let at = base + i32(row) * ${row} + i32(element) * ${element};
-      ${['x', 'y', 'z', 'w'].map((c, i) => `if (element + ${i}u < ${elements}) { ${name}[at + ${i} * ${element}] = ${dtype}(value.${c}); }`).join('\n      ')}`
+      : `for (var i = 0u; i < min(4u, max(element, ${elements}) - element); i++) { ${name}[base + i32(row) * ${row} + i32(element + i) * ${element}] = ${dtype}(value[i]); }`
     return `
     fn write_${name}(base: i32, row: u32, element: u32, value: vec4<f32>) {
       if (row >= ${count}) { return; }
@@ -119,6 +116,7 @@ export class AttentionTile {
 
   /** `widest`: elements of the widest rows that are summed up. */
   constructor(widest: number) {
+    if (widest > 4 * stagedVectors) throw new Error(`attention: heads of ${widest} elements, but workgroup memory has room for rows of ${4 * stagedVectors}; split them into more heads`)
     this.columns = widest <= 64 ? 8 : widest <= 128 ? 16 : 32
     this.invocations = bands * this.columns
     this.scores = range(blockRows / this.columns)
@@ -247,14 +245,11 @@ export class Scores {
     this.mask = mask !== undefined
     const [queryCount, keyCount] = [shader.parameter('queries', queries), shader.parameter('keys', keys)]
     const steps = mask === undefined ? [] : [shader.parameter('maskQuery', mask.strides.at(-2) ?? 0, 'i32'), shader.parameter('maskKey', mask.strides.at(-1) ?? 0, 'i32')]
+    const added = (i: number): string => `f32(mask[base + i32(min(query[${i}], ${queryCount} - 1u)) * ${steps[0]} + i32(min(key[${i}], ${keyCount} - 1u)) * ${steps[1]}])`
     const addMask = `
-      for (var i = 0u; i < 4u; i++) {
-        if (seen[i]) {
-          let added = f32(mask[base + i32(query[i]) * ${steps[0]} + i32(key[i]) * ${steps[1]}]);
-          seen[i] = bitcast<u32>(added) != 0xff800000u;
-          score[i] += added;
-        }
-      }`
+      let added = vec4(${range(4).map(added).join(', ')});
+      seen = seen & (bitcast<vec4<u32>>(added) != vec4(0xff800000u));
+      score += added;`
     this.code = `
     fn scoresOf(products: vec4<f32>, query: vec4<u32>, key: vec4<u32>${this.mask ? ', base: i32' : ''}) -> vec4<f32> {
       var seen = (query < vec4(${queryCount})) & (key < vec4(${keyCount}))${causal ? ' & (key <= query)' : ''};
