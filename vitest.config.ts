@@ -6,22 +6,25 @@ import { availableParallelism } from 'node:os'
 import { playwright } from '@vitest/browser-playwright'
 import { defineConfig } from 'vitest/config'
 import type { TestProjectConfiguration, ViteUserConfig } from 'vitest/config'
+import type { DeviceKind } from './engine/device/backend.ts'
 import * as chromium from './scripts/chromium.ts'
 import { drivers, environment, remedies } from './scripts/drivers.ts'
 import type { Driver } from './scripts/drivers.ts'
 
 const browserTests = ['test/browser/**/*.test.ts']
 const deviceTests = ['test/webgpu/**/*.test.ts']
+/** Suites of Node that run on this device, too. */
+const sharedTests = ['test/training/*.test.ts']
 const kernelTests = ['test/kernels/wgsl/**/*.test.ts']
 
 const node: TestProjectConfiguration = {
-  test: { name: 'node', include: ['test/**/*.test.ts'], exclude: [...browserTests, ...deviceTests, ...kernelTests], testTimeout: 30_000 },
+  test: { name: 'node', include: ['test/**/*.test.ts'], exclude: [...browserTests, ...deviceTests, ...kernelTests], testTimeout: 30_000, provide: { devices: ['reference', 'cpu'] } },
 }
 
 function webgpu(driver: Driver): TestProjectConfiguration {
   const name = `webgpu-${driver}`
   // One driver for kernels: each takes its compiler up to a second.
-  const include = driver === 'lavapipe' ? [...deviceTests, ...kernelTests] : deviceTests
+  const include = driver === 'lavapipe' ? [...deviceTests, ...sharedTests, ...kernelTests] : deviceTests
   const env = environment(driver)
   if (env === undefined) return missing(name, include, `${driver} is missing. ${remedies[driver]}`)
   return {
@@ -29,7 +32,7 @@ function webgpu(driver: Driver): TestProjectConfiguration {
       name,
       include,
       testTimeout: 120_000,
-      provide: { driver },
+      provide: { driver, devices: ['webgpu'] },
       // The loader and the drivers read it when they are loaded; a fork starts with it.
       pool: 'forks',
       env: { ...env },
@@ -79,6 +82,8 @@ declare module 'vitest' {
   interface ProvidedContext {
     isolated: boolean
     driver: Driver
+    /** The devices that the project's suites run on. */
+    devices: readonly DeviceKind[]
     missing: readonly string[]
   }
 }

@@ -34,6 +34,8 @@ export function lavapipe(root: string = mesa): Environment | undefined {
     MESA_SHADER_CACHE_DIR: cache,
     // Enough for workgroups to meet, and tests run side by side.
     LP_NUM_THREADS: '2',
+    // Half as wide as the processor: its compiler takes half as long, and compiling is nearly all that tests do.
+    LP_NATIVE_VECTOR_WIDTH: '128',
   }
 }
 

@@ -1,5 +1,5 @@
 /** The devices that answer here. A device that is missing is said loudly, and its tests are listed as skipped. */
-import { test } from 'vitest'
+import { inject, test } from 'vitest'
 import type { DeviceKind } from '../engine/device/backend.ts'
 import type { Device } from '../engine/device/device.ts'
 import { device } from '../engine/device/open.ts'
@@ -20,9 +20,9 @@ async function open(kind: DeviceKind): Promise<Opened> {
   }
 }
 
-/** Every kind but webgpu, opened. Close them with `closeAll` when the file's tests are done. */
+/** The devices of the vitest project, opened. Close them with `closeAll` when the file's tests are done. */
 export async function openAll(): Promise<readonly Opened[]> {
-  return Promise.all((['reference', 'cpu'] as const).map(open))
+  return Promise.all(inject('devices').map(open))
 }
 
 export async function closeAll(opened: readonly Opened[]): Promise<void> {

@@ -1,5 +1,5 @@
 /** A multilayer perceptron learns a spiral as PyTorch's did, step by step, and samples the same points. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { denoiserOf } from '../../diffusion/denoiser.ts'
 import type { Network } from '../../diffusion/denoiser.ts'
 import { ddim } from '../../diffusion/samplers.ts'
@@ -43,7 +43,7 @@ test('the formulas of the oracle', () => {
   expect([hash(3, 5), normalAt(1000, 0), normalAt(1000, 1)]).toEqual([3048810549, -1.1747390253511854, -1.6162766067724632])
 })
 
-describe.each([['cpu', undefined], ['reference', 25]] as const)('on %s', (kind, steps) => {
+describe.each(inject('devices').map((kind) => [kind, kind === 'reference' ? 25 : undefined] as const))('on %s', (kind, steps) => {
   let device: Device
   beforeAll(async () => {
     device = await openDevice(kind, { makeDefault: false })

@@ -6,6 +6,7 @@ import { groupNormGradKernel } from '../../../kernels/wgsl/groupNormGrad.ts'
 import type { WgslKernel, WgslTarget } from '../../../kernels/wgsl/kernel.ts'
 import { layerNormGradKernel, layerNormKernel } from '../../../kernels/wgsl/layerNorm.ts'
 import { mapKernel } from '../../../kernels/wgsl/map.ts'
+import { matmulKernel } from '../../../kernels/wgsl/matmul.ts'
 import { philoxKernel } from '../../../kernels/wgsl/random.ts'
 import { reduceKernel } from '../../../kernels/wgsl/reduce.ts'
 import { scanKernel } from '../../../kernels/wgsl/scan.ts'
@@ -28,7 +29,7 @@ const absent = (name: string) => (): never => {
 const primitives = (target: WgslTarget): PrimitiveGenerators<WgslKernel> => ({
   map: (d, buffers) => mapKernel(d, target, firsts(buffers)),
   reduce: (d, buffers) => reduceKernel(d, target, firsts(buffers)),
-  matmul: absent('matmul'),
+  matmul: (d, epilogue) => matmulKernel(d, target, epilogue),
   conv: absent('conv'),
   convInputGrad: absent('convInputGrad'),
   convWeightGrad: absent('convWeightGrad'),
