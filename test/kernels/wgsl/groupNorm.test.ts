@@ -3,7 +3,8 @@ import { describe, it } from 'vitest'
 import { groupNormKernel } from '../../../kernels/wgsl/groupNorm.ts'
 import { groupNormGradKernel } from '../../../kernels/wgsl/groupNormGrad.ts'
 import { checkGroupNorm, checkGroupNormGrad, type GroupNormCase } from '../groupNorms.ts'
-import { anyLayout } from '../launch-rows.ts'
+import { anyLayout, halves } from '../launch-rows.ts'
+import { inHalves } from './halves.ts'
 import { gpu, runWgsl, target } from './run.ts'
 
 /** Fewer structures than sizes: each is a source to compile. */
@@ -29,4 +30,10 @@ describe.skipIf(gpu === undefined)('groupNormGradKernel', () => {
   it('equals the gradient in float64', async () => {
     await fc.assert(fc.asyncProperty(cases, fc.nat(1000), (o, seed) => checkGroupNormGrad(o, seed, (d, buffers) => runWgsl(groupNormGradKernel(d, target), buffers))), { numRuns: 10, examples })
   }, 300_000)
+})
+
+describe.skipIf(gpu?.target.f16 !== true)('tensors of type f16', () => {
+  it('are read and written by groupNormKernel', () => checkGroupNorm(small, 1, (d, buffers) => inHalves(groupNormKernel(d, target, 'f16'), buffers, [0, 3]), halves), 120_000)
+
+  it('are read and written by groupNormGradKernel', () => checkGroupNormGrad(small, 1, (d, buffers) => inHalves(groupNormGradKernel(d, target, 'f16'), buffers, [0, 1, 6]), halves), 120_000)
 })

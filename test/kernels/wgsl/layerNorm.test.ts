@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, it } from 'vitest'
 import { layerNormGradKernel, layerNormKernel } from '../../../kernels/wgsl/layerNorm.ts'
-import { anyLayout } from '../launch-rows.ts'
+import { anyLayout, halves } from '../launch-rows.ts'
 import { checkLayerNorm, checkLayerNormGrad, type LayerNormCase } from '../rowNorms.ts'
+import { inHalves } from './halves.ts'
 import { gpu, runWgsl, target } from './run.ts'
 
 /** Fewer structures than sizes: each is a source to compile. */
@@ -21,4 +22,10 @@ describe.skipIf(gpu === undefined)('layerNormGradKernel', () => {
   it('equals the gradient in float64', async () => {
     await fc.assert(fc.asyncProperty(cases, fc.nat(1000), (o, seed) => checkLayerNormGrad(o, seed, (d, buffers) => runWgsl(layerNormGradKernel(d, target), buffers))), { numRuns: 10, examples })
   }, 300_000)
+})
+
+describe.skipIf(gpu?.target.f16 !== true)('tensors of type f16', () => {
+  it('are read and written by layerNormKernel', () => checkLayerNorm(even, 1, (d, buffers) => inHalves(layerNormKernel(d, target, 'f16'), buffers, [0, 3]), halves), 120_000)
+
+  it('are read and written by layerNormGradKernel', () => checkLayerNormGrad(even, 1, (d, buffers) => inHalves(layerNormGradKernel(d, target, 'f16'), buffers, [0, 1, 5]), halves), 120_000)
 })

@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { softmaxGradKernel, softmaxKernel } from '../../../kernels/wgsl/softmax.ts'
-import { anyLayout } from '../launch-rows.ts'
+import { anyLayout, halves } from '../launch-rows.ts'
 import { checkSoftmax, checkSoftmaxGrad, type RowCase } from '../rowNorms.ts'
+import { inHalves } from './halves.ts'
 import { gpu, runWgsl, target } from './run.ts'
 
 /** Fewer structures than sizes: each is a source to compile. */
@@ -31,4 +32,10 @@ describe.skipIf(gpu === undefined)('softmaxGradKernel', () => {
   it('equals float64 loops', async () => {
     await fc.assert(fc.asyncProperty(cases, fc.nat(1000), (o, seed) => checkSoftmaxGrad(o, seed, (d, buffers) => runWgsl(softmaxGradKernel(d, target), buffers))), { numRuns: 10, examples })
   }, 300_000)
+})
+
+describe.skipIf(gpu?.target.f16 !== true)('tensors of type f16', () => {
+  it('are read and written by softmaxKernel', () => checkSoftmax(even, 1, (d, buffers) => inHalves(softmaxKernel(d, target, 'f16'), buffers, [0, 1]), halves), 120_000)
+
+  it('are read and written by softmaxGradKernel', () => checkSoftmaxGrad(even, 1, (d, buffers) => inHalves(softmaxGradKernel(d, target, 'f16'), buffers, [0, 1, 2]), halves), 120_000)
 })
