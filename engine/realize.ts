@@ -99,7 +99,9 @@ function planFor(device: Device, { outputs, cells, reached }: Part, counted = tr
     if (counted) dropStale(cells, error)
     throw error
   }
-  const plan = device.plans.find(encode(captured, device.plans.interner, device.plans.key), async () => device.backend.compile(lower(captured, device)), counted)
+  const key = encode(captured, device.plans.interner, device.plans.key)
+  if (device.watch?.kind === 'anomalies') key.push(0) // Ops are not fused then, and keys of all other plans are shorter.
+  const plan = device.plans.find(key, async () => device.backend.compile(lower(captured, device)), counted)
   return { captured, plan, moves }
 }
 

@@ -9,6 +9,7 @@ import type { Device } from './device/device.ts'
 import type { TypedArray } from './dtype.ts'
 import { DeviceError } from './error.ts'
 import type { Leaf } from './graph.ts'
+import { formatShape } from './shape.ts'
 import type { Storage } from './storage.ts'
 import type { Variable, Version } from './variable.ts'
 
@@ -86,7 +87,8 @@ export class Run {
         if (storage.block === undefined) await this.device.hold(storage)
         results.push(blockOf(storage))
       }
-      const bindings = { leaves: this.leaves.map(bind), results }
+      const { leaves } = this
+      const bindings = { leaves: leaves.map(bind), results, nameOf: (leaf: number) => nameOf(leaves[leaf]) }
       const prepared = executable.prepare?.()
       if (prepared !== undefined) await prepared // A turn of the event loop that most devices need not take.
       await this.submit(async () => {
@@ -135,6 +137,24 @@ const asError = (error: unknown): Error => (error instanceof Error ? error : new
 export function blockOf(storage: Storage): Block {
   if (storage.block === undefined) throw new DeviceError(`${storage.label} has no memory; it was disposed of or its device closed`)
   return storage.block
+}
+
+function nameOf(captured: CapturedLeaf | undefined): string {
+  if (captured === undefined) throw new RangeError('there is no such leaf')
+  const { tensor, leaf } = captured
+  switch (leaf.kind) {
+    case 'scalar':
+      return `the number ${leaf.value}`
+    case 'cell':
+      return `variable ${leaf.cell.name || formatShape(tensor.shape)}`
+    case 'stored':
+      return `the tensor ${leaf.storage.label} ${formatShape(tensor.shape)}`
+    case 'data':
+    case 'placeholder':
+      return `data ${formatShape(tensor.shape)}`
+    default:
+      return leaf satisfies never
+  }
 }
 
 function bind({ leaf }: CapturedLeaf): Block | TypedArray | number {

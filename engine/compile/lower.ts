@@ -40,6 +40,8 @@ export interface LoweredGraph {
   readonly steps: readonly Step[]
   readonly results: readonly LoweredResult[]
   readonly valueCount: number
+  /** Whether every op is to have a launch of its own. Default: what can be fused is. */
+  readonly separate?: boolean
 }
 
 type Environment = Map<Node, readonly Value[]>
@@ -125,7 +127,7 @@ export function lower({ nodes, leaves, results, cells }: Capture, device: Device
     const read = leaves.findIndex(({ leaf }) => leaf.kind === 'cell' && leaf.cell === cell)
     return { value: lookup(environment, t), overwrites: read < 0 ? undefined : read }
   })
-  return { leaves: lowered, steps: prune(lowering.steps, ends), results: ends, valueCount: lowering.valueCount }
+  return { leaves: lowered, steps: prune(lowering.steps, ends), results: ends, valueCount: lowering.valueCount, separate: device.watch?.kind === 'anomalies' }
 }
 
 /** Drops steps nothing reads: a decomposition may compute more outputs than are used. */

@@ -74,6 +74,12 @@ export interface Plan {
 
 export const labelOf = ({ path, op }: Step): string => (path === '' ? op.name : `${path}/${op.name}`)
 
+/** The op and the module of a label. */
+export function placeOf(label: string): { readonly op: string; readonly path: string } {
+  const slash = label.lastIndexOf('/')
+  return { op: label.slice(slash + 1), path: label.slice(0, Math.max(0, slash)) }
+}
+
 export const bytesOf = (dtype: DType, elements: number): number => elements * byteSize(dtype)
 
 export const workspaceBuffer = (id: BufferId, dtype: DType, elements: number): PlanBuffer => ({ id, dtype, elements, bytes: bytesOf(dtype, elements), home: { kind: 'workspace' } })

@@ -285,7 +285,8 @@ class Scheduler {
     const inlined = isUniform(f) || (isCheap(f, 4) && readsOneValue(f))
     const cheap = bareLoad(f) !== undefined || f.expression.op === 'const' || (inlined && !roundsWhenStored(f.dtype))
     const needed = this.stored.has(output.id) && !(cheap && !this.results.has(output.id))
-    const keep = needed && !(bareLoad(f) !== undefined && this.results.has(output.id))
+    const alone = this.graph.separate === true && f.expression.op !== 'const'
+    const keep = (needed || alone) && bareLoad(f) === undefined
     // A result that its kernel cannot write row-major is copied at the end, so that others read what the kernel wrote.
     const ownOrder = f.accumulated?.kind === 'product' && f.accumulated.order !== 'any'
     if (!keep) this.countReads(f, this.readers.get(output.id) ?? 0)

@@ -26,6 +26,31 @@ export interface Executable {
 export interface Bindings {
   readonly leaves: readonly (Block | TypedArray | number)[]
   readonly results: readonly Block[]
+  /** What a leaf is called in errors. */
+  readonly nameOf: (leaf: number) => string
+}
+
+/** A launch of a run, by a clock on the device. */
+export interface LaunchTime {
+  /** Its number in the plan. */
+  readonly step: number
+  readonly label: string
+  /** In seconds since some launch of the first run that was timed. */
+  readonly start: number
+  readonly seconds: number
+  readonly flops: number
+  readonly bytes: number
+}
+
+/** What is looked for in runs, launch by launch: times, which are reported run by run, or NaN, with which a run ends. */
+export type Watch =
+  | { readonly kind: 'times'; readonly report: (launches: readonly LaunchTime[]) => void }
+  | { readonly kind: 'anomalies'; readonly infinities: boolean }
+
+/** The most that a device can do. */
+export interface Peaks {
+  readonly flopsPerSecond: number
+  readonly bytesPerSecond: number
 }
 
 export type DeviceKind = 'webgpu' | 'cpu' | 'reference' | 'meta'
@@ -80,5 +105,12 @@ export interface Backend {
   read(block: Block, spec: Spec): Promise<TypedArray>
   /** Resolves, once all is done, to the results that are to come home. */
   run(executable: Executable, bindings: Bindings, home: readonly Homecoming[]): Promise<readonly TypedArray[]>
+  /**
+   * Runs are watched from here on; undefined: no more. Throws DeviceError where the device lacks what that takes. Absent where the
+   * launches of a run cannot be told apart.
+   */
+  watch?(watch: Watch | undefined): void
+  /** Measures them. */
+  peaks?(): Promise<Peaks>
   close(): Promise<void>
 }

@@ -5,7 +5,7 @@ import { DTypeError, DeviceError } from '../error.ts'
 import { Generator } from '../random.ts'
 import type { Storage } from '../storage.ts'
 import { MovedVariables } from '../moved.ts'
-import type { Backend, BackendCounts, Block, DeviceDetails, DeviceKind } from './backend.ts'
+import type { Backend, BackendCounts, Block, DeviceDetails, DeviceKind, Watch } from './backend.ts'
 
 /** Exact counts since the device was opened, or since `resetCounters`. */
 export interface Counters {
@@ -48,6 +48,8 @@ export class Device {
   running: object | undefined
   /** The type in which f32 operands of products are multiplied: matmul, linear, convolutions, attention. Default: their own. */
   productType: 'f16' | 'bf16' | undefined
+  /** What is looked for in its runs at the moment. */
+  watch: Watch | undefined
   private nodes = 0
   private walks = 0
   private variables = 0

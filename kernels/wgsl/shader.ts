@@ -2,7 +2,7 @@
 import type { Binding, Dispatch } from './kernel.ts'
 
 /** How an element lies in a buffer. */
-export type ElementType = 'f32' | 'f16' | 'i32' | 'u32' | 'vec2<f32>' | 'vec4<f32>' | 'vec2<f16>' | 'vec4<f16>' | 'vec4<u32>' | 'vec4<i32>'
+export type ElementType = 'atomic<u32>' | 'f32' | 'f16' | 'i32' | 'u32' | 'vec2<f32>' | 'vec4<f32>' | 'vec2<f16>' | 'vec4<f16>' | 'vec4<u32>' | 'vec4<i32>'
 export type ParameterType = 'u32' | 'i32' | 'f32'
 
 /** The lowest finite f32; an infinite constant cannot be written. */

@@ -4,7 +4,8 @@
  * what the other devices are compared with.
  */
 import type { LoweredGraph, Step, Value } from '../../compile/lower.ts'
-import { byteSize } from '../../dtype.ts'
+import { labelOf } from '../../compile/plan.ts'
+import { byteSize, isFloat } from '../../dtype.ts'
 import type { DType, TypedArray } from '../../dtype.ts'
 import { DeviceError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
@@ -14,7 +15,8 @@ import type { PrimitiveName } from '../../ops/primitives.ts'
 import { evaluateArrays } from '../../../kernels/evaluate.ts'
 import { load } from '../../../kernels/expression.ts'
 import { at, formatShape, sizeOf } from '../../shape.ts'
-import type { Backend, Bindings, Block, Executable, Homecoming } from '../backend.ts'
+import { anomalyIn } from '../anomaly.ts'
+import type { Backend, Bindings, Block, Executable, Homecoming, Watch } from '../backend.ts'
 import { contractKernels } from './contract.ts'
 import { indexingKernels } from './indexing.ts'
 import type { Kernel } from './kernel.ts'
@@ -89,7 +91,8 @@ class Interpreter implements Executable {
     return [...lines, `${lines.length} steps, peak ${this.peakBytes} bytes`].join('\n')
   }
 
-  run({ leaves, results }: Bindings): void {
+  /** `trap`: throws DeviceError if a step made what is not a number. */
+  run({ leaves, results, nameOf }: Bindings, trap?: { readonly infinities: boolean }): void {
     const { graph } = this
     const values = new Map<number, Values>(graph.leaves.map(({ value }, i) => [value.id, bound(at(leaves, i), value.spec)]))
     const held = ({ id, spec }: Value): Held => {
@@ -97,10 +100,16 @@ class Interpreter implements Executable {
       if (found === undefined) throw new RangeError(`value ${id} is read before it is computed`)
       return { spec, values: found }
     }
+    const strange = ({ id, spec }: Value): boolean => trap !== undefined && isFloat(spec.dtype) && (values.get(id) ?? []).some(trap.infinities ? (x) => !Number.isFinite(x) : Number.isNaN)
+    const strangeLeaves = graph.leaves.flatMap(({ value }, i) => (strange(value) ? [[value.id, nameOf(i)] as const] : []))
+    const found: boolean[] = []
     graph.steps.forEach((step, i) => {
       values.set(at(step.outputs, 0).id, compute(step, step.inputs.map(held)))
+      found.push(strange(at(step.outputs, 0)))
       for (const { id } of at(this.ends, i)) values.delete(id)
     })
+    const anomaly = trap && anomalyIn({ device: 'reference', ...trap, leaves: new Map(strangeLeaves), steps: graph.steps.map((step, i) => ({ label: labelOf(step), reads: step.inputs.map(({ id }) => id), found: at(found, i) })) })
+    if (anomaly !== undefined) throw anomaly
     // No block is written before every value is known: assigns are simultaneous.
     const ends = graph.results.map(({ value }) => held(value).values)
     ends.forEach((end, i) => (own(at(results, i)).values = end.slice()))
@@ -138,6 +147,7 @@ export class ReferenceBackend implements Backend {
   readonly dtypes: ReadonlySet<DType> = new Set<DType>(['f32', 'f16', 'bf16', 'f64', 'i32', 'u32', 'u8', 'bool'])
   readonly memoryLimit: number
   private used = 0
+  private trap: { readonly infinities: boolean } | undefined
 
   constructor({ memoryLimit = 2 ** 40 }: ReferenceOptions = {}) {
     this.memoryLimit = memoryLimit
@@ -177,8 +187,13 @@ export class ReferenceBackend implements Backend {
 
   run(executable: Executable, bindings: Bindings, home: readonly Homecoming[]): Promise<readonly TypedArray[]> {
     if (!(executable instanceof Interpreter)) throw new DeviceError('reference: this plan belongs to another device')
-    executable.run(bindings)
+    executable.run(bindings, this.trap)
     return Promise.resolve(home.map(({ result }) => own(at(bindings.results, result)).values.slice()))
+  }
+
+  watch(watch: Watch | undefined): void {
+    if (watch?.kind === 'times') throw new DeviceError('reference: loops that are there to be exact are not timed; profile on webgpu')
+    this.trap = watch
   }
 
   close(): Promise<void> {

@@ -9,9 +9,11 @@ import { DeviceError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
 import type { Fused } from '../../op.ts'
 import { at, sizeOf } from '../../shape.ts'
-import type { Backend, BackendCounts, Bindings, Block, DeviceDetails, Executable, Homecoming } from '../backend.ts'
+import type { Backend, BackendCounts, Bindings, Block, DeviceDetails, Executable, Homecoming, Peaks, Watch } from '../backend.ts'
 import type { Call, KernelTable } from '../rules/calls.ts'
 import type { Adapter } from './adapter.ts'
+import { Anomalies } from './anomalies.ts'
+import { Clocks } from './clocks.ts'
 import { WebGpuExecutable } from './executable.ts'
 import { usage } from './flags.ts'
 import type { Owner, Ready } from './executable.ts'
@@ -20,10 +22,12 @@ import { align } from './alignment.ts'
 import { planArenas } from './arenas.ts'
 import { arenaCall } from './lists.ts'
 import { planMemory } from './memory.ts'
+import { measurePeaks } from './peaks.ts'
 import { Pipelines } from './pipelines.ts'
 import type { Progress } from './pipelines.ts'
 import { BufferPool, GpuBlock, asGpu } from './pool.ts'
 import { Staging } from './staging.ts'
+import type { Watcher } from './watch.ts'
 import { bufferBytes, elementBytes, pack, unpack } from './transfer.ts'
 
 /** Kernels count elements, and bytes in a buffer, in 32 bits. */
@@ -51,6 +55,7 @@ export class WebGpuBackend implements Backend {
   private readonly owner: Owner
   /** Slots of all plans by size: those of one plan are different, those of two are the same. */
   private readonly workspace = new Map<number, GPUBuffer[]>()
+  private watcher: Watcher | undefined
   private bindGroups = 0
   private constantBuffers = 0
   private lost: string | undefined
@@ -123,7 +128,7 @@ export class WebGpuBackend implements Backend {
       return kernel.dispatches.filter(({ workgroups }) => workgroups.every((n) => n > 0)).map((dispatch) => {
         const offset = parameters
         parameters += align(dispatch.parameters.length)
-        return { dispatch, label, parameters: offset, layout: this.pipelines.groupLayout(dispatch), places: dispatch.bindings.map(({ buffer }) => buffers[buffer] ?? first + buffer) }
+        return { dispatch, step: i, label, parameters: offset, layout: this.pipelines.groupLayout(dispatch), places: dispatch.bindings.map(({ buffer }) => buffers[buffer] ?? first + buffer) }
       })
     })
     return Promise.all(wanted.map(async (r) => {
@@ -190,11 +195,17 @@ export class WebGpuBackend implements Backend {
   async run(executable: Executable, bindings: Bindings, home: readonly Homecoming[]): Promise<readonly TypedArray[]> {
     if (!(executable instanceof WebGpuExecutable)) throw new DeviceError('webgpu: this plan was compiled for another device')
     await executable.prepare()
+    const companion = this.watcher === undefined ? undefined : await this.watcher.companion(executable, bindings)
     try {
-      return await this.submit((encoder) => {
-        executable.record(encoder, bindings)
-        return this.copyHome(encoder, home.map(({ result, spec }) => ({ block: asGpu(at(bindings.results, result)), spec })))
+      const values = await this.submit((encoder) => {
+        executable.record(encoder, bindings, companion)
+        const read = this.copyHome(encoder, home.map(({ result, spec }) => ({ block: asGpu(at(bindings.results, result)), spec })))
+        if (companion === undefined) return read
+        companion.copy(encoder)
+        return async () => (await Promise.all([read?.() ?? [], companion.read()]))[0]
       })
+      companion?.end()
+      return values
     } catch (error) {
       executable.forget()
       throw error
@@ -238,6 +249,23 @@ export class WebGpuBackend implements Backend {
     if (said.length > 0) throw new DeviceError(`webgpu: the device refused a run: ${said.join('; ')}`)
     if (values.status === 'rejected') throw new DeviceError(`webgpu: results did not come back: ${String(values.reason)}`)
     return values.value
+  }
+
+  watch(watch: Watch | undefined): void {
+    this.watcher?.close()
+    this.watcher = watch && this.watcherFor(watch)
+  }
+
+  private watcherFor(watch: Watch): Watcher {
+    const { device, pipelines, staging } = this
+    if (watch.kind === 'anomalies') return new Anomalies({ device, pipelines, staging, constants: (kind, parts) => this.constants(kind, parts), infinities: watch.infinities })
+    if (!device.features.has('timestamp-query')) throw new DeviceError(`webgpu: the adapter ${this.details.adapter?.name} has no timestamp-query, without which launches cannot be timed`)
+    return new Clocks(device, staging, watch.report)
+  }
+
+  peaks(): Promise<Peaks> {
+    const { device, pipelines, staging } = this
+    return measurePeaks({ device, pipelines, staging, software: this.details.adapter?.software === true })
   }
 
   private assertHere(): void {

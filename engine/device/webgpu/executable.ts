@@ -14,10 +14,13 @@ import type { Arena } from './arenas.ts'
 import { asGpu } from './pool.ts'
 import type { GpuBlock } from './pool.ts'
 import { pack } from './transfer.ts'
+import type { Companion } from './watch.ts'
 
 /** One dispatch, ready but for its bind group. */
 export interface Ready {
   readonly dispatch: Dispatch
+  /** The number of its launch in the plan. */
+  readonly step: number
   readonly pipeline: GPUComputePipeline
   readonly layout: GPUBindGroupLayout
   /** For each binding, which of the plan's places it is: a buffer, or behind them a temporary. */
@@ -106,13 +109,14 @@ export class WebGpuExecutable implements Executable {
     return this.owner.settle()
   }
 
-  /** Uploads what the host gives and records the plan. */
-  record(encoder: GPUCommandEncoder, bindings: Bindings, timestamps?: (index: number) => GPUComputePassTimestampWrites): void {
+  /** Uploads what the host gives and records the plan, with what goes along. */
+  record(encoder: GPUCommandEncoder, bindings: Bindings, { timestamps, after }: Pick<Companion, 'timestamps' | 'after'> = {}): void {
     this.gather(encoder, bindings)
     const moved = this.place(bindings)
     if (moved || this.groups.length === 0) this.groups = this.ready.map((r, i) => this.group(r, at(this.cached, i)))
     let pass = timestamps === undefined ? encoder.beginComputePass() : undefined
     let pipeline: GPUComputePipeline | undefined
+    if (pass !== undefined) after?.(-1, pass, this.find)
     this.ready.forEach((r, i) => {
       if (timestamps !== undefined) {
         pass = encoder.beginComputePass({ timestampWrites: timestamps(i) })
@@ -124,9 +128,16 @@ export class WebGpuExecutable implements Executable {
       pass.setBindGroup(0, at(this.groups, i))
       pass.dispatchWorkgroups(...r.dispatch.workgroups)
       if (timestamps !== undefined) pass.end()
+      else if (after !== undefined && r.step !== this.ready[i + 1]?.step) {
+        after(r.step, pass, this.find)
+        pipeline = undefined
+      }
     })
     if (timestamps === undefined) pass?.end()
   }
+
+  /** Where a buffer of the plan lies in this run. */
+  private readonly find = (id: number): GPUBufferBinding => ({ buffer: this.buffers[id] ?? missing(`#${id}`), offset: at(this.offsets, id), size: wholeVectors(at(this.memory.places, id).bytes) })
 
   /** Moves variables that are updated together to where they lie side by side; after the first run they do. */
   private gather(encoder: GPUCommandEncoder, { leaves }: Bindings): void {
@@ -190,7 +201,7 @@ export class WebGpuExecutable implements Executable {
       return found.group
     }
     assertApart(dispatch, buffers, label)
-    const entries: GPUBindGroupEntry[] = buffers.map((buffer, binding) => ({ binding, resource: { buffer, offset: at(offsets, binding), size: wholeVectors(at(this.memory.places, at(places, binding)).bytes) } }))
+    const entries: GPUBindGroupEntry[] = places.map((id, binding) => ({ binding, resource: this.find(id) }))
     if (this.uniforms !== undefined && dispatch.parameters.length > 0) entries.push({ binding: buffers.length, resource: { buffer: this.uniforms, offset: parameters, size: dispatch.parameters.length } })
     const group = this.owner.device.createBindGroup({ label, layout, entries })
     this.owner.countBindGroup()
@@ -203,6 +214,11 @@ export class WebGpuExecutable implements Executable {
   forget(): void {
     for (const groups of this.cached) groups.length = 0
     this.groups = []
+  }
+
+  /** For each dispatch, the number of its launch. */
+  get steps(): number[] {
+    return this.ready.map(({ step }) => step)
   }
 
   /** Labels of the dispatches, in order. */
