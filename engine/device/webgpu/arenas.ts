@@ -11,7 +11,8 @@ import { bufferBytes } from './transfer.ts'
 
 /** Tensors side by side, by the plan's buffers. */
 export interface Arena {
-  readonly members: readonly number[]
+  /** Undefined for the copy of one that lies before it, here or in an earlier arena. */
+  readonly members: readonly (number | undefined)[]
   /** Of each member, in bytes. */
   readonly offsets: readonly number[]
   readonly bytes: number
@@ -23,6 +24,15 @@ export interface Arena {
 export interface Segment {
   /** By their place in the plan's list. */
   readonly arenas: readonly number[]
+  readonly elements: number
+  /** A gradient that several parameters have in common is written once, then copied. */
+  readonly copies: readonly Copy[]
+}
+
+/** Within an arena or from one to another; places count elements. */
+export interface Copy {
+  readonly from: { readonly arena: number; readonly first: number }
+  readonly to: { readonly arena: number; readonly first: number }
   readonly elements: number
 }
 
@@ -41,15 +51,26 @@ export function planArenas(plan: Plan, same: readonly number[], most: number): A
     if (launch.kind !== 'op' || launch.step.op.name !== 'adamw') continue
     const lists = listsOf(launch, same)
     const [parameters = [], gradients = []] = lists
-    const all = lists.flat()
-    const fit = lists.every((list) => list === gradients || list.every((id) => isState(plan, id))) && gradients.every((id) => at(plan.buffers, id).home.kind === 'workspace') && areWhole(launch, plan)
+    const state = lists.filter((list) => list !== gradients).flat()
+    const fit = state.every((id) => isState(plan, id)) && gradients.every((id) => at(plan.buffers, id).home.kind === 'workspace') && areWhole(launch, plan)
     const updated = launch.outputs.every(({ buffer }) => same[buffer] !== buffer)
-    if (!fit || !updated || new Set(all).size < all.length || all.some((id) => taken.has(id))) continue
-    for (const id of all) taken.add(id)
-    segments.set(launch, cut(parameters.map((id) => bufferBytes('f32', at(plan.buffers, id).elements)), most).map(({ from, to, offsets, bytes }) => ({
-      elements: bytes / 4,
-      arenas: lists.map((list) => arenas.push({ members: list.slice(from, to), offsets, bytes, workspace: list === gradients }) - 1),
-    })))
+    if (!fit || !updated || new Set(state).size < state.length || [...state, ...gradients].some((id) => taken.has(id))) continue
+    for (const id of [...state, ...gradients]) taken.add(id)
+    const homes = new Map<number, Copy['from']>()
+    segments.set(launch, cut(parameters.map((id) => bufferBytes('f32', at(plan.buffers, id).elements)), most).map(({ from, to, offsets, bytes }) => {
+      const copies: Copy[] = []
+      const place = (list: readonly number[]): number => {
+        const arena = arenas.length
+        const members = list.slice(from, to).map((id, i) => {
+          const [here, home] = [{ arena, first: at(offsets, i) / 4 }, homes.get(id)]
+          if (home === undefined) homes.set(id, here)
+          else copies.push({ from: home, to: here, elements: at(plan.buffers, id).elements })
+          return home === undefined ? id : undefined
+        })
+        return arenas.push({ members, offsets, bytes, workspace: list === gradients }) - 1
+      }
+      return { elements: bytes / 4, arenas: lists.map(place), copies }
+    }))
   }
   return { arenas, segments }
 }

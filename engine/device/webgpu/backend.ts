@@ -1,5 +1,5 @@
 /** The WebGPU device: plans become WGSL kernels, recorded in one encoder and submitted at once, in Node through Dawn and in browsers. */
-import type { WgslKernel } from '../../../kernels/wgsl/kernel.ts'
+import type { WgslKernel, WgslTarget } from '../../../kernels/wgsl/kernel.ts'
 import type { LoweredGraph } from '../../compile/lower.ts'
 import { readsOf, writesOf } from '../../compile/plan.ts'
 import type { Plan } from '../../compile/plan.ts'
@@ -47,6 +47,7 @@ export class WebGpuBackend implements Backend {
   readonly dtypes: ReadonlySet<DType>
   readonly memoryLimit: number = memoryLimit
   private readonly device: GPUDevice
+  private readonly target: WgslTarget
   private readonly table: KernelTable<WgslKernel>
   private readonly pool: BufferPool
   private readonly staging: Staging
@@ -69,6 +70,7 @@ export class WebGpuBackend implements Backend {
     this.fingerprint = `webgpu ${name} f16 ${target.f16 ? 'yes' : 'no'}`
     this.details = { adapter: { name, software, features: [...device.features].sort(), limits } }
     this.dtypes = new Set<DType>(['f32', 'bf16', 'i32', 'u32', 'u8', 'bool'])
+    this.target = target
     this.table = webgpuKernels(target)
     this.pool = new BufferPool(device)
     this.staging = new Staging(device)
@@ -97,7 +99,7 @@ export class WebGpuBackend implements Backend {
     this.assertBindable(plan)
     const same = sameBuffers(plan)
     const arenas = planArenas(plan, same, this.device.limits.maxStorageBufferBindingSize)
-    const calls = plan.launches.map((launch) => (launch.kind === 'op' ? arenaCall(launch, arenas, plan.buffers.length) : undefined) ?? this.table.call(launch, same))
+    const calls = plan.launches.map((launch) => (launch.kind === 'op' ? arenaCall(launch, arenas, plan.buffers.length, this.target) : undefined) ?? this.table.call(launch, same))
     const memory = planMemory(plan, calls, arenas)
     const ready = await this.makeReady(plan, calls, plan.buffers.length + arenas.arenas.length)
     const hosted = memory.hostedBytes === 0 ? undefined : this.pool.take(memory.hostedBytes)

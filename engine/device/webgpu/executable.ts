@@ -144,8 +144,8 @@ export class WebGpuExecutable implements Executable {
     for (const { members, offsets, bytes, workspace } of this.arenas) {
       if (workspace) continue
       const blocks = members.map((id) => {
-        const place = at(this.memory.places, id)
-        return blockOf(place.kind === 'leaf' ? leaves[place.index] : undefined)
+        const place = id === undefined ? undefined : this.memory.places[id]
+        return blockOf(place?.kind === 'leaf' ? leaves[place.index] : undefined)
       })
       this.owner.gather(encoder, blocks, offsets, bytes)
     }

@@ -1,5 +1,7 @@
 /** The table of WGSL kernels. */
 import { attentionKernel } from '../../../kernels/wgsl/attention.ts'
+import { attentionGradKernel } from '../../../kernels/wgsl/attentionGrad.ts'
+import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../../kernels/wgsl/conv.ts'
 import { gatherKernel } from '../../../kernels/wgsl/gather.ts'
 import { groupNormKernel } from '../../../kernels/wgsl/groupNorm.ts'
 import { groupNormGradKernel } from '../../../kernels/wgsl/groupNormGrad.ts'
@@ -13,7 +15,6 @@ import { scanKernel } from '../../../kernels/wgsl/scan.ts'
 import { scatterAddKernel } from '../../../kernels/wgsl/scatterAdd.ts'
 import { softmaxGradKernel, softmaxKernel } from '../../../kernels/wgsl/softmax.ts'
 import { argsortKernel } from '../../../kernels/wgsl/sort.ts'
-import { DeviceError } from '../../error.ts'
 import { KernelTable } from '../rules/calls.ts'
 import { fusedRules } from '../rules/fused.ts'
 import type { FusedGenerators, PrimitiveGenerators } from '../rules/generators.ts'
@@ -22,17 +23,13 @@ import { listRules } from './lists.ts'
 /** Operands in one buffer get the number of the first of them. */
 const firsts = (buffers: readonly number[]): number[] => buffers.map((b) => buffers.indexOf(b))
 
-const absent = (name: string) => (): never => {
-  throw new DeviceError(`webgpu: there is no kernel for ${name} yet; use device("cpu")`)
-}
-
 const primitives = (target: WgslTarget): PrimitiveGenerators<WgslKernel> => ({
   map: (d, buffers) => mapKernel(d, target, firsts(buffers)),
   reduce: (d, buffers) => reduceKernel(d, target, firsts(buffers)),
   matmul: (d, epilogue) => matmulKernel(d, target, epilogue),
-  conv: absent('conv'),
-  convInputGrad: absent('convInputGrad'),
-  convWeightGrad: absent('convWeightGrad'),
+  conv: (d, epilogue) => convKernel(d, target, epilogue),
+  convInputGrad: (d, epilogue) => convInputGradKernel(d, target, epilogue),
+  convWeightGrad: (d) => convWeightGradKernel(d, target),
   gather: (d) => gatherKernel(d),
   scatterAdd: scatterAddKernel,
   cumsum: scanKernel,
@@ -48,6 +45,7 @@ const fused = (target: WgslTarget): FusedGenerators<WgslKernel> => ({
   softmax: (d) => softmaxKernel(d, target),
   softmaxGrad: (d) => softmaxGradKernel(d, target),
   attention: (d) => attentionKernel(d, target),
+  attentionGrad: (d) => attentionGradKernel(d, target),
 })
 
 export function webgpuKernels(target: WgslTarget): KernelTable<WgslKernel> {

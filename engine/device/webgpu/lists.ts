@@ -4,6 +4,7 @@
  */
 import { adamwKernel } from '../../../kernels/wgsl/adamw.ts'
 import { mapKernel } from '../../../kernels/wgsl/map.ts'
+import type { Operand } from '../../../kernels/descriptor.ts'
 import { load } from '../../../kernels/expression.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from '../../../kernels/wgsl/kernel.ts'
 import { partialNormsKernel } from '../../../kernels/wgsl/partialNorms.ts'
@@ -59,14 +60,22 @@ const squaredNorm: KernelRule<WgslKernel> = {
 export const listRules = (target: WgslTarget): Readonly<Record<'adamw' | 'squaredNorm', KernelRule<WgslKernel>>> => ({ adamw: adamw(target), squaredNorm })
 
 /** The call of a launch over arenas; undefined if its tensors lie elsewhere. Arenas are numbered behind the plan's buffers. */
-export function arenaCall(launch: OpLaunch, { arenas, segments }: ArenaPlan, buffers: number): Call<WgslKernel> | undefined {
+export function arenaCall(launch: OpLaunch, { arenas, segments }: ArenaPlan, buffers: number, target: WgslTarget): Call<WgslKernel> | undefined {
   const update = segments.get(launch)
   if (update !== undefined) {
     const { ema } = launch.step.attributes as AdamWAttributes
     const operands = [at(launch.inputs, 0).buffer, ...update.flatMap((segment) => segment.arenas.map((arena) => buffers + arena))]
     const lists = ema ? 5 : 4
+    const operandOf = (arena: number): number => operands.indexOf(buffers + arena)
     const kernels = update.map(({ elements }) => adamwKernel({ elements, ema }))
-    return { kernel: joined(kernels, kernels.flatMap((kernel, s) => renumbered(kernel, [0, ...Array.from({ length: lists }, (_, k) => 1 + s * lists + k)]))), buffers: operands }
+    const copies = update.flatMap((segment) => segment.copies.flatMap(({ from, to, elements }) => {
+      const shared = from.arena === to.arena
+      const place = ({ first }: typeof from): Operand => ({ dtype: 'f32', strides: [1], offset: first })
+      const copy = mapKernel({ shape: [elements], inputs: [place(from)], outputs: [{ operand: place(to), value: load(0, 'f32') }] }, target, [0, shared ? 0 : 1])
+      return renumbered(copy, [operandOf(from.arena), operandOf(to.arena)])
+    }))
+    const steps = kernels.flatMap((kernel, s) => renumbered(kernel, [0, ...Array.from({ length: lists }, (_, k) => 1 + s * lists + k)]))
+    return { kernel: joined(kernels, [...copies, ...steps]), buffers: operands }
   }
   if (launch.step.op.name !== 'squaredNorm') return undefined
   const places = launch.inputs.map(({ buffer, view }) => {

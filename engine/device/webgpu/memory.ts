@@ -36,13 +36,13 @@ export function planMemory(plan: Plan, calls: readonly Call<WgslKernel>[], { are
   const { reads, writes } = accessesOf(plan)
   const spans: Span[] = []
   let [hostedBytes, tableBytes, resultBytes] = [0, 0, 0]
-  const spanOf = (bytes: number, ids: readonly number[]): Span => {
-    const touched = ids.flatMap((id) => [...at(reads, id), ...at(writes, id)])
+  const spanOf = (bytes: number, ids: readonly (number | undefined)[]): Span => {
+    const touched = ids.flatMap((id) => id === undefined ? [] : [...at(reads, id), ...at(writes, id)])
     return { bytes, first: Math.min(...touched), last: Math.max(...touched) }
   }
   const slot = (span: Span): Place => ({ kind: 'slot', slot: spans.push(span) - 1, offset: 0, bytes: span.bytes })
-  const arenaPlaces = arenas.map(({ members, bytes, workspace }): Place => (workspace ? slot(spanOf(bytes, members)) : { kind: 'arena', member: at(members, 0), bytes }))
-  const within = new Map(arenas.flatMap(({ members, offsets, workspace }, a) => (workspace ? members.map((id, i) => [id, { arena: a, offset: at(offsets, i) }] as const) : [])))
+  const arenaPlaces = arenas.map(({ members, bytes, workspace }): Place => (workspace ? slot(spanOf(bytes, members)) : { kind: 'arena', member: members[0] ?? 0, bytes }))
+  const within = new Map(arenas.flatMap(({ members, offsets, workspace }, a) => (workspace ? members.flatMap((id, i) => (id === undefined ? [] : [[id, { arena: a, offset: at(offsets, i) }] as const])) : [])))
   const bufferPlaces = plan.buffers.map(({ id, dtype, elements, home }): Place => {
     const bytes = bufferBytes(dtype, elements)
     if (home.kind === 'result') resultBytes += classOf(bytes)
