@@ -89,13 +89,23 @@ onEach(others, 'values of random programs are the reference’s', async (device)
   await fc.assert(fc.asyncProperty(programs, async ({ program, leaves }) => checkAgainstReference((...xs) => execute(program, xs), leaves, { device, terms: 1e4, scale: 1 })), { seed, numRuns: 60, examples: [...found] })
 }, 60_000)
 
+const gradients = (program: readonly Instruction[]) => (...xs: Tensor[]): readonly Tensor[] => {
+  const ends = execute(program, xs)
+  const loss = ends.map((y) => sum(mul(y, tanh(y)))).reduce((x, y) => add(x, y), tensor(0))
+  return grad(loss, xs, { unreached: 'zeros' })
+}
+
 onEach(others, 'gradients of random programs are the reference’s', async (device) => {
-  const gradients = (program: readonly Instruction[]) => (...xs: Tensor[]): readonly Tensor[] => {
-    const ends = execute(program, xs)
-    const loss = ends.map((y) => sum(mul(y, tanh(y)))).reduce((x, y) => add(x, y), tensor(0))
-    return grad(loss, xs, { unreached: 'zeros' })
-  }
   await fc.assert(fc.asyncProperty(programs, async ({ program, leaves }) => checkAgainstReference(gradients(program), leaves, { device, terms: 1e6, scale: 1 })), { seed, numRuns: 40 })
+}, 60_000)
+
+onEach(others, 'so they are when no op is fused, as while a NaN is looked for', async (device) => {
+  device.watch = { kind: 'anomalies', infinities: false }
+  try {
+    await fc.assert(fc.asyncProperty(programs, async ({ program, leaves }) => checkAgainstReference(gradients(program), leaves, { device, terms: 1e6, scale: 1 })), { seed, numRuns: 40 })
+  } finally {
+    device.watch = undefined
+  }
 }, 60_000)
 
 onEach(others, 'variables that random programs move are the reference’s, step after step', async (device) => {

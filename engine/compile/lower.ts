@@ -73,7 +73,7 @@ class Lowering {
 
   private lowerCall({ op, attributes, outputs, path }: Node, inputs: readonly Value[]): readonly Value[] {
     if (op.kind === 'leaf') throw new RangeError(`${op.name} is not computed`)
-    if (op.kind === 'fused' && !this.backend.accepts(op, inputs.map((v) => v.spec), attributes)) return this.expandCall(op, inputs, attributes)
+    if (op.kind === 'fused' && !this.backend.accepts(op, inputs.map((v) => v.spec), attributes)) return this.device.withPath(path, () => this.expandCall(op, inputs, attributes))
     const key = `${this.device.plans.interner.op(op)}(${inputs.map((v) => v.id).join()})${attributeKey(attributes)}`
     const known = this.merged.get(key)
     if (known !== undefined) return known

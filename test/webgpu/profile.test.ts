@@ -1,6 +1,6 @@
 /** Profiles: every launch has a time, rows and totals agree, and the trace is what trace viewers read. */
 import { afterAll, expect, test } from 'vitest'
-import { device, exp, mul, profile, realize, sum, tensor, uniform } from '../../engine/index.ts'
+import { cumsum, device, exp, mul, profile, realize, sum, tensor, uniform } from '../../engine/index.ts'
 import type { Device, Tensor } from '../../engine/index.ts'
 
 const gpu = await device('webgpu', { makeDefault: false })
@@ -82,4 +82,13 @@ test('one watcher at a time', async () => {
 
 test('peaks that make no sense', async () => {
   await expect(profile(gpu, () => undefined, { peaks: { flopsPerSecond: 0 } })).rejects.toThrow('profile: the peak flopsPerSecond is 0, but must be above 0')
+})
+
+test('a run of more dispatches than a query set holds times of', async () => {
+  let x = tensor([1, 0, 0, 0], null, { device: gpu })
+  for (let i = 0; i < 2100; i++) x = cumsum(x, 0)
+  const { rows } = await profile(gpu, async () => realize(x), { peaks })
+  const scans = rows.filter(({ op }) => op === 'cumsum')
+  expect(scans.length).toBe(2100)
+  expect(scans.every(({ seconds, start }, i) => seconds > 0 && start >= (scans[i - 1]?.start ?? 0))).toBe(true)
 })
