@@ -1,11 +1,8 @@
 /** The plan of a training step of the small UNet: exact counts, the same on any machine. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { UNet2D } from '../../diffusion/unet.ts'
-import { Generator, device as openDevice, explain, mean, mul, realize, sub, tensor, valueAndGrad } from '../../engine/index.ts'
-import type { Device, Tensor } from '../../engine/index.ts'
-import { namedParameters } from '../../nn/module.ts'
-import { EMA } from '../../nn/ema.ts'
-import { AdamW } from '../../nn/optim/adam.ts'
+import { device as openDevice, explain, realize } from '../../engine/index.ts'
+import type { Device } from '../../engine/index.ts'
+import { training } from '../unet-step.ts'
 
 let cpu: Device
 beforeAll(async () => {
@@ -13,32 +10,8 @@ beforeAll(async () => {
 })
 afterAll(async () => cpu.close())
 
-const config = {
-  sample_size: 8, in_channels: 1, out_channels: 1, block_out_channels: [32, 64], layers_per_block: 1, norm_num_groups: 8, attention_head_dim: 8,
-  down_block_types: ['DownBlock2D', 'AttnDownBlock2D'], up_block_types: ['AttnUpBlock2D', 'UpBlock2D'],
-}
-
-interface Step {
-  readonly loss: Tensor
-  readonly norm: Tensor
-}
-
-/** A model, and the steps it takes. */
-function training(): (k: number) => Step {
-  const model = new UNet2D(config, { device: cpu, generator: new Generator(1) })
-  const parameters = namedParameters(model)
-  const optimizer = new AdamW(parameters, { lr: 3e-4, maxNorm: 1, ema: new EMA(parameters, { decay: 0.99 }) })
-  return (k) => {
-    const x = tensor(Float32Array.from({ length: 32 * 64 }, (_, i) => Math.sin(i + k)), [32, 1, 8, 8], { device: cpu })
-    const t = tensor(Float32Array.from({ length: 32 }, (_, i) => (389 * i + k) % 1000), null, { device: cpu })
-    const error = sub(model.call(x, t), x)
-    const { value, grads } = valueAndGrad(mean(mul(error, error)), parameters)
-    return { loss: value, norm: optimizer.update(grads) }
-  }
-}
-
 test('a step is one run of one plan, with no copies between layouts', async () => {
-  const step = training()
+  const step = training(cpu)
   const first = step(0)
   await realize(first.loss, first.norm)
   const next = step(1)

@@ -40,7 +40,7 @@ async function train(on: Device, steps: number): Promise<Recorded> {
   return follow(oracle, { network: (x, t) => model.call(x, t), parameters, device: on, data: { shape: [1, 8, 8], values: values.slice(0, 1024 * 64) }, steps })
 }
 
-test(`${oracle.config.steps} steps`, { timeout: 300_000 }, async () => {
+test(`${oracle.config.steps} steps`, { timeout: kind === 'webgpu' ? 1_200_000 : 300_000 }, async () => {
   const recorded = await train(device, oracle.config.steps)
   expectSameCourse(recorded, oracle.f64)
   await expectSameEnd(recorded.optimizer, oracle.f64)

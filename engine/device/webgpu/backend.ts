@@ -205,7 +205,7 @@ export class WebGpuBackend implements Backend {
         if (companion === undefined) return read
         companion.copy(encoder)
         return async () => (await Promise.all([read?.() ?? [], companion.read()]))[0]
-      })
+      }, async () => executable.culprit())
       companion?.end()
       return values
     } catch (error) {
@@ -234,23 +234,31 @@ export class WebGpuBackend implements Backend {
 
   /**
    * Submits what `record` records and waits until all is done. Rejects with DeviceError if the device refused any of it: then
-   * nothing of it was executed.
+   * nothing of it was executed. `culprit` finds out which part it was.
    */
-  private async submit(record: (encoder: GPUCommandEncoder) => (() => Promise<TypedArray[]>) | undefined): Promise<TypedArray[]> {
+  private async submit(record: (encoder: GPUCommandEncoder) => (() => Promise<TypedArray[]>) | undefined, culprit?: () => Promise<string | undefined>): Promise<TypedArray[]> {
     this.assertHere()
     const { device } = this
     const filters = ['validation', 'out-of-memory', 'internal'] as const
     for (const filter of filters) device.pushErrorScope(filter)
-    const encoder = device.createCommandEncoder()
-    const read = record(encoder)
-    device.queue.submit([encoder.finish()])
-    const scopes = filters.map(async () => device.popErrorScope())
-    const [values, ...errors] = await Promise.allSettled([read === undefined ? device.queue.onSubmittedWorkDone().then(() => []) : read(), ...scopes])
+    const begun = this.begin(record)
+    const scopes = await Promise.allSettled(filters.map(async () => device.popErrorScope()))
+    const [values] = await Promise.allSettled([begun])
     this.assertHere()
-    const said = [...errors.flatMap((error) => (error.status === 'fulfilled' && error.value !== null ? [error.value.message] : [])), ...this.uncaptured.splice(0)]
-    if (said.length > 0) throw new DeviceError(`webgpu: the device refused a run: ${said.join('; ')}`)
-    if (values.status === 'rejected') throw new DeviceError(`webgpu: results did not come back: ${String(values.reason)}`)
+    const said = [...scopes.flatMap((scope) => (scope.status === 'fulfilled' && scope.value !== null ? [scope.value.message] : [])), ...this.uncaptured.splice(0)]
+    if (said.length > 0) throw new DeviceError(`webgpu: the device refused ${(await culprit?.()) ?? 'a run'}: ${said.join('; ')}`)
+    if (values.status === 'rejected') throw values.reason
     return values.value
+  }
+
+  /** Records and submits at once; the results come later. */
+  private async begin(record: (encoder: GPUCommandEncoder) => (() => Promise<TypedArray[]>) | undefined): Promise<TypedArray[]> {
+    const encoder = this.device.createCommandEncoder()
+    const read = record(encoder)
+    this.device.queue.submit([encoder.finish()])
+    if (read !== undefined) return read()
+    await this.device.queue.onSubmittedWorkDone()
+    return []
   }
 
   watch(watch: Watch | undefined): void {

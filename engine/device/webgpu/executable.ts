@@ -221,6 +221,23 @@ export class WebGpuExecutable implements Executable {
     return this.ready.map(({ step }) => step)
   }
 
+  /**
+   * Which launch the device refuses, after it refused a run: each one's bind group is made anew, and its buffers are used by a
+   * command that does nothing.
+   */
+  async culprit(): Promise<string | undefined> {
+    const { device } = this.owner
+    for (const r of this.ready) {
+      device.pushErrorScope('validation')
+      this.group(r, [])
+      const encoder = device.createCommandEncoder()
+      for (const id of r.places) encoder.clearBuffer(this.buffers[id] ?? missing(r.label), 0, 0)
+      device.queue.submit([encoder.finish()])
+      if ((await device.popErrorScope()) !== null) return r.label
+    }
+    return undefined
+  }
+
   /** Labels of the dispatches, in order. */
   get labels(): string[] {
     return this.ready.map(({ label }) => label)

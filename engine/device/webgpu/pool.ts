@@ -1,6 +1,6 @@
 /**
- * GPU memory: blocks cut to size classes and used again. A freed block goes to the next of its class, since creating a buffer
- * costs a page fault or a clear for each of its pages, and commands in a queue run in order.
+ * GPU memory: blocks cut to size classes and used again, since creating a buffer costs a page fault or a clear for each of its
+ * pages, and commands in a queue run in order. Of the free ones the oldest is taken, so that runs that repeat find the same.
  */
 import { DeviceError } from '../../error.ts'
 import { at } from '../../shape.ts'
@@ -41,7 +41,9 @@ export function classOf(bytes: number): number {
 
 export class BufferPool {
   private readonly device: GPUDevice
+  /** By size, the oldest last. */
   private readonly free = new Map<number, GPUBuffer[]>()
+  private readonly ages = new WeakMap<GPUBuffer, number>()
   /** Buffers created, for good. */
   created = 0
   /** Bytes of all buffers, free ones included. */
@@ -60,9 +62,14 @@ export class BufferPool {
   }
 
   give(buffer: GPUBuffer): void {
-    const known = this.free.get(buffer.size)
-    if (known === undefined) this.free.set(buffer.size, [buffer])
-    else known.push(buffer)
+    const known = this.free.get(buffer.size) ?? []
+    this.free.set(buffer.size, known)
+    const younger = known.findLastIndex((other) => this.ageOf(other) > this.ageOf(buffer))
+    known.splice(younger + 1, 0, buffer)
+  }
+
+  private ageOf(buffer: GPUBuffer): number {
+    return this.ages.get(buffer) ?? 0
   }
 
   release(block: GpuBlock): void {
@@ -99,6 +106,7 @@ export class BufferPool {
     this.bytes += size
     this.device.pushErrorScope('out-of-memory')
     const buffer = this.device.createBuffer({ size, usage: usage.storage | usage.copySource | usage.copyTarget })
+    this.ages.set(buffer, this.created)
     const inAll = this.bytes
     this.pending.push(this.device.popErrorScope().then((error) => (error === null ? undefined : `${size} bytes more than the ${inAll - size} in use are not to be had (${error.message})`)))
     return buffer

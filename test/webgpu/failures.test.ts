@@ -1,0 +1,75 @@
+/** Whatever goes wrong on the device ends in a DeviceError that says what, and where; never in a silent zero. */
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { Device } from '../../engine/device/device.ts'
+import { findAdapter, openAdapter } from '../../engine/device/webgpu/adapter.ts'
+import { WebGpuBackend } from '../../engine/device/webgpu/backend.ts'
+import { asGpu } from '../../engine/device/webgpu/pool.ts'
+import { Variable, exp, full, mul, realize, tensor, withDefaultDevice } from '../../engine/index.ts'
+import type { Tensor } from '../../engine/index.ts'
+
+let gpu: GPUDevice
+let device: Device
+beforeEach(async () => {
+  const adapter = await openAdapter(await findAdapter())
+  gpu = adapter.device
+  device = new Device(new WebGpuBackend({ adapter }))
+})
+afterEach(async () => device.close())
+
+const on = <T>(body: () => T): T => withDefaultDevice(device, body)
+const numbers = (): Tensor => on(() => tensor([1, 2, 3]))
+
+test('a tensor that no binding holds, before anything is submitted', async () => {
+  const elements = gpu.limits.maxStorageBufferBindingSize / 4 + 1
+  const large = on(() => device.scope('decoder.up', () => mul(exp(full([elements], 1)), full([elements], 2))))
+  await expect(realize(large)).rejects.toThrow(new RegExp(`^webgpu: \\S* ?.*takes a tensor of ${elements} f32, ${4 * elements} bytes, but one binding of this adapter holds ${gpu.limits.maxStorageBufferBindingSize};`))
+  expect(device.counters.submits).toBe(0)
+  expect([...await numbers().data()]).toEqual([1, 2, 3])
+})
+
+test('a lost device', async () => {
+  const v = on(() => new Variable(numbers(), 'v'))
+  await realize(v)
+  gpu.destroy()
+  await gpu.lost
+  await expect(on(() => exp(v)).data()).rejects.toThrow(/^webgpu: the device was lost \(destroyed: .*\); open another/)
+  await expect(v.data()).rejects.toThrow(/the device was lost/)
+})
+
+test('a shader that does not compile: the step, its module and what the compiler says', async () => {
+  const create = gpu.createShaderModule.bind(gpu)
+  gpu.createShaderModule = (descriptor) => create({ ...descriptor, code: descriptor.code.replace('fn main(', 'fn main(nonsense: u33, ') })
+  const y = on(() => device.scope('unet.mid', () => exp(numbers())))
+  await expect(y.data()).rejects.toThrow(/^webgpu: step 0 unet\.mid\/exp: the shader of map does not compile: line \d+: .*u33/)
+  gpu.createShaderModule = create
+  // It is not kept as one that failed.
+  expect([...await on(() => exp(tensor([0]))).data()]).toEqual([1])
+})
+
+test('memory that is gone: the step that was refused, and variables that say so', async () => {
+  const [v, w] = on(() => [new Variable(tensor([1, 2]), 'v'), new Variable(tensor([3, 4]), 'w')])
+  await realize(v, w)
+  const { block } = w.storage
+  if (block === undefined) throw new Error('w has memory')
+  asGpu(block).buffer.destroy()
+  on(() => v.assign(device.scope('model.head', () => mul(exp(v), w))))
+  await expect(realize(v)).rejects.toThrow(/^webgpu: the device refused step 0 model\.head\/mul: .*destroyed/)
+  await expect(v.data()).rejects.toThrow(/refused/)
+})
+
+test('no memory for a new buffer', async () => {
+  const [push, pop] = [gpu.pushErrorScope.bind(gpu), gpu.popErrorScope.bind(gpu)]
+  const scopes: GPUErrorFilter[] = []
+  let left = 1
+  gpu.pushErrorScope = (filter) => {
+    scopes.push(filter)
+    push(filter)
+  }
+  gpu.popErrorScope = async () => {
+    const fails = scopes.pop() === 'out-of-memory' && left-- > 0
+    const error = await pop()
+    return fails ? new GPUOutOfMemoryError('no pages left') : error
+  }
+  await expect(on(() => exp(full([300], 1))).data()).rejects.toThrow(/^out of memory on webgpu: \d+ bytes more than the \d+ in use are not to be had \(no pages left\); use a smaller batch/)
+  expect([...await numbers().data()]).toEqual([1, 2, 3])
+})
