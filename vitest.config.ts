@@ -15,6 +15,9 @@ const browserTests = ['test/browser/**/*.test.ts']
 const deviceTests = ['test/webgpu/**/*.test.ts']
 /** Suites of Node that run on this device, too. */
 const sharedTests = ['test/training/*.test.ts']
+/** Software GPUs compile a second for each kernel. With WEBGPU=all, each runs everything, for an hour or so. */
+const thorough = process.env['WEBGPU'] === 'all'
+const quickTests = ['test/webgpu/adapter.test.ts', 'test/webgpu/devices.test.ts', 'test/webgpu/failures.test.ts']
 const kernelTests = ['test/kernels/wgsl/**/*.test.ts']
 
 const node: TestProjectConfiguration = {
@@ -23,8 +26,8 @@ const node: TestProjectConfiguration = {
 
 function webgpu(driver: Driver): TestProjectConfiguration {
   const name = `webgpu-${driver}`
-  // One driver for kernels: each takes its compiler up to a second.
-  const include = driver === 'lavapipe' ? [...deviceTests, ...sharedTests, ...kernelTests] : deviceTests
+  const usual = driver === 'lavapipe' ? [...deviceTests, ...sharedTests, ...kernelTests] : quickTests
+  const include = thorough ? [...deviceTests, ...sharedTests, ...kernelTests, 'test/oracles.test.ts'] : usual
   const env = environment(driver)
   if (env === undefined) return missing(name, include, `${driver} is missing. ${remedies[driver]}`)
   return {
@@ -32,12 +35,12 @@ function webgpu(driver: Driver): TestProjectConfiguration {
       name,
       include,
       testTimeout: 120_000,
-      provide: { driver, devices: ['webgpu'] },
+      provide: { driver, devices: ['webgpu'], thorough },
       // The loader and the drivers read it when they are loaded; a fork starts with it.
       pool: 'forks',
       env: { ...env },
-      // Fewer workers than elsewhere, so a group of its own: drivers bring threads too.
-      maxWorkers: Math.max(1, Math.floor(availableParallelism() / 2)),
+      // Drivers bring threads, but nearly all their time they compile, on one. In a group of its own, as they take all there is.
+      maxWorkers: availableParallelism(),
       sequence: { groupOrder: 1 },
     },
   }
@@ -55,7 +58,7 @@ function browser(isolated: boolean): TestProjectConfiguration {
       name,
       include: browserTests,
       testTimeout: 60_000,
-      provide: { isolated },
+      provide: { isolated, thorough },
       browser: {
         enabled: true,
         headless: true,
@@ -81,6 +84,8 @@ export default configuration
 declare module 'vitest' {
   interface ProvidedContext {
     isolated: boolean
+    /** Whether suites that take long are to run. */
+    thorough: boolean
     driver: Driver
     /** The devices that the project's suites run on. */
     devices: readonly DeviceKind[]

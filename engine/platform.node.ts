@@ -92,8 +92,11 @@ export function gpuMissing(): string | undefined {
 /** Dawn's instances, by the adapter asked for. They must stay reachable: the process ends when one is collected. */
 const instances = new Map<string, GPU>()
 
-/** Toggles of Dawn: timestamps as they are, and f16 also on NVIDIA, whose drivers Dawn has on a list. */
-const toggles = 'enable-dawn-features=vulkan_enable_f16_on_nvidia'
+/**
+ * Toggles of Dawn: timestamps as they are; f16 also on NVIDIA, whose drivers Dawn has on a list; and workgroup memory as it comes,
+ * since kernels write it before they read it, and clearing it takes software drivers ten times as long to compile.
+ */
+const toggles = 'enable-dawn-features=vulkan_enable_f16_on_nvidia,disable_workgroup_init'
 const untoggled = 'disable-dawn-features=timestamp_quantization'
 
 /** WebGPU through the optional package `webgpu`; `adapter`: part of the name of the one wanted. Throws DeviceError without the package. */

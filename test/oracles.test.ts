@@ -1,5 +1,5 @@
 /** Every operator against PyTorch's values and gradients, on every device: to float64 accuracy where there is float64. */
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, inject, test } from 'vitest'
 import { Device } from '../engine/device/device.ts'
 import { device } from '../engine/device/open.ts'
 import { tensor } from '../engine/create.ts'
@@ -16,10 +16,7 @@ import { opOf } from './oracle-ops.ts'
 
 const groups = ['matmul', 'conv', 'norm', 'attention', 'reduce', 'spatial', 'pointwise', 'indexing', 'loss'] as const
 
-const devices = [
-  { kind: 'reference', dtype: 'f64', tolerance: float64 },
-  { kind: 'cpu', dtype: 'f32', tolerance: float32 },
-] as const
+const devices = inject('devices').map((kind) => (kind === 'reference' ? { kind, dtype: 'f64', tolerance: float64 } as const : { kind, dtype: 'f32', tolerance: float32 } as const))
 
 describe.each(devices)('on the $kind device', async ({ kind, dtype, tolerance }) => {
   const opened = await device(kind)

@@ -7,11 +7,11 @@ import { elementBytes, everyPosition, elementAt, existsAt, writeElement } from '
 
 /** Those of every device. */
 export const storageTypes: readonly StorageType[] = ['f32', 'bf16', 'i32', 'u32', 'u8', 'bool']
-export const scalarOf: Readonly<Record<StorageType, ScalarType>> = { f32: 'f32', f16: 'f32', bf16: 'f32', i32: 'i32', u32: 'u32', u8: 'u32', bool: 'bool' }
+const scalarOf: Readonly<Record<StorageType, ScalarType>> = { f32: 'f32', f16: 'f32', bf16: 'f32', i32: 'i32', u32: 'u32', u8: 'u32', bool: 'bool' }
 const sizes = [0, 1, 1, 3, 4, 7, 8, 31, 32, 33, 100]
 
 /** Shapes of up to `rank` axes and 4000 positions. */
-export const shapes = (rank: number): fc.Arbitrary<number[]> =>
+const shapes = (rank: number): fc.Arbitrary<number[]> =>
   fc.array(fc.constantFrom(...sizes), { maxLength: rank }).filter((shape) => shape.reduce((a, b) => a * b, 1) <= 4000)
 
 /** Numbers that are exact in f32, special ones among them. */

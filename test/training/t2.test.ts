@@ -40,10 +40,13 @@ async function train(on: Device, steps: number): Promise<Recorded> {
   return follow(oracle, { network: (x, t) => model.call(x, t), parameters, device: on, data: { shape: [1, 8, 8], values: values.slice(0, 1024 * 64) }, steps })
 }
 
-test(`${oracle.config.steps} steps`, { timeout: kind === 'webgpu' ? 1_200_000 : 300_000 }, async () => {
-  const recorded = await train(device, oracle.config.steps)
+/** A software GPU takes seconds for a step. */
+const steps = kind === 'webgpu' && !inject('thorough') ? 3 : oracle.config.steps
+
+test(`${steps} steps`, { timeout: 60_000 + 20_000 * steps }, async () => {
+  const recorded = await train(device, steps)
   expectSameCourse(recorded, oracle.f64)
-  await expectSameEnd(recorded.optimizer, oracle.f64)
+  if (steps === oracle.config.steps) await expectSameEnd(recorded.optimizer, oracle.f64)
 })
 
 test.runIf(inject('devices').includes('reference'))('a step on the reference device, whose weights alone are float32', { timeout: 120_000 }, async () => {

@@ -1,5 +1,5 @@
 /** The op table on the WebGPU device: values, kernels, gradients and plans. */
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, inject, test } from 'vitest'
 import { device } from '../../engine/device/open.ts'
 import { describeOps } from '../op-suite.ts'
 
@@ -10,4 +10,4 @@ test('the device says that its adapter is software', () => {
   expect(gpu.info.adapter?.software).toBe(true)
 })
 
-describeOps(gpu, { values: 3, kernels: 1, gradients: 1 })
+describeOps(gpu, inject('thorough') ? { values: 12, kernels: 6, gradients: 8 } : { values: 2, kernels: 1, gradients: 1 })
