@@ -60,7 +60,7 @@ const measured = await measure(executablePath)
 const peers = new Map(torch?.measurements.map(({ name, peer }) => [name, peer]))
 const report: Report = {
   ...measured,
-  facts: [...measured.facts, ...(torch?.facts.filter(([name]) => name === 'software').map(([, value]) => ['PyTorch', `times of ${torchFrom}: ${value}`] as const) ?? [])],
+  facts: [...measured.facts, ...(torch?.facts.filter(([name]) => name === 'software').map(([, value]) => ['PyTorch', `times of langevin bench cpu --torch on this machine: ${value}`] as const) ?? [])],
   measurements: measured.measurements.map((measurement) => {
     const peer = peers.get(measurement.name)
     return { ...measurement, ...(peer !== undefined && { peer }) }
