@@ -1,6 +1,6 @@
 /** What differs between browsers and Node; the twin of platform.node.ts, chosen by package.json's `imports`. */
 import { DeviceError } from './error.ts'
-import type { OptimisingCompiler, Port, WorkerHandle } from './platform.ts'
+import type { GpuOptions, OptimisingCompiler, Port, WorkerHandle } from './platform.ts'
 
 export const platform = 'browser' as const
 
@@ -47,9 +47,13 @@ export function gpuMissing(): string | undefined {
   return 'gpu' in navigator ? undefined : 'this browser has no WebGPU, or the page is not served over https'
 }
 
-/** The browser's WebGPU. Throws DeviceError without it, or if an adapter is asked for by name. */
-export function openGpu(adapter?: string): Promise<GPU> {
+/** Whether a thread that awaits the GPU is busy meanwhile. */
+export const awaitingPolls: boolean = false
+
+/** The browser's WebGPU. Throws DeviceError without it, or if something is asked for that pages cannot choose. */
+export function openGpu({ adapter, unchecked = false }: GpuOptions = {}): Promise<GPU> {
   if (adapter !== undefined) throw new DeviceError(`device: the browser chooses the adapter; leave out "${adapter}"`)
+  if (unchecked) throw new DeviceError('device: a page cannot turn the browser’s checks off; leave out unchecked')
   const { gpu } = navigator as { readonly gpu?: GPU }
   if (gpu === undefined) throw new DeviceError('device: this browser has no WebGPU, or the page is not served over https; use device("cpu")')
   return Promise.resolve(gpu)

@@ -5,7 +5,7 @@ import process from 'node:process'
 import { setFlagsFromString } from 'node:v8'
 import { Worker, parentPort } from 'node:worker_threads'
 import { DeviceError } from './error.ts'
-import type { Port, WorkerHandle } from './platform.ts'
+import type { GpuOptions, Port, WorkerHandle } from './platform.ts'
 
 export const platform = 'node' as const
 
@@ -89,25 +89,32 @@ export function gpuMissing(): string | undefined {
   return process.platform === 'linux' && !gpuFiles.some((file) => existsSync(file)) ? `none of ${gpuFiles.join(', ')} exists` : undefined
 }
 
-/** Dawn's instances, by the adapter asked for. They must stay reachable: the process ends when one is collected. */
+/** Whether a thread that awaits the GPU is busy meanwhile. */
+export const awaitingPolls: boolean = true
+
+/** Dawn's instances, by what was asked for. They must stay reachable: the process ends when one is collected. */
 const instances = new Map<string, GPU>()
 
 /**
  * Toggles of Dawn: timestamps as they are; f16 also on NVIDIA, whose drivers Dawn has on a list; and workgroup memory as it comes,
  * since kernels write it before they read it, and clearing it takes software drivers ten times as long to compile.
  */
-const toggles = 'enable-dawn-features=vulkan_enable_f16_on_nvidia,disable_workgroup_init'
-const untoggled = 'disable-dawn-features=timestamp_quantization'
+const toggles = ['vulkan_enable_f16_on_nvidia', 'disable_workgroup_init']
+const untoggled = ['timestamp_quantization']
+/** No validation of commands, no clamping of accesses to what is bound. */
+const uncheckedToggles = ['skip_validation', 'disable_robustness']
 
-/** WebGPU through the optional package `webgpu`; `adapter`: part of the name of the one wanted. Throws DeviceError without the package. */
-export async function openGpu(adapter?: string): Promise<GPU> {
-  const known = instances.get(adapter ?? '')
+/** WebGPU through the optional package `webgpu`. Throws DeviceError without the package. */
+export async function openGpu({ adapter, unchecked = false }: GpuOptions = {}): Promise<GPU> {
+  const key = JSON.stringify([adapter, unchecked])
+  const known = instances.get(key)
   if (known !== undefined) return known
   const { create, globals } = await import('webgpu').catch((error: unknown) => {
     throw new DeviceError(`device: WebGPU in Node needs the package webgpu; run "npm install webgpu" (${error instanceof Error ? error.message : String(error)})`)
   })
   for (const [name, value] of Object.entries(globals)) if (!(name in globalThis)) Object.defineProperty(globalThis, name, { value, configurable: true, writable: true })
-  const gpu = create([toggles, untoggled, ...(adapter === undefined ? [] : [`adapter=${adapter}`])])
-  instances.set(adapter ?? '', gpu)
+  const on = [...toggles, ...(unchecked ? uncheckedToggles : [])]
+  const gpu = create([`enable-dawn-features=${on.join(',')}`, `disable-dawn-features=${untoggled.join(',')}`, ...(adapter === undefined ? [] : [`adapter=${adapter}`])])
+  instances.set(key, gpu)
   return gpu
 }

@@ -14,5 +14,13 @@ export interface Port {
   receive(handler: (message: unknown) => void): void
 }
 
+/** Which of the platform's WebGPU implementations is asked for. */
+export interface GpuOptions {
+  /** Part of an adapter's name. */
+  readonly adapter?: string | undefined
+  /** Without the implementation's checks. */
+  readonly unchecked?: boolean | undefined
+}
+
 /** Compiles at once to optimised code, 256-bit if `wide`. */
 export type OptimisingCompiler = (bytes: Uint8Array<ArrayBuffer>, wide: boolean) => WebAssembly.Module

@@ -62,7 +62,7 @@ export interface DeviceDetails {
   /** CPU: the level of vector instructions. */
   readonly instructions?: { readonly level: string; readonly why: string }
   /** WebGPU: which GPU, whether it is the processor in disguise, and the features that are switched on. */
-  readonly adapter?: { readonly name: string; readonly software: boolean; readonly features: readonly string[]; readonly limits: Readonly<Record<string, number>> }
+  readonly adapter?: { readonly name: string; readonly software: boolean; readonly unchecked: boolean; readonly features: readonly string[]; readonly limits: Readonly<Record<string, number>> }
 }
 
 /** What a device has made so far, exact. A training loop that has run a few steps makes nothing new. */

@@ -19,6 +19,11 @@ export interface DeviceOptions {
   readonly experimental?: boolean
   /** WebGPU in Node: part of the name of the adapter to use, as `langevin devices` lists them. Default: the fastest. */
   readonly adapter?: string
+  /**
+   * WebGPU in Node: leave out the validation of commands and the bounds of accesses to memory, for kernels that are trusted. One
+   * that is wrong then reads and writes what it should not, and what the device would have refused goes unsaid. Default false.
+   */
+  readonly unchecked?: boolean
   /** WebGPU: called as the pipelines of a plan get ready, so that a page can show that it warms up. */
   readonly progress?: (ready: number, all: number) => void
   /** Whether constructors use the device from here on. Default true. */
@@ -40,8 +45,8 @@ export async function device(kind?: DeviceKind, { makeDefault = true, ...options
 }
 
 /** The one kind that has all the options, if there are any. */
-function kindOf({ adapter, threads, sharedMemory, instructions, experimental }: Options): 'webgpu' | 'cpu' | undefined {
-  if (adapter !== undefined) return 'webgpu'
+function kindOf({ adapter, unchecked, threads, sharedMemory, instructions, experimental }: Options): 'webgpu' | 'cpu' | undefined {
+  if (adapter !== undefined || unchecked !== undefined) return 'webgpu'
   return [threads, sharedMemory, instructions, experimental].some((option) => option !== undefined) ? 'cpu' : undefined
 }
 

@@ -1,7 +1,7 @@
 /** Finding devices: adapters by name, the list of all, and what is taken where no kind is asked for. */
 import { expect, inject, test } from 'vitest'
-import { device } from '../../engine/index.ts'
-import { adapterNames } from '../../engine/device/webgpu/adapter.ts'
+import { device, matmul, ones, withDefaultDevice } from '../../engine/index.ts'
+import { adapterNames, findAdapter } from '../../engine/device/webgpu/adapter.ts'
 import { langevin } from '../cli/langevin.ts'
 
 const name = { lavapipe: /^llvmpipe \(LLVM/, swiftshader: /^SwiftShader/ }[inject('driver')]
@@ -16,6 +16,23 @@ test('adapters have names, and are found by a part of one', async () => {
 test('an adapter that there is not', async () => {
   const [found] = await adapterNames()
   await expect(device(undefined, { adapter: 'Voodoo 2' })).rejects.toThrow(`device: WebGPU has no adapter called Voodoo 2; it has ${found}`)
+})
+
+test.each([false, true])('Dawn obeys unchecked: %s', async (unchecked) => {
+  const { adapter } = await findAdapter({ unchecked })
+  const gpu = await adapter.requestDevice()
+  gpu.pushErrorScope('validation')
+  gpu.createBuffer({ size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.MAP_WRITE })
+  expect(await gpu.popErrorScope() === null).toBe(unchecked)
+  gpu.destroy()
+})
+
+test('an unchecked device says so, and computes', async () => {
+  await using gpu = await device(undefined, { unchecked: true, makeDefault: false })
+  expect(gpu.description).toMatch(/\(software\), unchecked$/)
+  expect(gpu.info.adapter?.unchecked).toBe(true)
+  const product = withDefaultDevice(gpu, () => matmul(ones([5, 7]), ones([7, 3])))
+  expect(await product.array()).toEqual(Array.from({ length: 5 }, () => [7, 7, 7]))
 })
 
 test('software is never taken by itself', async () => {

@@ -1,4 +1,5 @@
 /** The WebGPU device: plans become WGSL kernels, recorded in one encoder and submitted at once, in Node through Dawn and in browsers. */
+import { awaitingPolls } from '#platform'
 import type { WgslKernel, WgslTarget } from '../../../kernels/wgsl/kernel.ts'
 import type { LoweredGraph } from '../../compile/lower.ts'
 import { readsOf, writesOf } from '../../compile/plan.ts'
@@ -25,6 +26,7 @@ import { planMemory } from './memory.ts'
 import { measurePeaks } from './peaks.ts'
 import { Pipelines } from './pipelines.ts'
 import type { Progress } from './pipelines.ts'
+import type { Pace } from './pace.ts'
 import { BufferPool, GpuBlock, asGpu } from './pool.ts'
 import { Staging } from './staging.ts'
 import type { Watcher } from './watch.ts'
@@ -64,11 +66,11 @@ export class WebGpuBackend implements Backend {
   private uncaptured: string[] = []
 
   constructor({ adapter, progress }: WebGpuBackendOptions) {
-    const { device, target, name, software, limits } = adapter
+    const { device, target, name, software, unchecked, limits } = adapter
     this.device = device
-    this.description = `WebGPU, ${name}${software ? ' (software)' : ''}`
+    this.description = `WebGPU, ${name}${software ? ' (software)' : ''}${unchecked ? ', unchecked' : ''}`
     this.fingerprint = `webgpu ${name} f16 ${target.f16 ? 'yes' : 'no'}`
-    this.details = { adapter: { name, software, features: [...device.features].sort(), limits } }
+    this.details = { adapter: { name, software, unchecked, features: [...device.features].sort(), limits } }
     this.dtypes = new Set<DType>(['f32', 'bf16', 'i32', 'u32', 'u8', 'bool'])
     this.target = target
     this.table = webgpuKernels(target)
@@ -205,7 +207,7 @@ export class WebGpuBackend implements Backend {
         if (companion === undefined) return read
         companion.copy(encoder)
         return async () => (await Promise.all([read?.() ?? [], companion.read()]))[0]
-      }, async () => executable.culprit())
+      }, executable)
       companion?.end()
       return values
     } catch (error) {
@@ -234,31 +236,33 @@ export class WebGpuBackend implements Backend {
 
   /**
    * Submits what `record` records and waits until all is done. Rejects with DeviceError if the device refused any of it: then
-   * nothing of it was executed. `culprit` finds out which part it was.
+   * nothing of it was executed, and the executable finds out which part it was.
    */
-  private async submit(record: (encoder: GPUCommandEncoder) => (() => Promise<TypedArray[]>) | undefined, culprit?: () => Promise<string | undefined>): Promise<TypedArray[]> {
+  private async submit(record: (encoder: GPUCommandEncoder) => (() => Promise<TypedArray[]>) | undefined, executable?: WebGpuExecutable): Promise<TypedArray[]> {
     this.assertHere()
     const { device } = this
     const filters = ['validation', 'out-of-memory', 'internal'] as const
     for (const filter of filters) device.pushErrorScope(filter)
-    const begun = this.begin(record)
+    const begun = this.begin(record, executable?.pace)
     const scopes = await Promise.allSettled(filters.map(async () => device.popErrorScope()))
     const [values] = await Promise.allSettled([begun])
     this.assertHere()
     const said = [...scopes.flatMap((scope) => (scope.status === 'fulfilled' && scope.value !== null ? [scope.value.message] : [])), ...this.uncaptured.splice(0)]
-    if (said.length > 0) throw new DeviceError(`webgpu: the device refused ${(await culprit?.()) ?? 'a run'}: ${said.join('; ')}`)
+    if (said.length > 0) throw new DeviceError(`webgpu: the device refused ${(await executable?.culprit()) ?? 'a run'}: ${said.join('; ')}`)
     if (values.status === 'rejected') throw values.reason
     return values.value
   }
 
   /** Records and submits at once; the results come later. */
-  private async begin(record: (encoder: GPUCommandEncoder) => (() => Promise<TypedArray[]>) | undefined): Promise<TypedArray[]> {
+  private async begin(record: (encoder: GPUCommandEncoder) => (() => Promise<TypedArray[]>) | undefined, pace?: Pace): Promise<TypedArray[]> {
     const encoder = this.device.createCommandEncoder()
     const read = record(encoder)
     this.device.queue.submit([encoder.finish()])
-    if (read !== undefined) return read()
-    await this.device.queue.onSubmittedWorkDone()
-    return []
+    const submitted = performance.now()
+    const sleep = awaitingPolls ? (pace?.sleep ?? 0) : 0
+    if (sleep > 0) await new Promise((resolve) => setTimeout(resolve, sleep))
+    const values = read === undefined ? this.device.queue.onSubmittedWorkDone().then(() => []) : read()
+    return values.finally(() => pace?.note(performance.now() - submitted))
   }
 
   watch(watch: Watch | undefined): void {

@@ -11,6 +11,7 @@ import type { Bindings, Executable } from '../backend.ts'
 import type { Call } from '../rules/calls.ts'
 import type { PlanMemory } from './memory.ts'
 import type { Arena } from './arenas.ts'
+import { Pace } from './pace.ts'
 import { asGpu } from './pool.ts'
 import type { GpuBlock } from './pool.ts'
 import { pack } from './transfer.ts'
@@ -76,6 +77,7 @@ export class WebGpuExecutable implements Executable {
   readonly uniforms: GPUBuffer | undefined
   /** Constants that kernels read. */
   readonly tables: GPUBuffer | undefined
+  readonly pace: Pace = new Pace()
   private readonly arenas: readonly Arena[]
   private readonly ready: readonly Ready[]
   private readonly owner: Owner

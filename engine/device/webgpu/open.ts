@@ -6,11 +6,12 @@ import { WebGpuBackend } from './backend.ts'
 
 export interface WebGpuOptions {
   readonly adapter?: string
+  readonly unchecked?: boolean
   readonly progress?: (ready: number, all: number) => void
 }
 
-export async function openWebGpu({ adapter, progress }: WebGpuOptions = {}): Promise<WebGpuBackend> {
-  return new WebGpuBackend({ adapter: await openAdapter(await findAdapter(adapter)), progress })
+export async function openWebGpu({ progress, ...wanted }: WebGpuOptions = {}): Promise<WebGpuBackend> {
+  return new WebGpuBackend({ adapter: await openAdapter(await findAdapter(wanted)), progress })
 }
 
 /** Throws an error that says why if no GPU answers, or only the processor in disguise. */
