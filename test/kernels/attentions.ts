@@ -27,7 +27,7 @@ export const attentionCases: fc.Arbitrary<AttentionCase> = fc.record({
 })
 
 const scale = 0.7
-/** Rounding errors of f32 that an element of a gradient may be wrong by, in parts of its largest terms. */
+/** Rounding errors of f32 that an element may be wrong by, in parts of its terms without their signs. */
 const roundings = 16 * 2 ** -24
 
 /** Some keys are masked, with few keys all of some row's. */
@@ -55,17 +55,21 @@ export async function checkAttention(o: AttentionCase, seed: number, run: Run<At
   let row = 0
   for (const b of positions(batch)) {
     for (let t = 0; t < queries; t++) {
-      const score = (s: number): number => {
-        if (causal && s > t) return -Infinity
+      const product = (s: number, term = (x: number): number => x): number => {
         let sum = 0
-        for (let d = 0; d < dim; d++) sum += at(qs, q, [...b, t, d]) * at(ks, k, [...b, s, d])
-        return scale * sum + (mask === undefined || ms === undefined ? 0 : at(ms, mask, [...b, t, s]))
+        for (let d = 0; d < dim; d++) sum += term(at(qs, q, [...b, t, d]) * at(ks, k, [...b, s, d]))
+        return scale * sum
       }
-      const expected = probabilities(score, keys)
-      expectClose(lse[row++] ?? 0, expected.lse, 3e-6, `lse ${[...b, t].join()}`)
+      const { p, lse: logSum } = probabilities((s) => (causal && s > t ? -Infinity : product(s) + (mask === undefined || ms === undefined ? 0 : at(ms, mask, [...b, t, s]))), keys)
+      // A score is wrong by some units of rounding of its terms, and its probability by as much relatively and what the others are wrong by.
+      const worse = p.map((x, s) => (x === 0 ? 0 : 1 + product(s, Math.abs)))
+      const mean = p.reduce((sum, x, s) => sum + x * (worse[s] ?? 0), 0)
+      expectClose(lse[row++] ?? 0, logSum, roundings * (1 + mean), `lse ${[...b, t].join()}`)
       for (let d = 0; d < valueDim; d++) {
-        const value = expected.p.reduce((sum, p, s) => sum + p * at(vs, v, [...b, s, d]), 0)
-        expectClose(at(output, out, [...b, t, d]), value, 5e-6 + tolerance, `o ${[...b, t, d].join()}`)
+        const of = (term: (x: number, value: number, s: number) => number): number => p.reduce((sum, x, s) => sum + term(x, at(vs, v, [...b, s, d]), s), 0)
+        const value = of((x, y) => x * y)
+        const wrong = roundings * of((x, y, s) => x * Math.abs(y) * (mean + (worse[s] ?? 0)))
+        expectClose(at(output, out, [...b, t, d]), value, wrong + tolerance, `o ${[...b, t, d].join()}`)
         written.add(place(out, [...b, t, d]))
       }
     }

@@ -7,7 +7,7 @@ import { mapKernel } from '../../../kernels/wgsl/map.ts'
 import type { Operand } from '../../../kernels/descriptor.ts'
 import { load } from '../../../kernels/expression.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from '../../../kernels/wgsl/kernel.ts'
-import { partialNormsKernel } from '../../../kernels/wgsl/partialNorms.ts'
+import { squaredNormKernel } from '../../../kernels/wgsl/squaredNorm.ts'
 import { squaredNormChunk } from '../../ops/optimizer.ts'
 import type { AdamWAttributes } from '../../ops/optimizer.ts'
 import type { OpLaunch } from '../../compile/plan.ts'
@@ -54,7 +54,7 @@ const inputOf = (output: number, count: number): number => 1 + output + (output 
 
 const squaredNorm: KernelRule<WgslKernel> = {
   layouts: packed,
-  kernel: ({ inputs }) => partialNormsKernel({ chunk: squaredNormChunk, tensors: inputs.map((x, buffer) => ({ buffer, first: 0, elements: sizeOf(x.shape) })), output: inputs.length, operands: inputs.length + 1 }),
+  kernel: ({ inputs }) => squaredNormKernel({ chunk: squaredNormChunk, tensors: inputs.map((x, buffer) => ({ buffer, first: 0, elements: sizeOf(x.shape) })), output: inputs.length, operands: inputs.length + 1 }),
 }
 
 export const listRules = (target: WgslTarget): Readonly<Record<'adamw' | 'squaredNorm', KernelRule<WgslKernel>>> => ({ adamw: adamw(target), squaredNorm })
@@ -86,5 +86,5 @@ export function arenaCall(launch: OpLaunch, { arenas, segments }: ArenaPlan, buf
   if (places.some(({ arena }) => arena < 0)) return undefined
   const used = [...new Set(places.map(({ arena }) => arena))]
   const tensors = places.map(({ arena, first, elements }) => ({ buffer: used.indexOf(arena), first, elements }))
-  return { kernel: partialNormsKernel({ chunk: squaredNormChunk, tensors, output: used.length, operands: used.length + 1 }), buffers: [...used.map((arena) => buffers + arena), at(launch.outputs, 0).buffer] }
+  return { kernel: squaredNormKernel({ chunk: squaredNormChunk, tensors, output: used.length, operands: used.length + 1 }), buffers: [...used.map((arena) => buffers + arena), at(launch.outputs, 0).buffer] }
 }

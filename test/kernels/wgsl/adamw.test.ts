@@ -26,22 +26,42 @@ describe.skipIf(gpu === undefined)('adamwKernel', () => {
 })
 
 describe.skipIf(gpu === undefined)('squaredNormKernel', () => {
-  it('adds the squares of all segments', async () => {
-    const segments = fc.constantFrom(0, 1, 3, 9).chain((count) => fc.array(fc.oneof({ arbitrary: size, weight: 4 }, { arbitrary: fc.constant(70_000), weight: 1 }), { minLength: count, maxLength: count }))
-    await fc.assert(fc.asyncProperty(segments, fc.nat(1000), async (elements, seed) => {
-      // So small that what lies behind a segment in memory would show.
-      const scale = 2 ** -50
-      const inputs = elements.map((n, i) => floats(n, seed + i).map((x) => scale * x))
-      const norm = Float32Array.of(Number.NaN)
-      await runWgsl(squaredNormKernel({ segments: elements }), [...inputs, norm])
-      expectClose((norm[0] ?? Number.NaN) / scale ** 2, inputs.reduce((sum, x) => x.reduce((a, value) => a + (value / scale) ** 2, sum), 0), 1e-6, 'norm')
+  const chunk = 1024
+  /** Tensors, each alone in its buffer or behind others, where the next begins at a whole vector. */
+  const tensors = fc.array(fc.record({ buffer: fc.nat(2), elements: fc.oneof({ arbitrary: size, weight: 4 }, { arbitrary: fc.constant(70_000), weight: 1 }) }), { maxLength: 9 })
+
+  function place(wanted: readonly { readonly buffer: number; readonly elements: number }[]): { placed: { buffer: number; first: number; elements: number }[]; lengths: number[] } {
+    const lengths = [0, 0, 0]
+    const placed = wanted.map(({ buffer, elements }) => {
+      const first = lengths[buffer] ?? 0
+      lengths[buffer] = first + Math.ceil(elements / 4) * 4
+      return { buffer, first, elements }
+    })
+    return { placed, lengths }
+  }
+
+  it('leaves the sum of squares of each chunk', async () => {
+    await fc.assert(fc.asyncProperty(tensors, fc.nat(1000), async (wanted, seed) => {
+      const { placed, lengths } = place(wanted)
+      // So large that what lies between tensors would show.
+      const buffers = lengths.map((n) => new Float32Array(n).fill(1e9))
+      placed.forEach(({ buffer, first, elements }, i) => buffers[buffer]?.set(floats(elements, seed + i), first))
+      const expected = placed.flatMap(({ buffer, first, elements }) => Array.from({ length: Math.ceil(elements / chunk) }, (_, c) => {
+        const part = buffers[buffer]?.subarray(first + c * chunk, first + Math.min(elements, (c + 1) * chunk))
+        return part?.reduce((sum, x) => sum + x * x, 0) ?? Number.NaN
+      }))
+      const sums = new Float32Array(expected.length).fill(Number.NaN)
+      await runWgsl(squaredNormKernel({ chunk, tensors: placed, output: 3, operands: 4 }), [...buffers, sums])
+      sums.forEach((x, i) => expectClose(x, expected[i] ?? Number.NaN, 1e-6, `chunk ${i}`))
     }), { numRuns: 25 })
   })
 
-  it('has the same bits whenever it runs', async () => {
+  it('has the same bits wherever a tensor lies', async () => {
     const x = floats(100_003, 1)
-    const norms = [0, 1].map(() => new Float32Array(1))
-    for (const norm of norms) await runWgsl(squaredNormKernel({ segments: [x.length] }), [x, norm])
-    expect(norms[0]).toEqual(norms[1])
+    const sums = [0, 1].map(() => new Float32Array(98))
+    const behind = new Float32Array(100_012)
+    behind.set(x, 8)
+    for (const [i, buffer] of [x, behind].entries()) await runWgsl(squaredNormKernel({ chunk, tensors: [{ buffer: 0, first: 8 * i, elements: x.length }], output: 1, operands: 2 }), [buffer, sums[i] ?? x])
+    expect(sums[0]).toEqual(sums[1])
   })
 })

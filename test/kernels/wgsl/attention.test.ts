@@ -15,6 +15,7 @@ const narrow: readonly Structure[] = [{ ...even, dim: 4, valueDim: 8 }, { ...eve
 const wide: readonly Structure[] = [{ ...even, dim: 8, valueDim: 100, causal: true, q: 'reversed', k: 'swapped', v: 'swapped', out: 'swapped' }, { ...even, batch: [1], dim: 36, valueDim: 132, mask: 'reversed' }]
 const sizes = fc.record({ queries: fc.constantFrom(1, 31, 32, 33, 70), keys: fc.constantFrom(1, 31, 32, 33, 100) })
 const cases = (structures: readonly Structure[]): fc.Arbitrary<AttentionCase> => fc.tuple(fc.constantFrom(...structures), sizes).map(([structure, counts]) => ({ ...structure, ...counts }))
+const widest: Structure = { ...even, batch: [2], dim: 256, valueDim: 256 }
 /** Every structure over several blocks of both. */
 const examples = (structures: readonly Structure[]): [AttentionCase, number][] => structures.map((structure, i) => [{ ...structure, queries: 45, keys: 70 }, i])
 
@@ -23,14 +24,14 @@ const differentiate: Run<AttentionGradDescriptor> = (d, buffers) => runWgsl(atte
 
 describe.skipIf(gpu === undefined)('attentionKernel', () => {
   it('equals float64 loops', async () => {
-    const all = [...narrow, ...wide]
+    const all = [...narrow, ...wide, widest]
     await fc.assert(fc.asyncProperty(cases(all), fc.nat(1000), (o, seed) => checkAttention(o, seed, attend)), { numRuns: 12, examples: examples(all) })
   }, 300_000)
 })
 
 describe.skipIf(gpu === undefined)('attentionGradKernel', () => {
   it('equals the gradient in float64', async () => {
-    await fc.assert(fc.asyncProperty(cases(narrow), fc.nat(1000), (o, seed) => checkAttentionGrad(o, seed, differentiate)), { numRuns: 12, examples: examples(narrow) })
+    await fc.assert(fc.asyncProperty(cases(narrow), fc.nat(1000), (o, seed) => checkAttentionGrad(o, seed, differentiate)), { numRuns: 12, examples: examples([...narrow, ...wide, widest]) })
   }, 300_000)
 })
 

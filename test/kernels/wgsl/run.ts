@@ -57,11 +57,13 @@ export async function runWgsl(kernel: WgslKernel, buffers: readonly (Values | Ui
   const { device } = gpu
   device.pushErrorScope('validation')
   const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST
-  const sizes = [...buffers.map((b) => b.byteLength), ...(kernel.temporaries ?? [])]
+  const temporaries = kernel.temporaries ?? []
+  const tables = kernel.tables ?? []
+  const sizes = [...buffers.map((b) => b.byteLength), ...temporaries, ...tables.map((t) => t.byteLength)]
   const held = sizes.map((bytes, i) => {
     const buffer = device.createBuffer({ size: align(bytes) + 2 * guard, usage })
     const contents = new Uint8Array(align(bytes) + 2 * guard).fill(i < buffers.length ? guardByte : 0xff)
-    const given = buffers[i]
+    const given = buffers[i] ?? tables[i - buffers.length - temporaries.length]
     if (given !== undefined) contents.set(new Uint8Array(given.buffer, given.byteOffset, given.byteLength), guard)
     device.queue.writeBuffer(buffer, 0, contents)
     return buffer
