@@ -14,10 +14,10 @@ import type { Driver } from './scripts/drivers.ts'
 const browserTests = ['test/browser/**/*.test.ts']
 const deviceTests = ['test/webgpu/**/*.test.ts']
 /** Suites of Node that run on this device, too. */
-const sharedTests = ['test/training/*.test.ts']
+const sharedTests = ['test/training/*.test.ts', 'test/draws.test.ts']
 /** Software GPUs compile a second for each kernel. With WEBGPU=all, each runs everything, for an hour or so. */
 const thorough = process.env['WEBGPU'] === 'all'
-const quickTests = ['test/webgpu/adapter.test.ts', 'test/webgpu/devices.test.ts', 'test/webgpu/failures.test.ts']
+const quickTests = ['test/draws.test.ts', 'test/webgpu/adapter.test.ts', 'test/webgpu/devices.test.ts', 'test/webgpu/failures.test.ts']
 const kernelTests = ['test/kernels/wgsl/**/*.test.ts']
 
 const node: TestProjectConfiguration = {
