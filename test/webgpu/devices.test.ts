@@ -1,4 +1,6 @@
 /** Finding devices: adapters by name, the list of all, and what is taken where no kind is asked for. */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import { expect, inject, test } from 'vitest'
 import { device, matmul, ones, withDefaultDevice } from '../../engine/index.ts'
 import { adapterNames, findAdapter } from '../../engine/device/webgpu/adapter.ts'
@@ -39,6 +41,20 @@ test('software is never taken by itself', async () => {
   await using one = await device(undefined, { makeDefault: false })
   expect(one.info.kind).toBe('cpu')
   expect(one.info.noGpu).toMatch(/^there is no GPU: none of |, is software; the CPU device is faster$/)
+})
+
+test('a collection of garbage leaves Dawn alone', async () => {
+  const program = `
+    import { device, full, sum } from ${JSON.stringify(new URL('../../engine/index.ts', import.meta.url).href)}
+    await device('webgpu')
+    for (let i = 0; i < 3; i++) {
+      globalThis.gc()
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      console.log(await sum(full([4], i)).item())
+    }
+    process.exit()`
+  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', '--input-type=module', '--eval', program])
+  expect(stdout.match(/^\d+$/gm)).toEqual(['0', '4', '8'])
 })
 
 test('langevin devices', async () => {
