@@ -1,8 +1,7 @@
 /** Reads the oracles of `oracles/ops`: rebuilds their inputs bit for bit and says what differs from them. Format: the README there. */
-import { readFileSync } from 'node:fs'
-import path from 'node:path'
 import type { TypedArray } from '../engine/dtype.ts'
 import { sizeOf } from '../engine/shape.ts'
+import { readJson } from './read.ts'
 
 export interface OracleInput {
   readonly shape: readonly number[]
@@ -74,9 +73,8 @@ export interface OracleCase {
   readonly indices?: { readonly shape: readonly number[]; readonly values: readonly number[] }
 }
 
-export function readOracles(name: string): readonly OracleCase[] {
-  const file = path.join(import.meta.dirname, 'oracles', 'ops', `${name}.json`)
-  return (JSON.parse(readFileSync(file, 'utf8')) as { cases: OracleCase[] }).cases
+export async function readOracles(name: string): Promise<readonly OracleCase[]> {
+  return ((await readJson(`test/oracles/ops/${name}.json`)) as { cases: OracleCase[] }).cases
 }
 
 function mix(n: number): number {

@@ -1,75 +1,17 @@
-/** A multilayer perceptron learns a spiral as PyTorch's did, step by step, and samples the same points. */
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
-import { denoiserOf } from '../../diffusion/denoiser.ts'
-import type { Network } from '../../diffusion/denoiser.ts'
-import { ddim } from '../../diffusion/samplers.ts'
-import { NoiseSchedule } from '../../diffusion/schedule.ts'
-import { timestepEmbedding } from '../../diffusion/timestep.ts'
-import { concat, device as openDevice, linear, mul, silu, tensor, withValues } from '../../engine/index.ts'
-import type { Device, Tensor, Variable } from '../../engine/index.ts'
-import { expectSameCourse, expectSameEnd, follow, hash, normalAt, parametersOf, readOracle, uniformAt } from './trajectory.ts'
-
-const oracle = readOracle('t1_mlp_eps_adamw')
-
-const spiral = Float32Array.from({ length: 1024 }, (_, i) => {
-  const v = (Math.floor(i / 2) + 0.5) / 512
-  const [r, theta] = [0.2 + 0.8 * v, 4 * Math.PI * v]
-  return r * (i % 2 === 0 ? Math.cos(theta) : Math.sin(theta))
-})
-
-function start(device: Device): { network: Network; parameters: Record<string, Variable> } {
-  const parameters = parametersOf(oracle, device, (ordinal, name, shape) => {
-    const scale = name.endsWith('bias') ? 0.05 : 1 / Math.sqrt(shape[1] ?? 1)
-    return (i) => (2 * uniformAt(ordinal, i) - 1) * scale
-  })
-  const layer = (n: number, x: Tensor): Tensor => {
-    const [weight, bias] = [parameters[`l.${n}.weight`], parameters[`l.${n}.bias`]]
-    if (weight === undefined || bias === undefined) throw new RangeError(`no layer ${n}`)
-    return linear(x, weight, bias)
-  }
-  const width = (parameters['l.0.weight']?.shape[1] ?? 0) - 2
-  // The oracle's embedding is [sin, cos], ours [cos, sin]: the halves change places.
-  const network: Network = (x, t) => {
-    const [cos, sin] = timestepEmbedding(t, width).split(2, 1)
-    if (cos === undefined || sin === undefined) throw new RangeError('two halves')
-    let h = concat([x, sin, cos], 1)
-    for (let n = 0; n < 3; n++) h = silu(layer(n, h))
-    return layer(3, h)
-  }
-  return { network, parameters }
-}
+/** T1 on every device of the project. */
+import { afterAll, expect, test } from 'vitest'
+import { closeAll, openAll } from '../devices.ts'
+import { testT1 } from './t1-suite.ts'
+import { hash, normalAt } from './trajectory.ts'
 
 test('the formulas of the oracle', () => {
   expect([hash(3, 5), normalAt(1000, 0), normalAt(1000, 1)]).toEqual([3048810549, -1.1747390253511854, -1.6162766067724632])
 })
 
-describe.each(inject('devices').map((kind) => [kind, kind === 'reference' ? 25 : undefined] as const))('on %s', (kind, steps) => {
-  let device: Device
-  beforeAll(async () => {
-    device = await openDevice(kind, { makeDefault: false })
-  })
-  afterAll(async () => device.close())
+const opened = await openAll()
+afterAll(async () => closeAll(opened))
 
-  test(`${steps ?? oracle.config.steps} steps`, { timeout: 240_000 }, async () => {
-    const { network, parameters } = start(device)
-    const recorded = await follow(oracle, { network, parameters, device, data: { shape: [2], values: spiral }, ...(steps === undefined ? {} : { steps }) })
-    expectSameCourse(recorded, oracle.f64)
-    if (steps !== undefined) return
-    await expectSameEnd(recorded.optimizer, oracle.f64)
-    await expectSameSamples(network, recorded.optimizer.averages[0]?.values ?? new Map())
-  })
-
-  async function expectSameSamples(network: Network, values: ReadonlyMap<Variable, Variable>): Promise<void> {
-    const schedule = NoiseSchedule.linear()
-    const times = Array.from({ length: 10 }, (_, i) => 900 - 100 * i)
-    const sigmas = [...times.map((t) => schedule.sigmas[t] ?? 0), 0]
-    const noise = tensor(Float32Array.from({ length: 32 }, (_, i) => normalAt(99999, i)), [16, 2], { device })
-    const denoise = denoiserOf(network, schedule)
-    let x = mul(noise, Math.hypot(1, sigmas[0] ?? 0)) // x_t/√ᾱ
-    withValues(values, () => {
-      for (const step of ddim(denoise, x, sigmas)) x = step.x
-    })
-    const samples = [...(await x.data())]
-    samples.forEach((v, i) => expect(Math.abs(v - (oracle.f64.ddim_sample?.[i] ?? Number.NaN)), `coordinate ${i}`).toBeLessThan(2e-3))
-  }
-})
+for (const { kind, device } of opened) {
+  if (device === undefined) test.skip(`on ${kind}`)
+  else testT1(device, kind === 'reference' ? 25 : undefined)
+}

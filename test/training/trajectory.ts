@@ -1,6 +1,4 @@
 /** PyTorch's training runs in test/oracles/training, whose weights, data, timesteps and noise are formulas (see the README there). */
-import { readFileSync } from 'node:fs'
-import path from 'node:path'
 import { expect } from 'vitest'
 import { diffusionLoss } from '../../diffusion/loss.ts'
 import type { Network } from '../../diffusion/denoiser.ts'
@@ -9,6 +7,7 @@ import { realize, tensor, valueAndGrad, variable } from '../../engine/index.ts'
 import type { Device, Variable } from '../../engine/index.ts'
 import { EMA } from '../../nn/ema.ts'
 import { AdamW } from '../../nn/optim/adam.ts'
+import { readJson } from '../read.ts'
 
 type Pair = readonly [sum: number, abs: number]
 
@@ -38,8 +37,8 @@ export interface Oracle<Unet = unknown> {
   readonly f64: Trajectory
 }
 
-export function readOracle<Unet>(name: string): Oracle<Unet> {
-  return JSON.parse(readFileSync(path.resolve(import.meta.dirname, `../oracles/training/${name}.json`), 'utf8')) as Oracle<Unet>
+export async function readOracle<Unet>(name: string): Promise<Oracle<Unet>> {
+  return (await readJson(`test/oracles/training/${name}.json`)) as Oracle<Unet>
 }
 
 const mix = (x: number): number => {

@@ -37,7 +37,7 @@ export async function findAdapter(options: GpuOptions = {}): Promise<Found> {
     adapter,
     unchecked,
     name: [info.vendor, info.architecture, info.description === '' ? info.device : info.description].filter((part) => part !== '').join(' '),
-    software: info.isFallbackAdapter || /llvmpipe|swiftshader/i.test(`${info.device} ${info.description} ${info.architecture}`),
+    software: info.isFallbackAdapter || /llvmpipe|swiftshader|null-backend/i.test(`${info.device} ${info.description} ${info.architecture}`),
   }
 }
 
