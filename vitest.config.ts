@@ -13,12 +13,17 @@ import type { Driver } from './scripts/drivers.ts'
 
 const browserTests = ['test/browser/**/*.test.ts']
 const deviceTests = ['test/webgpu/**/*.test.ts']
-/** Suites of Node that run on this device, too. */
-const sharedTests = ['test/training/*.test.ts', 'test/draws.test.ts']
+/** Suites of every device that a page can run, too. */
+const pageTests = ['test/semantics.test.ts', 'test/failures.test.ts', 'test/engine/plans.test.ts']
+/** Suites of every device, which run on a GPU, too. */
+const sharedTests = [...pageTests, 'test/errors.test.ts', 'test/graphs.test.ts', 'test/draws.test.ts', 'test/oracles.test.ts', 'test/training/*.test.ts']
+/** Those that add few kernels of other kinds. */
+const furtherTests = ['test/testing.test.ts', 'test/ops/edges.test.ts', 'test/nn/{checkpoint,modules,recompute,save,text-encoders}.test.ts']
 /** Software GPUs compile a second for each kernel. With WEBGPU=all, each runs everything, for an hour or so. */
 const thorough = process.env['WEBGPU'] === 'all'
 const quickTests = ['test/draws.test.ts', 'test/webgpu/adapter.test.ts', 'test/webgpu/devices.test.ts', 'test/webgpu/failures.test.ts']
 const kernelTests = ['test/kernels/wgsl/**/*.test.ts']
+const usualTests = [...deviceTests, ...sharedTests, ...kernelTests]
 
 const node: TestProjectConfiguration = {
   test: { name: 'node', include: ['test/**/*.test.ts'], exclude: [...browserTests, ...deviceTests, ...kernelTests], testTimeout: 30_000, provide: { devices: ['reference', 'cpu'] } },
@@ -26,15 +31,14 @@ const node: TestProjectConfiguration = {
 
 function webgpu(driver: Driver): TestProjectConfiguration {
   const name = `webgpu-${driver}`
-  const usual = driver === 'lavapipe' ? [...deviceTests, ...sharedTests, ...kernelTests] : quickTests
-  const include = thorough ? [...deviceTests, ...sharedTests, ...kernelTests, 'test/oracles.test.ts'] : usual
+  const include = thorough ? [...usualTests, ...furtherTests] : driver === 'lavapipe' ? usualTests : quickTests
   const env = environment(driver)
   if (env === undefined) return missing(name, include, `${driver} is missing. ${remedies[driver]}`)
   return {
     test: {
       name,
       include,
-      testTimeout: 120_000,
+      testTimeout: thorough ? 1_800_000 : 120_000,
       provide: { driver, devices: ['webgpu'], thorough },
       // The loader and the drivers read it when they are loaded; a fork starts with it.
       pool: 'forks',
@@ -48,17 +52,19 @@ function webgpu(driver: Driver): TestProjectConfiguration {
 
 function browser(isolated: boolean): TestProjectConfiguration {
   const name = isolated ? 'browser-isolated' : 'browser'
+  // Whether pages share memory is nothing to a GPU: one of the two runs its tests.
+  const include = isolated ? [...browserTests, ...pageTests] : browserTests
   const { executablePath } = chromium
-  if (executablePath === undefined) return missing(name, browserTests, 'Chromium is missing. Install chromium, or set CHROMIUM to its path.')
+  if (executablePath === undefined) return missing(name, include, 'Chromium is missing. Install chromium, or set CHROMIUM to its path.')
   return {
     server: { headers: isolated ? { ...chromium.isolation } : {} },
     // Found only while a test runs, it would make Vite reload the page under the test.
     optimizeDeps: { include: ['fast-check', 'tinybench'] },
     test: {
       name,
-      include: browserTests,
-      testTimeout: 60_000,
-      provide: { isolated, thorough },
+      include,
+      testTimeout: thorough ? 1_800_000 : 60_000,
+      provide: { isolated, thorough, devices: ['webgpu'] },
       browser: {
         enabled: true,
         headless: true,

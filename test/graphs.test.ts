@@ -11,8 +11,9 @@ import { realize } from '../engine/realize.ts'
 import { difference } from '../testing/compare.ts'
 import { checkAgainstReference, sample, shapes } from '../testing/index.ts'
 import type { Sample } from '../testing/index.ts'
-import { withDefaultDevice } from '../engine/device/device.ts'
-import { closeAll, onEach, openAll } from './devices.ts'
+import { Device, withDefaultDevice } from '../engine/device/device.ts'
+import { ReferenceBackend } from '../engine/device/reference/backend.ts'
+import { casesOn, closeAll, onEach, openAll } from './devices.ts'
 
 const devices = await openAll()
 afterAll(async () => closeAll(devices))
@@ -86,7 +87,7 @@ const found: readonly [Program][] = [
 const others = devices.filter(({ kind }) => kind !== 'reference')
 
 onEach(others, 'values of random programs are the reference’s', async (device) => {
-  await fc.assert(fc.asyncProperty(programs, async ({ program, leaves }) => checkAgainstReference((...xs) => execute(program, xs), leaves, { device, terms: 1e4, scale: 1 })), { seed, numRuns: 60, examples: [...found] })
+  await fc.assert(fc.asyncProperty(programs, async ({ program, leaves }) => checkAgainstReference((...xs) => execute(program, xs), leaves, { device, terms: 1e4, scale: 1 })), { seed, numRuns: casesOn(device, 60), examples: [...found] })
 }, 60_000)
 
 const gradients = (program: readonly Instruction[]) => (...xs: Tensor[]): readonly Tensor[] => {
@@ -96,13 +97,13 @@ const gradients = (program: readonly Instruction[]) => (...xs: Tensor[]): readon
 }
 
 onEach(others, 'gradients of random programs are the reference’s', async (device) => {
-  await fc.assert(fc.asyncProperty(programs, async ({ program, leaves }) => checkAgainstReference(gradients(program), leaves, { device, terms: 1e6, scale: 1 })), { seed, numRuns: 40 })
+  await fc.assert(fc.asyncProperty(programs, async ({ program, leaves }) => checkAgainstReference(gradients(program), leaves, { device, terms: 1e6, scale: 1 })), { seed, numRuns: casesOn(device, 40) })
 }, 60_000)
 
 onEach(others, 'so they are when no op is fused, as while a NaN is looked for', async (device) => {
   device.watch = { kind: 'anomalies', infinities: false }
   try {
-    await fc.assert(fc.asyncProperty(programs, async ({ program, leaves }) => checkAgainstReference(gradients(program), leaves, { device, terms: 1e6, scale: 1 })), { seed, numRuns: 40 })
+    await fc.assert(fc.asyncProperty(programs, async ({ program, leaves }) => checkAgainstReference(gradients(program), leaves, { device, terms: 1e6, scale: 1 })), { seed, numRuns: casesOn(device, 40) })
   } finally {
     device.watch = undefined
   }
@@ -124,13 +125,12 @@ onEach(others, 'variables that random programs move are the reference’s, step 
     }
     return cells.map((c) => c.read())
   }
-  const reference = devices.find(({ kind }) => kind === 'reference')?.device
-  if (reference === undefined) throw new Error('there is always a reference device')
+  await using reference = new Device(new ReferenceBackend())
   await fc.assert(
     fc.asyncProperty(programs, async ({ program, leaves }) => {
       const problem = await difference(await steps(device, program, leaves), await steps(reference, program, leaves), { terms: 1e6, scale: 1 })
       expect(problem).toBe(undefined)
     }),
-    { seed, numRuns: 20 },
+    { seed, numRuns: casesOn(device, 20) },
   )
 }, 60_000)

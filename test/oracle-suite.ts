@@ -1,5 +1,5 @@
 /** Every operator against PyTorch's values and gradients: to float64 accuracy where there is float64. */
-import { describe, expect, test } from 'vitest'
+import { describe, expect, inject, test } from 'vitest'
 import { withDefaultDevice } from '../engine/device/device.ts'
 import type { Device } from '../engine/device/device.ts'
 import { tensor } from '../engine/create.ts'
@@ -19,9 +19,11 @@ const cases = await Promise.all(groups.map(async (group) => [group, await readOr
 
 export function describeOracles(device: Device): void {
   const [dtype, tolerance] = device.name === 'reference' ? ['f64', float64] as const : ['f32', float32] as const
+  // GPUs in software compile a minute for some of these.
+  const spread = device.name === 'webgpu' && !inject('thorough') ? 10 : 1
   describe(`oracles on ${device.name}`, () => {
     describe.each(cases)('%s', (_, oracles) => {
-      test.each(oracles.map((c) => [`${c.id} ${c.op.slice(0, 40)}`, c] as const))('%s', async (__, oracle) => {
+      test.each(oracles.filter((__, i) => i % spread === spread - 1).map((c) => [`${c.id} ${c.op.slice(0, 40)}`, c] as const))('%s', async (__, oracle) => {
         expect(await problems(oracle, device, dtype, tolerance)).toEqual([])
       })
     })

@@ -1,6 +1,7 @@
 /**
  * Turns expression graphs into WGSL statements, a `let` for each node: a shared node is computed once, and what is named is no
  * constant expression, in which overflows, shifts past 31 and divisions by zero would be errors.
+ * Compilers take a value less itself for zero, though it may be NaN or infinite; so such differences are told here.
  */
 import type { BinaryOp, Expression, ScalarType, StorageType, UnaryOp } from '../expression.ts'
 import { isLeaf, unknownNodes } from '../nodes.ts'
@@ -20,19 +21,21 @@ export type Known = ReadonlyMap<Expression, string>
 export function emitExpressions(roots: readonly Expression[], leaf: (e: Expression) => string, known: Known = new Map(), prefix = 'v'): Emitted {
   const names = new Map<Expression, string>(known)
   const leaves = new Map<string, string>()
+  const computed = new Map<string, string>()
   const lines: string[] = []
+  const nameOf = (e: Expression): string => names.get(e) ?? ''
   const keep = (code: string): string => {
     const name = `${prefix}${lines.length}`
     lines.push(`let ${name} = ${code};`)
     return name
   }
   for (const e of unknownNodes(roots, known)) {
-    const key = isLeaf(e) ? `${e.op}:${e.value}:${e.type}` : ''
-    const name = leaves.get(key) ?? keep(isLeaf(e) ? leaf(e) : operation(e, e.args.map((x) => names.get(x) ?? '')))
-    if (isLeaf(e)) leaves.set(key, name)
+    const [same, key] = isLeaf(e) ? [leaves, `${e.op}:${e.value}:${e.type}`] : [computed, operation(e, nameOf)]
+    const name = same.get(key) ?? keep(isLeaf(e) ? leaf(e) : key)
+    same.set(key, name)
     names.set(e, name)
   }
-  return { lines, values: roots.map((e) => names.get(e) ?? '') }
+  return { lines, values: roots.map(nameOf) }
 }
 
 /** A constant of `type`; NaN and infinities too. */
@@ -49,12 +52,17 @@ export function literal(value: number, type: ScalarType): string {
   }
 }
 
-function operation(e: Expression, [x = '', y = '', z = '']: readonly string[]): string {
+function operation(e: Expression, nameOf: (arg: Expression) => string): string {
   const [first, second] = e.args
+  const [x = '', y = '', z = ''] = e.args.map(nameOf)
   if (e.op === 'const') return literal(e.value, e.type)
   if (e.op === 'select') return `select(${z}, ${y}, ${x})`
   if (first === undefined) throw new Error(`emit: ${e.op} has no argument`)
   if (e.op === 'cast') return cast(first.type, e.type, x)
+  if (first.type === 'f32' && second !== undefined) {
+    const negates = (a: Expression, of: string): boolean => a.op === 'neg' && a.args.every((arg) => nameOf(arg) === of)
+    if (e.op === 'sub' ? x === y : e.op === 'add' && (negates(second, x) || negates(first, y))) return `minusItselfF32(${x})`
+  }
   const table: Readonly<Record<string, ((x: string, y: string) => string) | undefined>> = second === undefined ? unaries[first.type] : binaries[first.type]
   const found = table[e.op]
   if (found === undefined) throw new Error(`emit: no ${e.op} of ${first.type}`)

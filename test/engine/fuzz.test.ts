@@ -8,7 +8,7 @@ import * as fc from 'fast-check'
 import { afterAll, expect, test } from 'vitest'
 import { device as open } from '../../engine/index.ts'
 import type { Device } from '../../engine/index.ts'
-import { programs, run } from './programs.ts'
+import { difference, programs, run } from './programs.ts'
 import type { Outcome, Program } from './programs.ts'
 
 const minutes = Number(process.env['MINUTES'] ?? 0)
@@ -22,25 +22,6 @@ afterAll(async () => Promise.all(devices.map(async (d) => d?.close())))
 const on = async (device: Device | undefined, program: Program, early?: Outcome): Promise<Outcome> => {
   if (device === undefined) throw new Error('every device opens')
   return run(program, device, early)
-}
-
-/** Roundings of a few dozen ops, some in bf16 on the way. */
-const relative = 0.1
-
-/** The first difference in words: none in exact programs, in others by magnitude. */
-function difference({ results: got }: Outcome, { results: expected }: Outcome, exact: boolean): string | undefined {
-  for (const [i, wanted] of expected.entries()) {
-    const value = got[i]
-    if (value === undefined || value.length !== wanted.length) return `output ${i} has ${value?.length} elements, not ${wanted.length}`
-    let top = 1
-    for (const w of wanted) if (Number.isFinite(w)) top = Math.max(top, Math.abs(w))
-    for (let k = 0; k < wanted.length; k++) {
-      const [g, w] = [value[k] ?? NaN, wanted[k] ?? NaN]
-      const same = Object.is(g, w) || (exact ? top > 2 ** 22 || Object.is(g, Math.fround(w)) : Math.abs(g - w) <= relative * top)
-      if (!same) return `output ${i}, element ${k} of ${wanted.length} is ${g}, not ${w}`
-    }
-  }
-  return undefined
 }
 
 async function agree(program: Program): Promise<void> {

@@ -1,22 +1,15 @@
 /** Plans that once gave wrong numbers, each in its smallest form; on every device, though the CPU's compiler is meant. */
 import { afterAll, describe, expect, test } from 'vitest'
 import { Interner, encodeValue } from '../../engine/compile/capture.ts'
-import { adamWStep, add, cast, cumsum, div, exp, gelu, grad, indexSelect, matmul, mul, permute, pow, realize, reshape, scalar, setDefaultDevice, sigmoid, sin, slice, square, sum, tanh, tensor, variable } from '../../engine/index.ts'
-import type { Device, TensorLike } from '../../engine/index.ts'
+import { adamWStep, add, cast, cumsum, div, exp, gelu, grad, indexSelect, matmul, mul, permute, pow, realize, reshape, scalar, sigmoid, sin, slice, square, sum, tanh, tensor, variable } from '../../engine/index.ts'
+import type { Device } from '../../engine/index.ts'
 import { literal } from '../../engine/ops/elementwise.ts'
-import { closeAll, onEach, openAll } from '../devices.ts'
+import { closeAll, list, openAll, withEach } from '../devices.ts'
 
 const devices = await openAll()
 afterAll(async () => closeAll(devices))
 
-function each(name: string, body: (device: Device) => Promise<void>): void {
-  onEach(devices, name, async (device) => {
-    setDefaultDevice(device)
-    await body(device)
-  })
-}
-
-const list = async (x: TensorLike): Promise<number[]> => Array.from(await x.read().data())
+const each = (name: string, body: (device: Device) => Promise<void>): void => withEach(devices, name, body)
 
 describe('what is overwritten', () => {
   each('an old value that another variable takes, assigned after the new one', async () => {

@@ -205,6 +205,25 @@ export async function run(program: Program, device: Device, early?: Outcome): Pr
   return { results: (await Promise.all(taken)).flat(), fresh: state.fresh }
 }
 
+/** Roundings of a few dozen ops, some in bf16 on the way. */
+const relative = 0.1
+
+/** The first difference in words: none in exact programs, in others by magnitude. */
+export function difference({ results: got }: Outcome, { results: expected }: Outcome, exact: boolean): string | undefined {
+  for (const [i, wanted] of expected.entries()) {
+    const value = got[i]
+    if (value === undefined || value.length !== wanted.length) return `output ${i} has ${value?.length} elements, not ${wanted.length}`
+    let top = 1
+    for (const w of wanted) if (Number.isFinite(w)) top = Math.max(top, Math.abs(w))
+    for (let k = 0; k < wanted.length; k++) {
+      const [g, w] = [value[k] ?? NaN, wanted[k] ?? NaN]
+      const same = Object.is(g, w) || (exact ? top > 2 ** 22 || Object.is(g, Math.fround(w)) : Math.abs(g - w) <= relative * top)
+      if (!same) return `output ${i}, element ${k} of ${wanted.length} is ${g}, not ${w}`
+    }
+  }
+  return undefined
+}
+
 function adamwMoves({ rotate, ema, apply, gradient }: NonNullable<Step['adamw']>, cells: readonly Variable[], exact: boolean): (readonly [Variable | undefined, Tensor | undefined])[] {
   const [p, m, v, average] = cells
   if (p === undefined || m === undefined || v === undefined || average === undefined) return []

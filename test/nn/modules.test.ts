@@ -12,7 +12,7 @@ const opened = await openAll()
 afterAll(async () => closeAll(opened))
 
 /** Relative to the largest value: float64's agreement with eleven digits, or float32's. */
-const toleranceOn = (device: Device, { rounded }: ModuleCase): number => (device.name === 'cpu' ? 5e-6 : rounded === undefined ? 1e-9 : 2e-7)
+const toleranceOn = (device: Device, { rounded }: ModuleCase): number => (device.name !== 'reference' ? 5e-6 : rounded === undefined ? 1e-9 : 2e-7)
 
 async function expectClose(what: string, got: Tensor | undefined, want: readonly number[], tolerance: number): Promise<void> {
   const values = got === undefined ? [] : [...(await got.data())]

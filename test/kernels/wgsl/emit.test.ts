@@ -98,6 +98,13 @@ test('a shared node is computed once, and loads of one operand are one', () => {
   expect(values).toEqual(['v2', 'v3'])
 })
 
+test('what is computed alike is one value, and a difference of a value and itself is told', () => {
+  const [x, y] = [load(0, 'f32'), load(1, 'f32')]
+  const sum = (): Expression => binary('add', x, y)
+  const { lines } = emitExpressions([binary('sub', sum(), sum()), binary('add', unary('neg', sum()), sum()), binary('sub', load(0, 'i32'), load(0, 'i32'))], ({ value }) => `x${value}`)
+  expect(lines).toEqual(['let v0 = x0;', 'let v1 = x1;', 'let v2 = v0 + v1;', 'let v3 = minusItselfF32(v2);', 'let v4 = -v2;', 'let v5 = minusItselfF32(v4);', 'let v6 = x0;', 'let v7 = v6 - v6;'])
+})
+
 test('names an operation that a type lacks', () => {
   expect(() => emitExpressions([unary('not', load(0, 'f32'))], () => 'x')).toThrow('emit: no not of f32')
 })
