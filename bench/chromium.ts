@@ -1,7 +1,7 @@
 /**
- * The subjects of `langevin bench cpu` in headless Chromium, in a cross-origin isolated page that Vite serves:
+ * The subjects of `langevin bench` in headless Chromium, in a cross-origin isolated page that Vite serves:
  *
- *   node bench/chromium.ts [--only PART] [--threads N] [--seconds S] [--json FILE] [--markdown FILE] [--torch-from FILE]
+ *   node bench/chromium.ts [--device cpu|webgpu] [--only PART] [--threads N] [--seconds S] [--json FILE] [--markdown FILE] [--torch-from FILE]
  *
  * `--torch-from` takes PyTorch's times from the JSON of `langevin bench cpu --torch` on the same machine into the files.
  */
@@ -11,14 +11,15 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { chromium } from 'playwright'
 import { createServer } from 'vite'
-import { commandLine, expectFiles, factsOf, writeReport } from '../cli/bench.ts'
+import { commandLine, expectFiles, factsOf, titles, writeReport } from '../cli/bench.ts'
 import { args, executablePath, isolation } from '../scripts/chromium.ts'
 import type { PageOptions } from './page.ts'
 import type { Report } from './run.ts'
 
 const text = { type: 'string' } as const
-const { values } = parseArgs({ options: { only: text, threads: text, seconds: text, json: text, markdown: text, 'torch-from': text } })
-const { only, threads = String(availableParallelism()), seconds = '3', 'torch-from': torchFrom } = values
+const { values } = parseArgs({ options: { device: text, only: text, threads: text, seconds: text, json: text, markdown: text, 'torch-from': text } })
+const { device = 'cpu', only, threads = String(availableParallelism()), seconds = '3', 'torch-from': torchFrom } = values
+if (device !== 'cpu' && device !== 'webgpu') throw new Error(`--device is ${device}, but must be cpu or webgpu`)
 if (executablePath === undefined) throw new Error('there is no Chromium; install it (apt-get install chromium), or set CHROMIUM to its path')
 expectFiles(values)
 const torch = torchFrom === undefined ? undefined : (JSON.parse(readFileSync(torchFrom, 'utf8')) as Report)
@@ -39,11 +40,11 @@ const server = await createServer({
   }],
 })
 
-async function measure(executablePath: string): Promise<Report> {
-  const browser = await chromium.launch({ executablePath, args: [...args] })
+async function measure(browserPath: string, measured: 'cpu' | 'webgpu'): Promise<Report> {
+  const browser = await chromium.launch({ executablePath: browserPath, args: [...args] })
   try {
     await server.listen()
-    const options: PageOptions = { only, threads: Number(threads), seconds: Number(seconds), facts: factsOf(`Chromium ${browser.version()}`) }
+    const options: PageOptions = { device: measured, only, threads: Number(threads), seconds: Number(seconds), facts: factsOf(`Chromium ${browser.version()}`) }
     const tab = await browser.newPage()
     tab.on('pageerror', (error) => console.error(error.message))
     await tab.exposeFunction('show', (line: string) => console.log(line))
@@ -56,7 +57,7 @@ async function measure(executablePath: string): Promise<Report> {
   }
 }
 
-const measured = await measure(executablePath)
+const measured = await measure(executablePath, device)
 const peers = new Map(torch?.measurements.map(({ name, peer }) => [name, peer]))
 const report: Report = {
   ...measured,
@@ -66,4 +67,4 @@ const report: Report = {
     return { ...measurement, ...(peer !== undefined && { peer }) }
   }),
 }
-await writeReport(report, values, 'CPU benchmark in Chromium', commandLine('node bench/chromium.ts'))
+await writeReport(report, values, `${titles[device]} in Chromium`, commandLine('node bench/chromium.ts'))

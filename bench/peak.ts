@@ -1,5 +1,5 @@
 /**
- * What the machine gives at most, measured on the spot: chains of multiply-adds that do not wait for each other, and a
+ * What processors give at most, measured on the spot: chains of multiply-adds that do not wait for each other, and a
  * triad a = b + s·c over arrays far beyond the caches (as in STREAM, McCalpin 1995; reading the lines that are
  * written is not counted). In the instructions, and on as many threads, as the device would use.
  */
@@ -10,14 +10,6 @@ import { CallingThread, WorkerThreads } from '../engine/device/cpu/pool.ts'
 import { controlBytes } from '../engine/device/cpu/protocol.ts'
 import type { Code } from '../kernels/wasm/assembler.ts'
 import { FunctionBuilder, doWhile, encodeModule, f32x4, get, i32, loopRange, set, v128 } from '../kernels/wasm/assembler.ts'
-
-export interface Peak {
-  readonly threads: number
-  /** Multiplications and additions a second. */
-  readonly flops: number
-  /** Bytes a second. */
-  readonly bandwidth: number
-}
 
 export interface PeakOptions {
   readonly threads: number
@@ -117,9 +109,9 @@ async function leastTime(kernel: FunctionBuilder, bytes: number, { threads, leve
   }
 }
 
-export async function measurePeak(options: PeakOptions): Promise<Peak> {
-  const { threads, level } = options
+export async function measurePeak(options: PeakOptions): Promise<{ readonly flops: number; readonly bandwidth: number }> {
+  const { level } = options
   const compute = await leastTime(chainKernel(level), arraysAt, options)
   const traffic = await leastTime(triadKernel(level), arraysAt + 3 * arrayBytes, options)
-  return { threads, flops: (items * links * chainsOf(level) * 8 * 1000) / compute, bandwidth: (3 * arrayBytes * 1000) / traffic }
+  return { flops: (items * links * chainsOf(level) * 8 * 1000) / compute, bandwidth: (3 * arrayBytes * 1000) / traffic }
 }

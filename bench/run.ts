@@ -1,29 +1,23 @@
 /** A whole benchmark, the same in Node and in a page: peaks first, then the subjects, each shown as soon as it is measured. */
-import { ConfigError, device as openDevice } from '../engine/index.ts'
-import type { Device, InstructionLevel } from '../engine/index.ts'
-import { instructionLevels } from '../engine/device/cpu/instructions.ts'
+import { ConfigError } from '../engine/index.ts'
+import type { DeviceInfo } from '../engine/index.ts'
 import { measure } from './measure.ts'
 import type { Measurement, Peer } from './measure.ts'
-import { measurePeak } from './peak.ts'
-import type { Peak } from './peak.ts'
 import type { Subject } from './subject.ts'
 import { header, line, peakLine, row, widthsFor } from './table.ts'
+import type { Peak, Target } from './target.ts'
 
 export interface Report {
   /** What there is to know about machine, software and device: name and value. */
   readonly facts: readonly (readonly [string, string])[]
-  /** Of one thread, then of all. */
+  /** Shares are of the last. */
   readonly peaks: readonly Peak[]
   readonly measurements: readonly Measurement[]
 }
 
 export interface RunOptions {
   readonly subjects: readonly Subject[]
-  readonly threads: number
-  /** Default: the best there is. */
-  readonly level?: InstructionLevel | undefined
-  /** Whether flags of V8 may be set. */
-  readonly experimental: boolean
+  readonly target: Target
   /** For each subject and library. */
   readonly seconds: number
   readonly peer?: Peer | undefined
@@ -40,14 +34,13 @@ export function choose(subjects: readonly Subject[], only: string | undefined): 
   return chosen
 }
 
-export async function run({ subjects, threads, level, experimental, seconds, peer, facts, show }: RunOptions): Promise<Report> {
-  const open = (): Promise<Device> => openDevice('cpu', { threads, experimental, ...(level !== undefined && { instructions: level }), makeDefault: false })
-  const { description, instructions } = await details(open)
-  const all = [...facts, ['device', description] as const, ['instructions', `${instructions.level}: ${instructions.why}`] as const]
+export async function run({ subjects, target, seconds, peer, facts, show }: RunOptions): Promise<Report> {
+  const info = await describe(target)
+  const all = [...facts, ...target.facts(info)]
   for (const [name, value] of all) show(`${name.padEnd(12)} ${value}`)
   const peaks: Peak[] = []
-  for (const count of new Set([1, threads])) {
-    const peak = await measurePeak({ threads: count, level: instructions.level, experimental })
+  for (const measurePeak of target.peaks(info)) {
+    const peak = await measurePeak()
     show(`${'peak'.padEnd(12)} ${peakLine(peak)}`)
     peaks.push(peak)
   }
@@ -56,17 +49,14 @@ export async function run({ subjects, threads, level, experimental, seconds, pee
   show(`\n${line(header(peer !== undefined), widths)}`)
   const measurements: Measurement[] = []
   for (const subject of subjects) {
-    const measurement = await measure(subject, { open, seconds, peer })
+    const measurement = await measure(subject, { open: target.open, seconds, peer })
     show(line(row(measurement, limit), widths))
     measurements.push(measurement)
   }
   return { facts: all, peaks, measurements }
 }
 
-async function details(open: () => Promise<Device>): Promise<{ readonly description: string; readonly instructions: { readonly level: InstructionLevel; readonly why: string } }> {
-  await using device = await open()
-  const { description, instructions } = device.info
-  const level = instructionLevels.find((known) => known === instructions?.level)
-  if (instructions === undefined || level === undefined) throw new RangeError('a CPU device has instructions')
-  return { description, instructions: { level, why: instructions.why } }
+async function describe(target: Target): Promise<DeviceInfo> {
+  await using device = await target.open()
+  return device.info
 }

@@ -127,3 +127,8 @@ export const subjects: readonly Subject[] = [
   chainSubject(16),
   ...unets.flatMap((unet) => [trainStepSubject(unet), forwardSubject(unet)]),
 ]
+
+/** What is measured on a device: on GPUs larger products, too. */
+export function subjectsOf(device: 'cpu' | 'webgpu'): readonly Subject[] {
+  return device === 'cpu' ? subjects : [...modes.map((mode) => matmulSubject(4096, mode)), ...subjects]
+}

@@ -1,7 +1,7 @@
 /** Results as lines for a terminal, and as a page in Markdown. */
 import type { Measurement, Times } from './measure.ts'
-import type { Peak } from './peak.ts'
 import type { Report } from './run.ts'
+import type { Peak } from './target.ts'
 
 /** Three significant digits. */
 function digits(x: number): string {
@@ -14,7 +14,7 @@ export function header(withPeer: boolean): readonly string[] {
   return ['subject', 'ms', 'p10–p90', 'rate', 'of peak', ...(withPeer ? ['PyTorch ms', 'p10–p90', 'ratio'] : [])]
 }
 
-/** A measurement as cells. `peak` is that of as many threads as were measured with. */
+/** A measurement as cells, held to the peak of what it was measured on. */
 export function row({ name, flops, bytes, ours, peer }: Measurement, peak: Peak): readonly string[] {
   const seconds = ours.median / 1000
   // What the work takes at least: arithmetic or traffic, whichever takes longer.
@@ -34,8 +34,8 @@ export function line(cells: readonly string[], widths: readonly number[]): strin
   return cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('  ')
 }
 
-export function peakLine({ threads, flops, bandwidth }: Peak): string {
-  return `${threads} thread${threads === 1 ? '' : 's'}: ${digits(flops / 1e9)} GFLOP/s, ${digits(bandwidth / 1e9)} GB/s`
+export function peakLine({ of, flops, bandwidth }: Peak): string {
+  return `${of}: ${digits(flops / 1e9)} GFLOP/s, ${digits(bandwidth / 1e9)} GB/s`
 }
 
 /** The whole report as a page; `title` is its first line, `command` is what made it. */

@@ -1,6 +1,6 @@
-"""PyTorch's side of `langevin bench cpu --torch`: a server over stdin and stdout, one JSON object a line.
+"""PyTorch's side of `langevin bench --torch`: a server over stdin and stdout, one JSON object a line.
 
-Started with the number of threads; says hello with its version; then answers requests about a case:
+Started with the number of threads, or with `gpu` for CUDA where there is any, in full f32; says hello with its version and device; then answers requests about a case:
   {"case": NAME, "do": "time", "seconds": S}   {"times": [milliseconds of each call]}, after one call that is not counted
   {"case": NAME, "do": "outputs"}              {"outputs": [{"rms", "projection"}], "parameters": N or null}, of one call
 Names say shapes, as in subjects.ts; inputs are those of values.ts. One case is held at a time.
@@ -221,17 +221,17 @@ def make(name):
 
 
 def timed(call, seconds):
-    call()
+    call(), synchronize()
     times, start = [], time.perf_counter()
     while not times or time.perf_counter() - start < seconds:
         before = time.perf_counter()
-        call()
+        call(), synchronize()
         times.append((time.perf_counter() - before) * 1e3)
     return times
 
 
 def serve():
-    print(json.dumps({'torch': torch.__version__, 'threads': torch.get_num_threads()}), flush=True)
+    print(json.dumps({'torch': torch.__version__, 'device': torch.cuda.get_device_name() if cuda else None}), flush=True)
     held, case = None, None
     for line in sys.stdin:
         request = json.loads(line)
@@ -248,5 +248,10 @@ def serve():
         print(json.dumps(answer), flush=True)
 
 
-torch.set_num_threads(int(sys.argv[1]))
+cuda = sys.argv[1] == 'gpu' and torch.cuda.is_available()
+synchronize = torch.cuda.synchronize if cuda else lambda: None
+if cuda:
+    torch.set_default_device('cuda')
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+elif sys.argv[1] != 'gpu': torch.set_num_threads(int(sys.argv[1]))
 serve()

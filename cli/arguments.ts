@@ -28,13 +28,13 @@ export const help: string = `langevin: trains diffusion models.
     --seed N          which pictures (default 0)
     --file PNG        where to (default DIR/samples-<seed>.png)
 
-  langevin bench cpu          measures the CPU device: products, convolutions, attention, training steps
-    --torch           PyTorch too, in turns on the same work; needs Python with torch
+  langevin bench cpu|webgpu   measures a device: products, convolutions, attention, training steps
+    --torch           PyTorch too, in turns on the same work; needs Python with torch; beside webgpu it takes CUDA where it has it
     --python COMMAND  what runs Python (default python3)
     --only PART       only the subjects whose names contain it; several are separated by commas
     --seconds S       seconds for each subject and library (default 3)
-    --level LEVEL     simd128, relaxed or wide instructions (default: the best there is)
-    --no-experimental leaves V8's experimental flags alone
+    --level LEVEL     cpu: simd128, relaxed or wide instructions (default: the best there is)
+    --no-experimental cpu: leaves V8's experimental flags alone
     --json FILE       writes the results as JSON
     --markdown FILE   writes them as a page
 
@@ -78,6 +78,8 @@ export interface SampleArguments extends DeviceArguments {
 }
 
 export interface BenchArguments {
+  readonly device: 'cpu' | 'webgpu'
+  readonly adapter: string | undefined
   readonly threads: number | undefined
   /** The command that runs Python, where PyTorch is to be measured too. */
   readonly torch: string | undefined
@@ -159,7 +161,6 @@ export function parseCommand(args: readonly string[]): Command {
   const dataset = name === 'train' ? rest.shift() : undefined
   if (dataset !== undefined && dataset !== 'digits') throw new UsageError(`there is no data set "${dataset}"; use digits`)
   const measured = name === 'bench' ? rest.shift() : undefined
-  if (name === 'bench' && measured !== 'cpu') throw new UsageError(measured === undefined ? 'langevin bench needs to know what: langevin bench cpu' : `there is no benchmark of "${measured}"; use cpu`)
   if (rest.length > 0) throw new UsageError(`what is "${rest.join(' ')}"? See langevin --help`)
   switch (name) {
     case 'train':
@@ -171,7 +172,7 @@ export function parseCommand(args: readonly string[]): Command {
     case 'devices':
       return { name }
     case 'bench':
-      return { name, bench: benchArguments(values) }
+      return { name, bench: benchArguments(measured, values) }
     default:
       return name satisfies never
   }
@@ -217,15 +218,19 @@ function sampleArguments(values: Values): SampleArguments {
   }
 }
 
-function benchArguments(values: Values): BenchArguments {
+function benchArguments(measured: string | undefined, values: Values): BenchArguments {
+  if (measured !== 'cpu' && measured !== 'webgpu') throw new UsageError(measured === undefined ? 'langevin bench needs to know what: langevin bench cpu, or webgpu' : `there is no benchmark of "${measured}"; use cpu or webgpu`)
   const { device, adapter, torch = false, python, only, level, 'no-experimental': refused = false, json, markdown } = values
-  if (device !== undefined && device !== 'cpu') throw new UsageError(`langevin bench cpu measures the CPU; leave out --device ${device}`)
-  if (adapter !== undefined) throw new UsageError('langevin bench cpu measures the CPU; leave out --adapter')
+  if (device !== undefined && device !== measured) throw new UsageError(`langevin bench ${measured} measures that device; leave out --device ${device}`)
+  if (adapter !== undefined && measured === 'cpu') throw new UsageError('langevin bench cpu measures the CPU; leave out --adapter')
+  for (const name of ['threads', 'level', 'no-experimental'] as const) if (values[name] !== undefined && measured === 'webgpu') throw new UsageError(`--${name} is for the CPU; leave it out`)
   if (python !== undefined && !torch) throw new UsageError('--python says how to run PyTorch; add --torch, or leave it out')
   const known = instructionLevels.find((l) => l === level)
   if (level !== undefined && known === undefined) throw new UsageError(`--level is ${level}, but must be ${instructionLevels.join(' or ')}`)
   if (known === 'wide' && refused) throw new UsageError('--level wide needs an experimental flag of V8; leave out --no-experimental')
   return {
+    device: measured,
+    adapter,
     threads: integer(values, 'threads', 1, 256),
     torch: torch ? (python ?? 'python3') : undefined,
     only,

@@ -1,24 +1,28 @@
-/** `langevin bench cpu`: measures the CPU device on the subjects of bench/, and PyTorch beside it. */
+/** `langevin bench`: measures a device on the subjects of bench/, and PyTorch beside it. */
 import { availableParallelism, cpus } from 'node:os'
 import process from 'node:process'
 import { choose, run } from '../bench/run.ts'
 import type { Report } from '../bench/run.ts'
-import { subjects } from '../bench/subjects.ts'
+import { subjectsOf } from '../bench/subjects.ts'
 import { markdown } from '../bench/table.ts'
+import { cpuTarget, webgpuTarget } from '../bench/target.ts'
 import type { BenchArguments } from './arguments.ts'
 import { expectWritable, writeFile } from './files.ts'
 import type { Output } from './progress.ts'
 import { Torch } from './torch.ts'
 
+export const titles = { cpu: 'CPU benchmark', webgpu: 'WebGPU benchmark' } as const
+
 /** Measures, shows a table, and writes the files asked for; returns the exit code. */
 export async function benchmark(options: BenchArguments, version: string, output: Output): Promise<number> {
-  const { threads = availableParallelism(), seconds, level, experimental } = options
-  const chosen = choose(subjects, options.only)
+  const { device, adapter, threads = availableParallelism(), seconds } = options
+  const target = device === 'cpu' ? cpuTarget({ ...options, threads }) : webgpuTarget(adapter)
+  const chosen = choose(subjectsOf(device), options.only)
   expectFiles(options)
-  await using torch = options.torch === undefined ? undefined : await Torch.start(options.torch, threads)
+  await using torch = options.torch === undefined ? undefined : await Torch.start(options.torch, device === 'cpu' ? threads : 'gpu')
   const software = `langevin ${version}, Node ${process.versions.node}, V8 ${process.versions.v8}${torch === undefined ? '' : `, PyTorch ${torch.version}${tuning()}`}`
-  const report = await run({ subjects: chosen, threads, level, experimental, seconds, peer: torch, facts: factsOf(software), show: (text) => void output.write(`${text}\n`) })
-  await writeReport(report, options, 'CPU benchmark', commandLine('langevin'))
+  const report = await run({ subjects: chosen, target, seconds, peer: torch, facts: factsOf(software), show: (text) => void output.write(`${text}\n`) })
+  await writeReport(report, options, titles[device], commandLine('langevin'))
   return 0
 }
 

@@ -17,13 +17,14 @@ interface Answer {
   readonly missing?: string
   readonly error?: string
   readonly torch?: string
-  readonly threads?: number
+  readonly device?: string | null
   readonly times?: readonly number[]
   readonly outputs?: readonly Fingerprint[]
   readonly parameters?: number | null
 }
 
 export class Torch implements Peer, AsyncDisposable {
+  /** With the device, where it is no processor. */
   readonly version: string
   readonly #python: string
   readonly #process: ChildProcessWithoutNullStreams
@@ -38,14 +39,14 @@ export class Torch implements Peer, AsyncDisposable {
     this.#complaints = started.complaints
   }
 
-  /** Throws TorchError where `python` cannot be run, or has no torch. */
-  static async start(python: string, threads: number): Promise<Torch> {
+  /** On so many threads, or on a GPU where it has one. Throws TorchError where `python` cannot be run, or has no torch. */
+  static async start(python: string, threads: number | 'gpu'): Promise<Torch> {
     const started = await start(python, threads)
-    const { missing, torch } = await read(python, started)
+    const { missing, torch, device } = await read(python, started)
     if (missing !== undefined || torch === undefined) {
       throw new TorchError(`${python} has no PyTorch (${missing ?? 'it said nothing'}); install it (pip install torch --index-url https://download.pytorch.org/whl/cpu), name another with --python, or leave out --torch`)
     }
-    return new Torch(python, torch, started)
+    return new Torch(python, `${torch}${typeof device === 'string' ? ` on ${device}` : ''}`, started)
   }
 
   async time(name: string, seconds: number): Promise<readonly number[]> {
@@ -80,7 +81,7 @@ interface Started {
   readonly complaints: readonly string[]
 }
 
-async function start(python: string, threads: number): Promise<Started> {
+async function start(python: string, threads: number | 'gpu'): Promise<Started> {
   const script = fileURLToPath(new URL('bench/torch_peer.py', import.meta.resolve('langevin/package.json')))
   const started = spawn(python, [script, String(threads)])
   const complaints: string[] = []

@@ -3,9 +3,10 @@ import { expect, test } from 'vitest'
 import { choose, run } from '../../bench/run.ts'
 import type { Report } from '../../bench/run.ts'
 import { convSubject, matmulSubject, subjects } from '../../bench/subjects.ts'
+import { cpuTarget } from '../../bench/target.ts'
 import { header, line, markdown, row, widthsFor } from '../../bench/table.ts'
 
-const peak = { threads: 2, flops: 200e9, bandwidth: 50e9 }
+const peak = { of: '2 threads', flops: 200e9, bandwidth: 50e9 }
 const ours = { median: 2, p10: 1.5, p90: 12.34, least: 1.4, calls: 9 }
 const peer = { median: 4, p10: 3.999, p90: 123.4, least: 3.9, calls: 9 }
 
@@ -21,7 +22,7 @@ test('rows stand under the header', () => {
 })
 
 test('the page', () => {
-  const report: Report = { facts: [['device', 'CPU']], peaks: [{ threads: 1, flops: 99.9e9, bandwidth: 30e9 }, peak], measurements: [{ name: 'a', flops: 2e8, bytes: 0, ours, peer }] }
+  const report: Report = { facts: [['device', 'CPU']], peaks: [{ of: '1 thread', flops: 99.9e9, bandwidth: 30e9 }, peak], measurements: [{ name: 'a', flops: 2e8, bytes: 0, ours, peer }] }
   const page = markdown(report, 'Results', 'langevin bench cpu --torch').split('\n')
   expect(page[0]).toBe('# Results')
   expect(page).toContain('- device: CPU')
@@ -50,10 +51,10 @@ test('small subjects, beside a peer', { timeout: 120_000 }, async () => {
     asked.push(`${name} for ${seconds} s`)
     return [1, 2, 30]
   }
-  const report = await run({ subjects: small, threads: 1, level: 'relaxed', experimental: false, seconds: 0.01, peer: { time }, facts: [['date', 'today']], show: (text) => shown.push(text) })
+  const report = await run({ subjects: small, target: cpuTarget({ threads: 1, level: 'relaxed', experimental: false }), seconds: 0.01, peer: { time }, facts: [['date', 'today']], show: (text) => shown.push(text) })
   expect(asked).toEqual(small.flatMap(({ name }) => Array.from({ length: 5 }, () => `${name} for 0.002 s`)))
   expect(report.facts).toEqual([['date', 'today'], ['device', 'CPU, WebAssembly relaxed SIMD on 1 worker thread'], ['instructions', 'relaxed: asked for']])
-  expect(report.peaks.map(({ threads }) => threads)).toEqual([1])
+  expect(report.peaks.map(({ of }) => of)).toEqual(['1 thread'])
   for (const { flops, bandwidth } of report.peaks) expect([flops > 1e9, bandwidth > 1e8]).toEqual([true, true])
   expect(report.measurements.map(({ name, flops, bytes, peer }) => ({ name, flops, bytes, peer }))).toEqual([
     { name: 'matmul_f32_16', flops: 2 * 16 ** 3, bytes: 12 * 16 ** 2, peer: { median: 2, p10: 1, p90: 30, least: 1, calls: 15 } },

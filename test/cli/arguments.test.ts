@@ -7,7 +7,7 @@ const parse = (line: string): unknown => parseCommand(line.split(' ').filter((wo
 describe('parses', () => {
   const none = { device: undefined, adapter: undefined, threads: undefined }
   const train = { ...none, steps: undefined, batch: undefined, rate: undefined, seed: undefined, name: undefined, out: 'runs', resume: undefined, saveEvery: 250, sampling: 100 }
-  const bench = { threads: undefined, torch: undefined, only: undefined, seconds: 3, level: undefined, experimental: true, json: undefined, markdown: undefined }
+  const bench = { device: 'cpu', adapter: undefined, threads: undefined, torch: undefined, only: undefined, seconds: 3, level: undefined, experimental: true, json: undefined, markdown: undefined }
 
   test.each([
     ['', { name: 'help' }],
@@ -22,7 +22,8 @@ describe('parses', () => {
     ['train digits --steps 5 --batch=2 --seed 0 --rate 1e-4 --name a.b-c_1 --out x/y --device reference --save-every 7', { name: 'train', train: { ...train, device: 'reference', steps: 5, batch: 2, rate: 1e-4, seed: 0, name: 'a.b-c_1', out: 'x/y', saveEvery: 7 } }],
     ['train --resume runs/digits', { name: 'train', train: { ...train, resume: 'runs/digits' } }],
     ['bench cpu', { name: 'bench', bench }],
-    ['bench cpu --torch --threads 1 --only conv,matmul --seconds 0.5 --level relaxed --no-experimental --json a.json --markdown b.md', { name: 'bench', bench: { threads: 1, torch: 'python3', only: 'conv,matmul', seconds: 0.5, level: 'relaxed', experimental: false, json: 'a.json', markdown: 'b.md' } }],
+    ['bench cpu --torch --threads 1 --only conv,matmul --seconds 0.5 --level relaxed --no-experimental --json a.json --markdown b.md', { name: 'bench', bench: { device: 'cpu', adapter: undefined, threads: 1, torch: 'python3', only: 'conv,matmul', seconds: 0.5, level: 'relaxed', experimental: false, json: 'a.json', markdown: 'b.md' } }],
+    ['bench webgpu --adapter H100', { name: 'bench', bench: { ...bench, device: 'webgpu', adapter: 'H100' } }],
     ['bench cpu --torch --python pypy', { name: 'bench', bench: { ...bench, torch: 'pypy' } }],
     ['sample --run r --count 3', { name: 'sample', sample: { ...none, run: 'r', count: 3, sampling: 100, seed: 0, file: undefined } }],
   ])('langevin %s', (line, command) => {
@@ -49,14 +50,16 @@ describe('refuses', () => {
     ['train --name ../up', '--name ../up is no name for a folder; use letters, digits, dots, dashes and underscores'],
     ['train --resume r --name n', '--resume goes on in the folder it names; leave out --name and --out'],
     ['train --count 3', 'langevin train has no option --count; see langevin --help'],
-    ['bench', 'langevin bench needs to know what: langevin bench cpu'],
-    ['bench gpu', 'there is no benchmark of "gpu"; use cpu'],
+    ['bench', 'langevin bench needs to know what: langevin bench cpu, or webgpu'],
+    ['bench webgpu --level wide', '--level is for the CPU; leave it out'],
+    ['bench webgpu --threads 2', '--threads is for the CPU; leave it out'],
+    ['bench gpu', 'there is no benchmark of "gpu"; use cpu or webgpu'],
     ['bench cpu --seconds 0', '--seconds is 0, but must be a number above 0'],
     ['bench cpu --threads 0', '--threads is 0, but must be an integer from 1 to 256'],
     ['bench cpu --level avx', '--level is avx, but must be simd128 or relaxed or wide'],
     ['bench cpu --level wide --no-experimental', '--level wide needs an experimental flag of V8; leave out --no-experimental'],
     ['bench cpu --python pypy', '--python says how to run PyTorch; add --torch, or leave it out'],
-    ['bench cpu --device reference', 'langevin bench cpu measures the CPU; leave out --device reference'],
+    ['bench cpu --device reference', 'langevin bench cpu measures that device; leave out --device reference'],
     ['bench cpu --steps 3', 'langevin bench has no option --steps; see langevin --help'],
     ['sample', 'langevin sample needs --run DIR, the folder of a trained run'],
   ])('langevin %s', (line, message) => {
