@@ -124,7 +124,7 @@ export class Addresses {
       const [lo, length] = [this.parameter(`Lo${o}_${a}`, range[0]), this.parameter(`Length${o}_${a}`, range[1] - range[0])]
       return [`${names[a]} - ${lo} < ${length}`]
     })
-    return conditions.length === 0 ? undefined : conditions.join(' && ')
+    return conditions.length === 0 ? undefined : every(conditions)
   }
 
   private parameter(name: string, value: number): string {
@@ -161,6 +161,9 @@ export function leafOf(kernel: string, e: Expression, { uses, bound }: Operands,
   const element = loaded(e.value)
   return element === undefined ? literal(0, e.type) : widen(element, use.operand.dtype, bound[e.value]?.held ?? 'f32', e.type)
 }
+
+/** That all `conditions` hold, found without branches, which && has. */
+export const every = (conditions: readonly string[]): string => (conditions.length === 1 ? conditions.join() : conditions.map((c) => `(${c})`).join(' & '))
 
 /** Statements indented by so many levels. */
 export const indent = (lines: readonly string[], levels = 1): string => lines.map((line) => `${'  '.repeat(levels)}${line}`).join('\n')

@@ -11,7 +11,7 @@ import { checkAccess, loadsOf, unknownNodes } from '../nodes.ts'
 import { binaryCode, emitExpressions, literal, narrow } from './emit.ts'
 import { functionsOf } from './functions.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
-import { Addresses, bindOperands, type Bound, bytesOf, featuresOf, indent, leafOf, loadLines, splitPosition, type Use } from './operands.ts'
+import { Addresses, bindOperands, type Bound, bytesOf, every, featuresOf, indent, leafOf, loadLines, splitPosition, type Use } from './operands.ts'
 import { Shader } from './shader.ts'
 
 const groupSize = 256
@@ -232,7 +232,7 @@ function elementFunction(shader: Shader, thing: Thing, base: (o: number) => stri
     const { array, held } = bound[o] ?? { array: '', held: 'f32' as const }
     const outer = exists(o)
     const conditions = [...(outer === undefined ? [] : [pass(`exists${o}`, 'bool', outer)]), addresses.exists(o, reduced, names) ?? []].flat()
-    loads.push(...loadLines(`x${o}`, `${array}[${pass(`base${o}`, 'u32', base(o))} + ${addresses.along(o, reduced, names)}]`, held, conditions.length === 0 ? undefined : conditions.join(' && ')))
+    loads.push(...loadLines(`x${o}`, `${array}[${pass(`base${o}`, 'u32', base(o))} + ${addresses.along(o, reduced, names)}]`, held, conditions.length === 0 ? undefined : every(conditions)))
   }
   const indexed = indexedAxes([d.element])
   kept.forEach((axis, a) => {

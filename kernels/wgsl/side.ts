@@ -5,6 +5,7 @@
  * the axis that is adjacent in memory, and stays in that order: each mode's inner product reads groups of either kind.
  */
 import { type Axes, comesInFours, Digits, innermost } from './digits.ts'
+import { every } from './operands.ts'
 import type { Shader } from './shader.ts'
 
 export interface Side {
@@ -152,7 +153,7 @@ export class SideLoader {
       const at = `${name}Line${line}At + ${name}Depth${depth}At`
       const [zero, value] = this.access.vector ? ['vec4<f32>()', `vec4<f32>(${name}[u32(${at}) >> 2u])`] : ['0.0', `f32(${name}[u32(${at})])`]
       // Reads outside are harmless, and without branches all are under way at once.
-      return inside.length === 0 ? value : `select(${zero}, ${value}, ${inside.join(' && ')})`
+      return inside.length === 0 ? value : `select(${zero}, ${value}, ${every(inside)})`
     }
     return [
       ...indexes(this.kept.depths).flatMap((i) => [

@@ -97,3 +97,13 @@ describe.skipIf(gpu === undefined)('convolution and its gradients in WGSL', { ti
     }
   })
 })
+
+// Drivers that keep the branches of && compile such a kernel for minutes.
+it('no tile is read behind branches', () => {
+  const d = placeConv({ batch: 2, groups: 1, inChannels: 3, outChannels: 8, dims: [dim, dim], layouts: { x: channelsFirst(2), y: channelsFirst(2), w: channelsFirst(2) } })
+  for (const kernel of [convKernel(d, floor), convInputGradKernel(d, floor), convWeightGradKernel(d, floor)]) {
+    const reads = kernel.dispatches.flatMap(({ source }) => source.split('\n').filter((line) => /Next\d+ = .*select/.test(line)))
+    expect(reads.length).toBeGreaterThan(0)
+    expect(reads.filter((line) => line.includes('&&'))).toEqual([])
+  }
+})
