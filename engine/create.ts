@@ -95,7 +95,7 @@ export function toHostArray(op: string, data: ArrayLike<number>, dtype: DType): 
   if (isFloat(dtype) || data.constructor === array.constructor) {
     if (dtype === 'bool') for (let i = 0; i < data.length; i++) checkFits(op, data[i] ?? 0, dtype)
     array.set(data)
-    return dtype === 'bf16' ? array.map((x) => narrowed(x, dtype)) : array
+    return dtype === 'bf16' || dtype === 'f16' ? array.map((x) => narrowed(x, dtype)) : array
   }
   for (let i = 0; i < data.length; i++) {
     const value = data[i] ?? 0

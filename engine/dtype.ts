@@ -1,4 +1,5 @@
 /** Element types, their storage, and the one promotion table. */
+import { roundToF16 } from '../kernels/rounding.ts'
 import { DTypeError } from './error.ts'
 
 /**
@@ -48,8 +49,9 @@ export function hostArray(dtype: DType, length: number): TypedArray {
 
 const bits = new DataView(new ArrayBuffer(4))
 
-/** What a device holds of a number in `dtype`: of bf16 the upper half of the f32, ties to even. */
+/** What a device holds of a number in `dtype`: the nearest of f16; of bf16 the upper half of the f32, ties to even. */
 export function narrowed(x: number, dtype: DType): number {
+  if (dtype === 'f16') return roundToF16(x)
   if (dtype !== 'bf16' || Number.isNaN(x)) return x
   bits.setFloat32(0, x)
   const b = bits.getUint32(0)

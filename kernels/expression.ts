@@ -9,10 +9,13 @@ export type ScalarType = 'f32' | 'i32' | 'u32' | 'bool'
 
 /** How an element lies in memory. Loads widen to a scalar type, stores narrow from it. Not every device has f16. */
 export type StorageType = 'f32' | 'f16' | 'bf16' | 'i32' | 'u32' | 'u8' | 'bool'
+/** In what memory the floats of a hand-written kernel lie; it computes in f32. */
+export type FloatType = 'f32' | 'f16'
 
 export type UnaryOp =
   | 'neg' | 'abs' | 'sign' | 'sqrt' | 'floor' | 'ceil' | 'round' | 'trunc'
   | 'exp' | 'log' | 'expm1' | 'log1p' | 'sin' | 'cos' | 'tanh' | 'erf' | 'sigmoid'
+  | 'half' // f32, rounded to what f16 holds
   | 'not' // bitwise on integers, logical on bool
   | 'cast' // to the node's type: float to integer truncates and saturates, anything to bool is ≠ 0
 export type BinaryOp =

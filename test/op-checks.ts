@@ -16,7 +16,7 @@ import { checkAgainstReference, checkGradients } from '../testing/index.ts'
 import { isSample, sourceOf, uniform } from '../testing/samples.ts'
 import type { Call } from './op-calls.ts'
 
-function outputsOf(op: AnyOp, inputs: readonly Tensor[], attributes: object): Tensor[] {
+export function outputsOf(op: AnyOp, inputs: readonly Tensor[], attributes: object): Tensor[] {
   return inputs.length === 0 ? [applyOn(getDefaultDevice(op.name), op, attributes)] : applyMany(op, inputs, attributes)
 }
 
@@ -25,7 +25,7 @@ function decomposed(op: Fused, inputs: readonly Tensor[], attributes: object): r
   return 'node' in ends ? [ends] : ends
 }
 
-function inputsOn(device: Device, { operands }: Call, float: 'f32' | 'f64'): Tensor[] {
+export function inputsOn(device: Device, { operands }: Call, float: 'f32' | 'f64'): Tensor[] {
   return operands.map((input) => {
     const source = sourceOf(input, device, float)
     return source.view(source.leaf)
@@ -33,7 +33,7 @@ function inputsOn(device: Device, { operands }: Call, float: 'f32' | 'f64'): Ten
 }
 
 /** Summands of an element: no op adds up more than the elements of all operands. */
-const termsOf = ({ operands }: Call): number => operands.reduce<number>((n, x) => n + (isSample(x) ? sizeOf(x.shape) : 16), 1)
+export const termsOf = ({ operands }: Call): number => operands.reduce<number>((n, x) => n + (isSample(x) ? sizeOf(x.shape) : 16), 1)
 
 /** Shapes and types are as the op's rule says, and as its decomposition's. */
 export async function checkShapeRule(op: AnyOp, call: Call, device: Device): Promise<void> {
@@ -77,7 +77,7 @@ function cotangents(outputs: readonly Tensor[], firstOnly: boolean): Cotangents 
 }
 
 /** The cotangents of the inputs that the op's own rule gives; absent ones dropped. */
-function ruleGradients(op: AnyOp, inputs: readonly Tensor[], attributes: object, firstOnly: boolean): (Tensor | undefined)[] {
+export function ruleGradients(op: AnyOp, inputs: readonly Tensor[], attributes: object, firstOnly: boolean): (Tensor | undefined)[] {
   const own = inputs.map((x) => apply(aliasOp, [x]))
   const outputs = outputsOf(op, own, attributes)
   return pullback(outputs, cotangents(outputs, firstOnly), own)

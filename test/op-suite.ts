@@ -4,6 +4,7 @@ import { describe, test } from 'vitest'
 import type { Device } from '../engine/device/device.ts'
 import type { AnyOp } from '../engine/op.ts'
 import type { Call } from './op-calls.ts'
+import { checkHalfGradient, checkHalves } from './op-halves.ts'
 import { checkDevice, checkDeviceGradient, checkKernel, checkPlans } from './op-checks.ts'
 import { records } from './op-records.ts'
 import { table } from './op-table.ts'
@@ -11,12 +12,12 @@ import { table } from './op-table.ts'
 const ops = new Map<string, AnyOp>(Object.entries(records))
 const rows: readonly (readonly [string, { readonly calls: fc.Arbitrary<Call>; readonly smooth?: fc.Arbitrary<Call> | null }])[] = Object.entries(table)
 
+async function forAll(calls: fc.Arbitrary<Call>, numRuns: number, check: (call: Call) => Promise<unknown>): Promise<void> {
+  await fc.assert(fc.asyncProperty(calls, async (call) => void (await check(call))), { seed: 20260101, numRuns })
+}
+
 /** `runs`: cases of each check. */
 export function describeOps(device: Device, runs: { readonly values: number; readonly kernels: number; readonly gradients: number } = { values: 12, kernels: 6, gradients: 8 }): void {
-  async function forAll(calls: fc.Arbitrary<Call>, numRuns: number, check: (call: Call) => Promise<unknown>): Promise<void> {
-    await fc.assert(fc.asyncProperty(calls, async (call) => void (await check(call))), { seed: 20260101, numRuns })
-  }
-
   describe.each(rows)('%s', (name, { calls, smooth = calls }) => {
     const op = ops.get(name)
     if (op === undefined) throw new Error(`${name} is in the table but is no record`)
@@ -30,5 +31,19 @@ export function describeOps(device: Device, runs: { readonly values: number; rea
     if (smooth === null) return
 
     test('the gradient is the reference’s', async () => forAll(smooth, runs.gradients, async (call) => checkDeviceGradient(op, call, device)))
+  })
+}
+
+/** The same in f16, for devices that have it; `without` some ops, by their names. */
+export function describeHalves(device: Device, { without, ...runs }: { readonly values: number; readonly gradients: number; readonly without?: RegExp }): void {
+  describe.each(rows.filter(([name]) => without?.test(name) !== true))('%s in f16', (name, { calls, smooth = calls }) => {
+    const op = ops.get(name)
+    if (op === undefined) throw new Error(`${name} is in the table but is no record`)
+
+    test('values are the reference’s', async () => forAll(calls, runs.values, async (call) => checkHalves(op, call, device)))
+
+    if (smooth === null || runs.gradients === 0) return
+
+    test('the gradient is the reference’s', async () => forAll(smooth, runs.gradients, async (call) => checkHalfGradient(op, call, device)))
   })
 }

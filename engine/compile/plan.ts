@@ -5,6 +5,7 @@ import type { DType } from '../dtype.ts'
 import { formatShape } from '../shape.ts'
 import type { BufferId, Load, Reduction } from './fragment.ts'
 import type { LoweredGraph, Step } from './lower.ts'
+import { sameView } from './view.ts'
 
 /** Where a buffer's memory comes from: a leaf or a result of the run, or the workspace. */
 export type Home =
@@ -103,6 +104,15 @@ export function readsOf(launch: Launch): readonly Load[] {
 /** Buffers a launch writes. */
 export function writesOf(launch: Launch): readonly Load[] {
   return launch.kind === 'op' ? launch.outputs : [launch.output]
+}
+
+/** Whether the launch, which writes the buffer, reads the leaf element by element if at all. */
+export function readsInPlace(launch: Launch, buffer: BufferId, leaf: BufferId): boolean {
+  if (launch.kind === 'reduce' || launch.kind === 'pack') return false
+  if (launch.kind === 'map') return launch.loads.every((l) => l.buffer !== leaf || sameView(l.view, launch.output.view))
+  const output = launch.outputs.findIndex((l) => l.buffer === buffer)
+  if (launch.epilogue?.loads.some((l) => l.buffer === leaf) === true) return false
+  return launch.inputs.every((l, input) => l.buffer !== leaf || launch.inPlace(output, input))
 }
 
 /** For each buffer, the launches that read it and those that write it, in order. */

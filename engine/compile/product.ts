@@ -54,7 +54,7 @@ export const ownView = ({ view, back }: Product): View | undefined => moveBack(v
 
 /**
  * The launch of a product with `expression` as its epilogue, or undefined where its kernel cannot store that: other
- * types than f32, padding, views that do not go back, no axis adjacent that the kernel writes along.
+ * types than f32 and f16, padding, views that do not go back, no axis adjacent that the kernel writes along.
  */
 export function launchProduct({ step, loads: inputs, order, back }: Product, expression: Expression, loads: readonly Load[], output: Load, ops: readonly string[]): OpLaunch | undefined {
   const placed = [...loads, output].flatMap((l) => {
@@ -62,7 +62,7 @@ export function launchProduct({ step, loads: inputs, order, back }: Product, exp
     return view === undefined || view.mask !== undefined ? [] : [{ ...l, view }]
   })
   const target = placed[loads.length]
-  if (target === undefined || target.dtype !== 'f32' || !writes(order, target.view)) return undefined
+  if (target === undefined || (target.dtype !== 'f32' && target.dtype !== 'f16') || !writes(order, target.view)) return undefined
   const epilogue = expression.op === 'accumulator' ? undefined : { expression, loads: placed.slice(0, -1) }
   return { kind: 'op', step, inputs, outputs: [target], epilogue, inPlace: () => false, label: [labelOf(step), ...(epilogue === undefined ? [] : ops)].join(' + ') }
 }

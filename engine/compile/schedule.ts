@@ -4,36 +4,24 @@
  */
 import { accumulator, load } from '../../kernels/index.ts'
 import type { Expression, ReduceOp } from '../../kernels/index.ts'
+import type { DType } from '../dtype.ts'
 import type { Spec } from '../graph.ts'
 import { scalarType } from '../ops/elementwise.ts'
 import type { PadAttributes, SliceAttributes } from '../ops/movement.ts'
 import { at, sizeOf } from '../shape.ts'
 import { bareLoad, isCheap, isUniform, mergeLoads, moveFragment, operations, readsOneValue, replaceLeaves, withoutOnes } from './fragment.ts'
 import type { Fragment, Load, Reduction } from './fragment.ts'
+import { beforeStore, halfOf, rounded, wide } from './half.ts'
+import type { Halves, KernelOperands } from './kernelOperands.ts'
 import type { LoweredGraph, Step, Value } from './lower.ts'
 import { followOrder, rowMajor } from './order.ts'
-import { accessesOf, bytesOf, labelOf } from './plan.ts'
+import { accessesOf, bytesOf, labelOf, readsInPlace } from './plan.ts'
 import type { Home, Launch, Plan, PlanBuffer } from './plan.ts'
 import { launchProduct, ownView } from './product.ts'
 import type { Product } from './product.ts'
-import { finalValues, isDilated, roleOf, roundsWhenStored, storedValues } from './uses.ts'
-import { bufferView, isPacked, memoryOrder, moveView, repeatedBeside, sameView, sliceView } from './view.ts'
+import { finalValues, isDilated, isNarrow, narrowedValues, roleOf, storedValues } from './uses.ts'
+import { bufferView, isPacked, memoryOrder, moveView, repeatedBeside, sliceView } from './view.ts'
 import type { Movement, View } from './view.ts'
-
-/** What a device's hand-written kernel wants of its operands' memory. */
-export interface Layouts {
-  /** Per input: the memory order it must have, packed from the start of its buffer; `any`: unmasked strides of any kind. */
-  readonly inputs: readonly ((readonly number[]) | 'any')[]
-  /** Per output: the memory order it will be written in; `any`: whichever its reader likes. */
-  readonly outputs: readonly ((readonly number[]) | 'any')[]
-  /** Whether the kernel can make an expression of its one output, a product in f32, as it stores it. Default: no. */
-  readonly epilogue?: boolean
-  /** Whether an output may be the very memory of an input: the kernel reads each element before it writes it. Default: no. */
-  readonly inPlace?: (output: number, input: number) => boolean
-}
-
-/** Chooses the layouts of a kernel, seeing where its inputs lie, and whether its outputs end as results, which are row-major. */
-export type LayoutRule = (step: Step, inputs: readonly View[], final: boolean) => Layouts
 
 /** Distinct buffers one generated kernel reads: WebGPU grants at least 8 storage buffers, and one is written. */
 const maxBuffers = 7
@@ -41,16 +29,19 @@ const maxOperations = 200
 /** A value that is the same everywhere stays an expression, where a kernel is too large, up to this many. */
 const fewOperations = 4
 
-export function schedule(graph: LoweredGraph, layouts: LayoutRule): Plan {
-  return new Scheduler(graph, layouts).run()
+export function schedule(graph: LoweredGraph, kernels: KernelOperands): Plan {
+  return new Scheduler(graph, kernels).run()
 }
 
 class Scheduler {
   private readonly graph: LoweredGraph
-  private readonly layouts: LayoutRule
+  private readonly kernels: KernelOperands
   private readonly stored: ReadonlySet<number>
   private readonly results: ReadonlySet<number>
   private readonly final: ReadonlySet<number>
+  /** By value: what kernels may write, and read, in f16 memory. */
+  private readonly narrowed: ReadonlySet<number>
+  private readonly halfOperands: ReadonlySet<number>
   private readonly fragments = new Map<number, Fragment>()
   private readonly buffers: PlanBuffer[] = []
   private readonly launches: Launch[] = []
@@ -64,12 +55,14 @@ class Scheduler {
   private readonly readers = new Map<number, number>()
   private loadIds = 0
 
-  constructor(graph: LoweredGraph, layouts: LayoutRule) {
+  constructor(graph: LoweredGraph, kernels: KernelOperands) {
     this.graph = graph
-    this.layouts = layouts
+    this.kernels = kernels
     this.stored = storedValues(graph)
     this.results = new Set(graph.results.map((r) => r.value.id))
     this.final = finalValues(graph)
+    this.narrowed = narrowedValues(graph, kernels.halves)
+    this.halfOperands = new Set(graph.steps.flatMap((step) => kernels.halves(step)?.inputs.map((i) => at(step.inputs, i).id) ?? []))
     for (const step of graph.steps) for (const { id } of new Set(step.inputs)) this.readers.set(id, (this.readers.get(id) ?? 0) + 1)
   }
 
@@ -139,8 +132,9 @@ class Scheduler {
     const { loads, expressions } = mergeLoads(inputs)
     const accumulated = inputs.find((f) => f.accumulated !== undefined)?.accumulated
     if (accumulated?.kind === 'product') this.epilogues.set(accumulated.step, [...(this.epilogues.get(accumulated.step) ?? []), op.name])
-    const expression = withoutOnes(op.expression(expressions, attributes, output.spec))
-    this.define(output, { shape: output.spec.shape, dtype: output.spec.dtype, expression, loads, accumulated }, step)
+    const { shape, dtype } = output.spec
+    const expression = rounded(withoutOnes(op.expression(expressions, attributes, output.spec)), dtype, loads)
+    this.define(output, { shape, dtype, expression, loads, accumulated }, step)
   }
 
   /** Stores inputs until the rest fits one kernel: one reduction or product, few buffers, an expression of bounded size. */
@@ -200,7 +194,8 @@ class Scheduler {
     const f = whole.accumulated === undefined ? whole : this.store(whole, step)
     const { axes } = step.attributes as { axes: readonly number[] }
     const accumulated: Reduction = { kind: 'reduction', op: step.op.name as ReduceOp, axes, shape: f.shape, element: f.expression, loads: f.loads }
-    this.define(output, { shape: output.spec.shape, dtype: output.spec.dtype, expression: accumulator(f.expression.type), loads: [], accumulated }, step)
+    const { shape, dtype } = output.spec
+    this.define(output, { shape, dtype, expression: rounded(accumulator(f.expression.type), dtype, []), loads: [], accumulated }, step)
   }
 
   /** Producers write into slices of the whole. */
@@ -239,20 +234,22 @@ class Scheduler {
   }
 
   private opaque(step: Step): void {
-    const loads = step.inputs.map((v) => this.widened(this.fragment(v), step))
-    const wanted = this.layouts(step, loads.map((l) => l.view), step.outputs.every((v) => this.final.has(v.id)))
+    const halves = this.halvesOf(step)
+    const loads = step.inputs.map((v, i) => this.operand(v, halves.inputs.includes(i) ? 'f16' : wide(v.spec.dtype), step))
+    const wanted = this.kernels.layouts(step, loads.map((l) => l.view), step.outputs.every((v) => this.final.has(v.id)))
     const inputs = loads.map((l, i) => this.arranged(l, at(wanted.inputs, i), step, at(step.inputs, i)))
     const [only] = step.outputs
-    if (wanted.epilogue === true && only?.spec.dtype === 'f32') return this.product(step, only, inputs, at(wanted.outputs, 0))
+    if (wanted.epilogue === true && (only?.spec.dtype === 'f32' || only?.spec.dtype === 'f16')) return this.product(step, only, inputs, at(wanted.outputs, 0))
     const outputs = step.outputs.map((v, i) => {
-      const [dtype, order] = [v.spec.dtype === 'bf16' ? 'f32' : v.spec.dtype, at(wanted.outputs, i)]
+      const [dtype, order] = [halves.outputs.includes(i) ? 'f16' : wide(v.spec.dtype), at(wanted.outputs, i)]
       return this.loadOf(this.buffer({ shape: v.spec.shape, dtype }, { kind: 'workspace' }), bufferView(v.spec.shape, order === 'any' ? rowMajor(v.spec.shape) : order))
     })
     const { inPlace = () => false } = wanted
     this.launches.push({ kind: 'op', step, inputs, outputs: outputs.map((f) => bareLoad(f) ?? unreachable(step)), epilogue: undefined, inPlace, label: labelOf(step) })
     step.outputs.forEach((v, i) => {
       const f = at(outputs, i)
-      this.fragments.set(v.id, v.spec.dtype === f.dtype ? f : this.store({ ...f, dtype: v.spec.dtype }, step, this.orderFor(v, [f]), 'round '))
+      const { dtype } = v.spec
+      this.fragments.set(v.id, f.dtype === wide(dtype) && f.dtype !== dtype ? this.store({ ...f, dtype }, step, this.orderFor(v, [f]), 'round ') : { ...f, dtype })
     })
   }
 
@@ -260,13 +257,25 @@ class Scheduler {
   private product(step: Step, output: Value, loads: readonly Load[], order: readonly number[] | 'any'): void {
     const { shape, dtype } = output.spec
     const view = bufferView(shape, order === 'any' ? rowMajor(shape) : order)
-    this.define(output, { shape, dtype, expression: accumulator('f32'), loads: [], accumulated: { kind: 'product', step, loads, order, view, back: [] } }, step)
+    this.define(output, { shape, dtype, expression: rounded(accumulator('f32'), dtype, []), loads: [], accumulated: { kind: 'product', step, loads, order, view, back: [] } }, step)
   }
 
-  /** Hand-written kernels count in f32: bf16 operands are widened in a copy. */
-  private widened(f: Fragment, step: Step): Load {
-    const wide = f.dtype === 'bf16' ? this.store({ ...f, dtype: 'f32' }, step, undefined, 'widen for ') : f
-    return bareLoad(wide) ?? bareLoad(this.store(wide, step)) ?? unreachable(step)
+  /** Which operands of the step's kernel lie in f16. */
+  private halvesOf(step: Step): Halves {
+    const halves = this.kernels.halves(step)
+    const inputs = halves?.inputs.map((i) => halfOf(this.fragment(at(step.inputs, i)))) ?? []
+    const all = inputs.every((h) => h.holds) && inputs.some((h) => h.proper) && halves?.outputs.every((i) => this.narrowed.has(at(step.outputs, i).id)) === true
+    return all ? halves : { inputs: [], outputs: [] }
+  }
+
+  /** The value in memory as `dtype`, its own type or one that kernels take instead: a copy if it does not lie so. */
+  private operand(v: Value, dtype: DType, step: Step): Load {
+    const f = this.fragment(v)
+    const own = bareLoad({ ...f, dtype })
+    if (own !== undefined) return own
+    const copy = this.store({ ...f, dtype }, step, undefined, dtype === f.dtype || dtype === 'f16' ? '' : 'widen for ')
+    if (dtype === 'f16') this.fragments.set(v.id, { ...copy, dtype: f.dtype }) // It is the same value, and half as long.
+    return bareLoad(copy) ?? unreachable(step)
   }
 
   /** The operand itself, or a copy that lies as the kernel wants; whoever reads the value later reads the copy, too. */
@@ -276,21 +285,23 @@ class Scheduler {
     const f = { shape: l.view.shape, dtype: l.dtype, expression: load(l.id, scalarType(l.dtype)), loads: [l], accumulated: undefined }
     const copy = this.store(f, step, order === 'any' ? memoryOrder(l.view) : order, 'copy for ')
     const repeats = l.view.strides.some((s, i) => s === 0 && at(l.view.shape, i) > 1)
-    if (!repeats && l.dtype === value.spec.dtype) this.fragments.set(value.id, copy)
+    if (!repeats && (l.dtype === value.spec.dtype || l.dtype === 'f16')) this.fragments.set(value.id, { ...copy, dtype: value.spec.dtype })
     return bareLoad(copy) ?? unreachable(step)
   }
 
   private define(output: Value, f: Fragment, step: Step): void {
-    // A constant is rounded where it is written; every other value of a narrow type where it is stored.
+    // A constant is rounded where it is written, f16 in registers; every other value of a narrow type where it is stored.
     const inlined = isUniform(f) || (isCheap(f, 4) && readsOneValue(f))
-    const cheap = bareLoad(f) !== undefined || f.expression.op === 'const' || (inlined && !roundsWhenStored(f.dtype))
+    const cheap = bareLoad(f) !== undefined || f.expression.op === 'const' || (inlined && !isNarrow(f.dtype))
     const needed = this.stored.has(output.id) && !(cheap && !this.results.has(output.id))
     const alone = this.graph.separate === true && f.expression.op !== 'const'
     const keep = (needed || alone) && bareLoad(f) === undefined
     // A result that its kernel cannot write row-major is copied at the end, so that others read what the kernel wrote.
     const ownOrder = f.accumulated?.kind === 'product' && f.accumulated.order !== 'any'
     if (!keep) this.countReads(f, this.readers.get(output.id) ?? 0)
-    this.fragments.set(output.id, keep ? this.store(f, step, ownOrder ? undefined : this.orderFor(output, [f])) : f)
+    const half = keep && this.halfOperands.has(output.id) && !this.results.has(output.id) && halfOf(f).proper
+    const stored = keep ? this.store(half ? { ...f, dtype: 'f16' } : f, step, ownOrder ? undefined : this.orderFor(output, [f])) : f
+    this.fragments.set(output.id, { ...stored, dtype: f.dtype })
   }
 
   /** Results are row-major; everything else lies as what it is made of. */
@@ -306,9 +317,10 @@ class Scheduler {
   }
 
   private emit(f: Fragment, target: Fragment, name: string, step: Step): void {
-    const { expression, loads, accumulated } = f
+    const { loads, accumulated } = f
     const [output] = target.loads
     if (output === undefined) throw new RangeError('a stored value is one load')
+    const expression = beforeStore(f.expression, output.dtype)
     const label = step.path === '' ? name : `${step.path}/${name}`
     switch (accumulated?.kind) {
       case undefined:
@@ -357,7 +369,7 @@ class Scheduler {
     // Nothing reads the leaf after the buffer is first written.
     const mayOverwrite = (buffer: number, leaf: number): boolean => {
       const [written = -1] = at(writes, buffer)
-      return at(reads, leaf).every((i) => i < written || (i === written && this.readsInPlace(at(this.launches, i), buffer, leaf)))
+      return at(reads, leaf).every((i) => i < written || (i === written && readsInPlace(at(this.launches, i), buffer, leaf)))
     }
     this.graph.results.forEach(({ value, overwrites }, index) => {
       const f = at(kept, index)
@@ -371,15 +383,6 @@ class Scheduler {
       end.push({ f, target: this.buffer(value.spec, { kind: 'result', index }) })
     })
     for (const { f, target } of end) this.emit(f, this.loadOf(target, bufferView(f.shape)), 'result', ending)
-  }
-
-  /** Whether the launch, which writes the buffer, reads the leaf element by element if at all. */
-  private readsInPlace(launch: Launch, buffer: number, leaf: number): boolean {
-    if (launch.kind === 'reduce' || launch.kind === 'pack') return false
-    if (launch.kind === 'map') return launch.loads.every((l) => l.buffer !== leaf || sameView(l.view, launch.output.view))
-    const output = launch.outputs.findIndex((l) => l.buffer === buffer)
-    if (launch.epilogue?.loads.some((l) => l.buffer === leaf) === true) return false
-    return launch.inputs.every((l, input) => l.buffer !== leaf || launch.inPlace(output, input))
   }
 }
 

@@ -6,6 +6,7 @@
 import type { ReduceOp } from '../../kernels/index.ts'
 import type { DType } from '../dtype.ts'
 import type { PadAttributes } from '../ops/movement.ts'
+import type { KernelOperands } from './kernelOperands.ts'
 import type { LoweredGraph, Step, Value } from './lower.ts'
 
 /** `concat`: producers write into parts of one buffer. `opaque`: a kernel of its own. */
@@ -52,8 +53,31 @@ export function storedValues({ steps, results }: LoweredGraph): Set<number> {
   return stored
 }
 
-/** Narrow types change the value when they are stored, so they always are. */
-export const roundsWhenStored = (dtype: DType): boolean => dtype === 'bf16' || dtype === 'f16' || dtype === 'u8'
+/** These types change the value when they are stored, so they always are. f16 is rounded in registers (`half.ts`). */
+const roundsWhenStored = (dtype: DType): boolean => dtype === 'bf16' || dtype === 'u8'
+
+/** Computing a value again takes a rounding too, and reading it moves fewer bytes than what it is made of. */
+export const isNarrow = (dtype: DType): boolean => dtype === 'f16' || roundsWhenStored(dtype)
+
+/**
+ * Values that a kernel may write as f16: they are that, or f32 of which nothing but f16 is wanted. All their readers cast them to
+ * f16, move them to where that is done, or take such operands as f16 themselves.
+ */
+export function narrowedValues({ steps, results }: LoweredGraph, halves: KernelOperands['halves']): Set<number> {
+  const narrowed = new Set<number>()
+  const others = new Set<number>(results.map((r) => r.value.id))
+  const isNarrowed = ({ id, spec }: Value): boolean => spec.dtype === 'f16' || (spec.dtype === 'f32' && narrowed.has(id) && !others.has(id))
+  for (const step of steps.toReversed()) {
+    const [output] = step.outputs
+    const narrows = (roleOf(step) === 'movement' || step.op.name === 'cast') && output !== undefined && isNarrowed(output)
+    step.inputs.forEach(({ id }, i) => {
+      if (narrows) narrowed.add(id)
+      else if (halves(step)?.inputs.includes(i) !== true) others.add(id)
+    })
+  }
+  const used = new Set(steps.flatMap((step) => step.inputs.map(({ id }) => id)))
+  return new Set(steps.flatMap((step) => step.outputs).filter((v) => isNarrowed(v) || !(used.has(v.id) || others.has(v.id))).map(({ id }) => id))
+}
 
 /** Values that are read by elementwise ops alone, if at all, of which nothing but results comes. */
 export function finalValues({ steps, results }: LoweredGraph): Set<number> {

@@ -7,9 +7,10 @@
  * stay apart by columns until the end. A query that is masked everywhere gives 0, and its log-sum-exp is +∞.
  */
 import type { AttentionDescriptor } from '../descriptor.ts'
+import type { FloatType } from '../expression.ts'
 import { AttentionTile, blockRows, HeadMatrix, headsOf, maskHead, Scores, weigh } from './attentionTile.ts'
 import type { WgslKernel, WgslTarget } from './kernel.ts'
-import { featuresOf, type FloatType, sumOf } from './lineTile.ts'
+import { checkFloats, sumOf } from './lineTile.ts'
 import { lowest, Shader } from './shader.ts'
 import { walk } from './walk.ts'
 
@@ -23,7 +24,7 @@ export function attentionKernel(d: AttentionDescriptor, target: WgslTarget, dtyp
     bytes: (dtype === 'f16' ? 2 : 4) * heads * (queries * (dim + valueDim + 1) + keys * (dim + valueDim)),
   }
   if (heads * queries * valueDim === 0) return { dispatches: [], ...costs }
-  const features = featuresOf(dtype, target, 'attention')
+  checkFloats(dtype, target, 'attention')
   const shader = new Shader('attention')
   const [query, key] = [{ rows: queries, dtype }, { rows: keys, dtype }]
   const q = new HeadMatrix(shader, 'q', { buffer: 0, strided: d.q, width: dim, ...query })
@@ -77,7 +78,7 @@ export function attentionKernel(d: AttentionDescriptor, target: WgslTarget, dtyp
       }
     }`
   return {
-    dispatches: [shader.dispatch({ size: tile.invocations, groups: heads * blocks, features, code: [tile.memory, q.reader, k.reader, v.reader, out.writer, scores.code].join(''), body })],
+    dispatches: [shader.dispatch({ size: tile.invocations, groups: heads * blocks, code: [tile.memory, q.reader, k.reader, v.reader, out.writer, scores.code].join(''), body })],
     ...costs,
   }
 }

@@ -8,14 +8,16 @@
  * are computed twice (seven products), but nothing is ever added up across workgroups.
  */
 import type { AttentionGradDescriptor } from '../descriptor.ts'
+import type { FloatType } from '../expression.ts'
 import { AttentionTile, blockRows, type HeadOperand, HeadMatrix, headsOf, maskHead, range, Scores, weigh } from './attentionTile.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
-import { adjacentIn, ceilToPower, featuresOf, type FloatType, foldLines, invocations, type LineTile, locateLane, mostInvocations } from './lineTile.ts'
+import { adjacentIn, ceilToPower, checkFloats, foldLines, invocations, type LineTile, locateLane, mostInvocations } from './lineTile.ts'
 import { Shader } from './shader.ts'
 import { walk } from './walk.ts'
 
 /** Inputs q, k, v, (mask), scale (one f32), o, lse [...batch, queries], do; outputs dq, dk, dv. All but scale and lse are of type `dtype`. */
 export function attentionGradKernel(d: AttentionGradDescriptor, target: WgslTarget, dtype: FloatType = 'f32'): WgslKernel {
+  checkFloats(dtype, target, 'attentionGrad')
   const { batch, queries, keys, dim, valueDim, causal } = d
   const heads = batch.reduce((a, b) => a * b, 1)
   const costs = {
@@ -23,7 +25,7 @@ export function attentionGradKernel(d: AttentionGradDescriptor, target: WgslTarg
     bytes: (dtype === 'f16' ? 2 : 4) * heads * (queries + keys) * 3 * (dim + valueDim),
   }
   if (heads * (queries + keys) === 0) return { dispatches: [], ...costs }
-  const gradient = new AttentionGrad(d, heads, dtype, featuresOf(dtype, target, 'attentionGrad'))
+  const gradient = new AttentionGrad(d, heads, dtype)
   return { dispatches: [gradient.statistics(), gradient.ofKeys(), gradient.ofQueries()], temporaries: [8 * (heads * queries + 1)], ...costs }
 }
 
@@ -31,14 +33,12 @@ class AttentionGrad {
   private readonly d: AttentionGradDescriptor
   private readonly heads: number
   private readonly dtype: FloatType
-  private readonly features: readonly 'f16'[]
   private readonly buffers: { readonly scale: number; readonly o: number; readonly lse: number; readonly dout: number; readonly dq: number; readonly dk: number; readonly dv: number; readonly statistics: number }
 
-  constructor(d: AttentionGradDescriptor, heads: number, dtype: FloatType, features: readonly 'f16'[]) {
+  constructor(d: AttentionGradDescriptor, heads: number, dtype: FloatType) {
     this.d = d
     this.heads = heads
     this.dtype = dtype
-    this.features = features
     const first = d.mask === undefined ? 3 : 4
     this.buffers = { scale: first, o: first + 1, lse: first + 2, dout: first + 3, dq: first + 4, dk: first + 5, dv: first + 6, statistics: first + 7 }
   }
@@ -57,7 +57,7 @@ class AttentionGrad {
     const [oElement, doutElement] = [shader.parameter('oElement', d.out.strides.at(-1) ?? 0, 'i32'), shader.parameter('doutElement', d.dout.strides.at(-1) ?? 0, 'i32')]
     const findRow = walk(shader, [...d.batch, d.queries], { oRow: { strides: d.out.strides.slice(0, -1), offset: d.out.offset }, doutRow: { strides: d.dout.strides.slice(0, -1), offset: d.dout.offset } })
     return shader.dispatch({
-      size: invocations(tile), groups, features: this.features, code: foldLines(tile, 'sumOf'),
+      size: invocations(tile), groups, code: foldLines(tile, 'sumOf'),
       body: `
     if (workgroup >= ${groupCount}) { return; }
     ${locateLane(tile)}
@@ -157,7 +157,7 @@ class AttentionGrad {
     const scores = new Scores(shader, d)
     const findHead = walk(shader, d.batch, { ...headsOf([...parts.readers, ...parts.writers]), ...maskHead(d) })
     return shader.dispatch({
-      size: tile.invocations, groups: this.heads * blocks, features: this.features,
+      size: tile.invocations, groups: this.heads * blocks,
       code: [tile.memory, ...parts.readers.map((m) => m.reader), ...parts.writers.map((m) => m.writer), scores.code].join(''),
       body: `
     if (workgroup >= ${groups}) { return; }

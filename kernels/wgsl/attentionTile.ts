@@ -7,7 +7,7 @@
  * another matrix, times these weights, are added up in registers. Workgroup memory comes to 13.5 KiB whatever the sizes.
  */
 import type { AttentionSizes, Strided } from '../descriptor.ts'
-import type { FloatType } from './lineTile.ts'
+import type { FloatType } from '../expression.ts'
 import { lowest, type Shader } from './shader.ts'
 
 /** Rows that a workgroup owns, and rows that it meets at a time. */

@@ -9,14 +9,13 @@
  */
 import { boxPositions, convBytes, convFlops } from '../convShape.ts'
 import type { ConvDescriptor, Epilogue, Strided } from '../descriptor.ts'
+import type { FloatType } from '../expression.ts'
 import type { Axes } from './digits.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
 import { bytesOf } from './operands.ts'
 import { type Product, productDispatches } from './product.ts'
 import type { Side } from './side.ts'
 import { checkProduct, epilogueCost } from './store.ts'
-
-type ElementType = 'f32' | 'f16'
 
 /** One dimension of an image's side: coordinate = base + position · step + tap · tapStep. */
 interface Dimension {
@@ -66,7 +65,7 @@ function image(at: Strided, buffer: number, { dimensions, batch, channels, group
 const forwardDimensions = (d: ConvDescriptor): Dimension[] => d.output.map((positions, i) =>
   ({ positions, step: d.stride[i] ?? 1, taps: d.kernel[i] ?? 1, tapStep: d.dilation[i] ?? 1, base: -(d.padding[i] ?? 0), extent: d.input[i] ?? 0 }))
 
-function costs(d: ConvDescriptor, dtype: ElementType, shape: readonly number[] = [], epilogue?: Epilogue): { readonly flops: number; readonly bytes: number } {
+function costs(d: ConvDescriptor, dtype: FloatType, shape: readonly number[] = [], epilogue?: Epilogue): { readonly flops: number; readonly bytes: number } {
   const cost = epilogue === undefined ? { flops: 0, bytes: 0 } : epilogueCost(epilogue, shape)
   return { flops: convFlops(d) + cost.flops, bytes: (bytesOf(dtype) / 4) * convBytes(d) + cost.bytes }
 }
@@ -83,15 +82,15 @@ function inOrder(products: readonly Product[], firstTemporary: number): Pick<Wgs
   return { dispatches, temporaries }
 }
 
-/** y = x ⋆ w, or an epilogue of it over y's axes. Buffers: x, w, the epilogue's inputs, y. Factors and output are of type `dtype`. */
-export function convKernel(d: ConvDescriptor, target: WgslTarget, epilogue?: Epilogue, dtype: ElementType = 'f32'): WgslKernel {
-  checkProduct('conv', target, dtype, epilogue)
+/** y = x ⋆ w, or an epilogue of it over y's axes. Buffers: x, w, the epilogue's inputs, y. Factors are of type `dtype`, sums of f32. */
+export function convKernel(d: ConvDescriptor, target: WgslTarget, epilogue?: Epilogue, dtype: FloatType = 'f32', out: FloatType = dtype): WgslKernel {
+  checkProduct('conv', target, [dtype, out], epilogue)
   const [inChannels, outChannels] = [d.inChannels / d.groups, d.outChannels / d.groups]
   const [wOut = 0, wIn = 0, ...wTaps] = d.w.strides
   const { positions, taps, ...x } = image(d.x, 0, { dimensions: forwardDimensions(d), batch: d.batch, channels: inChannels, groups: d.groups })
   const outs: readonly Strided[] = [d.y, ...(epilogue?.inputs ?? [])]
   const y: Product['out'] = {
-    buffer: 1 + outs.length, offsets: outs.map((o) => o.offset), dtype, epilogue: epilogue && { ...epilogue, first: 2 },
+    buffer: 1 + outs.length, offsets: outs.map((o) => o.offset), dtype: out, epilogue: epilogue && { ...epilogue, first: 2 },
     problems: axes([d.groups], ...outs.map(({ strides }) => [outChannels * (strides[1] ?? 0)])),
     rows: axes([d.batch, ...d.output], ...outs.map(({ strides: [each = 0, , ...spatial] }) => [each, ...spatial])),
     columns: axes([outChannels], ...outs.map(({ strides }) => [strides[1] ?? 0])),
@@ -116,10 +115,10 @@ function phase(d: ConvDescriptor, i: number, first: number): Dimension & { reado
 
 /**
  * The gradient of x, given that of y; also transposed convolution. Writes all of x: the gradient, or an epilogue of it
- * over x's axes. Buffers: y, w, the epilogue's inputs, x. Factors and output are of type `dtype`.
+ * over x's axes. Buffers: y, w, the epilogue's inputs, x. Factors are of type `dtype`, sums of f32.
  */
-export function convInputGradKernel(d: ConvDescriptor, target: WgslTarget, epilogue?: Epilogue, dtype: ElementType = 'f32'): WgslKernel {
-  checkProduct('conv input gradient', target, dtype, epilogue)
+export function convInputGradKernel(d: ConvDescriptor, target: WgslTarget, epilogue?: Epilogue, dtype: FloatType = 'f32', out: FloatType = dtype): WgslKernel {
+  checkProduct('conv input gradient', target, [dtype, out], epilogue)
   const [inChannels, outChannels] = [d.inChannels / d.groups, d.outChannels / d.groups]
   const [wOut = 0, wIn = 0, ...wTaps] = d.w.strides
   const outs: readonly Strided[] = [d.x, ...(epilogue?.inputs ?? [])]
@@ -135,7 +134,7 @@ export function convInputGradKernel(d: ConvDescriptor, target: WgslTarget, epilo
         depth: axes([...dimensions.map((m) => m.taps), outChannels], [...dimensions.map((m, i) => m.tapsApart * (wTaps[i] ?? 0)), wOut]),
       },
       out: {
-        buffer: 1 + outs.length, dtype, epilogue: epilogue && { ...epilogue, first: 2 },
+        buffer: 1 + outs.length, dtype: out, epilogue: epilogue && { ...epilogue, first: 2 },
         offsets: outs.map(({ offset, strides: [, , ...spatial] }) => first.reduce((at, remainder, i) => at + remainder * (spatial[i] ?? 0), offset)),
         problems: axes([d.groups], ...outs.map(({ strides }) => [inChannels * (strides[1] ?? 0)])),
         rows: axes([d.batch, ...dimensions.map((m) => m.positions)], ...outs.map(({ strides: [each = 0, , ...spatial] }) => [each, ...spatial.map((s, i) => s * (d.stride[i] ?? 1))])),
@@ -147,8 +146,8 @@ export function convInputGradKernel(d: ConvDescriptor, target: WgslTarget, epilo
 }
 
 /** The gradient of w, given x and the gradient of y. Buffers: x, y, w. All are of type `dtype`. */
-export function convWeightGradKernel(d: ConvDescriptor, target: WgslTarget, dtype: ElementType = 'f32'): WgslKernel {
-  checkProduct('conv weight gradient', target, dtype)
+export function convWeightGradKernel(d: ConvDescriptor, target: WgslTarget, dtype: FloatType = 'f32'): WgslKernel {
+  checkProduct('conv weight gradient', target, [dtype])
   const [inChannels, outChannels] = [d.inChannels / d.groups, d.outChannels / d.groups]
   const [wOut = 0, wIn = 0, ...wTaps] = d.w.strides
   const [yImage = 0, yChannel = 0, ...ySpatial] = d.y.strides

@@ -37,6 +37,14 @@ const basics = [
   let rounded = (bits + 0x7fffu + ((bits >> 16u) & 1u)) & 0xffff0000u;
   return select(bitcast<f32>(rounded), x, isNan(x));
 }`,
+  // By bits, as compilers leave out conversions to f16 and back. From 0.5 to 1 floats are multiples of 2⁻²⁴, as denormal halves are.
+  `fn roundF16(x: f32) -> f32 {
+  let bits = bitcast<u32>(x) & 0x7fffffffu;
+  let rounded = (bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u;
+  let normal = bitcast<f32>(select(rounded, 0x7f800000u, rounded > 0x477fe000u));
+  let denormal = f32(bitcast<u32>(abs(x) + 0.5) - 0x3f000000u) * 0x1p-24;
+  return select(withSignOf(select(normal, denormal, bits < 0x38800000u), x), x, isNan(x));
+}`,
 ]
 
 const library: ReadonlyMap<string, string> = new Map([...basics, ...exponentials, ...trigonometry].map((source) => [/^fn (\w+)/.exec(source)?.[1] ?? '', source]))

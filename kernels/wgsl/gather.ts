@@ -38,7 +38,7 @@ ${walk(shader, shape, walkers, width)('id')}
     out[outAt] = value;
   }`
   return {
-    dispatches: elements === 0 ? [] : [shader.dispatch({ body, size, groups: Math.ceil(elements / width / size), features: dtype === 'f16' ? ['f16'] : [] })],
+    dispatches: elements === 0 ? [] : [shader.dispatch({ body, size, groups: Math.ceil(elements / width / size) })],
     flops: 0,
     bytes: elements * (dtype === 'f16' ? 4 : 8) + (4 * elements) / width,
   }

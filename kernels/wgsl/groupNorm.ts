@@ -6,9 +6,10 @@
  * dispatch merges those of a group (Chan, Golub and LeVeque 1983), a workgroup for each, and a third normalises.
  */
 import type { GroupNormDescriptor } from '../descriptor.ts'
+import type { FloatType } from '../expression.ts'
 import { type GroupTile, groupParameters, groupTile, locateGroup, Plane } from './groupTile.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
-import { eachElement, featuresOf, type FloatType, foldLines, invocations, type LineTile, mostInvocations, overElements, stored } from './lineTile.ts'
+import { checkFloats, eachElement, foldLines, invocations, type LineTile, mostInvocations, overElements, stored } from './lineTile.ts'
 import { Shader } from './shader.ts'
 import { silu } from './silu.ts'
 
@@ -20,10 +21,10 @@ export function groupNormKernel(d: GroupNormDescriptor, target: WgslTarget, dtyp
   const elements = d.batch * d.channels * d.spatial
   const costs = { flops: elements * (d.silu ? 30 : 8), bytes: (dtype === 'f16' ? 2 : 4) * elements * (cut.whole ? 2 : 3) }
   if (elements === 0) return { dispatches: [], ...costs }
-  const features = featuresOf(dtype, target, 'groupNorm')
-  if (cut.whole) return { dispatches: [normalise(d, cut, dtype, features)], ...costs }
+  checkFloats(dtype, target, 'groupNorm')
+  if (cut.whole) return { dispatches: [normalise(d, cut, dtype)], ...costs }
   return {
-    dispatches: [statistics(d, cut, dtype, features), merge(d, cut), normalise(d, cut, dtype, features)],
+    dispatches: [statistics(d, cut, dtype), merge(d, cut), normalise(d, cut, dtype)],
     temporaries: [8 * d.batch * d.channels * cut.parts], ...costs,
   }
 }
@@ -39,13 +40,13 @@ function centre(tile: LineTile, x: Plane, together: string, count: string): stri
 }
 
 /** Mean and centred squares of every channel's part. */
-function statistics(d: GroupNormDescriptor, cut: GroupTile, dtype: FloatType, features: readonly 'f16'[]): Dispatch {
+function statistics(d: GroupNormDescriptor, cut: GroupTile, dtype: FloatType): Dispatch {
   const { tile } = cut
   const shader = new Shader('groupNorm statistics').storage('x', buffers.x, 'read', dtype).storage('partials', buffers.partials, 'read_write', 'vec2<f32>')
   const n = groupParameters(shader, d, cut)
   const x = new Plane(shader, 'x', d.x)
   return shader.dispatch({
-    size: invocations(tile), groups: cut.workgroups, features, code: foldLines(tile, 'total'),
+    size: invocations(tile), groups: cut.workgroups, code: foldLines(tile, 'total'),
     body: `
     ${locateGroup(cut, n)}
     let count = f32(min(${cut.length}u, ${n.spatial} - part * ${cut.length}u));
@@ -83,7 +84,7 @@ function merge(d: GroupNormDescriptor, cut: GroupTile): Dispatch {
 }
 
 /** Writes y, by statistics that it finds itself if a tile holds whole groups. */
-function normalise(d: GroupNormDescriptor, cut: GroupTile, dtype: FloatType, features: readonly 'f16'[]): Dispatch {
+function normalise(d: GroupNormDescriptor, cut: GroupTile, dtype: FloatType): Dispatch {
   const { tile, whole } = cut
   const shader = new Shader('groupNorm').storage('x', buffers.x, 'read', dtype).storage('weight', buffers.weight, 'read').storage('bias', buffers.bias, 'read').storage('y', buffers.y, 'read_write', dtype)
   const access = whole ? 'read_write' : 'read'
@@ -99,7 +100,7 @@ function normalise(d: GroupNormDescriptor, cut: GroupTile, dtype: FloatType, fea
   }
   const centred = (k: number): string => (whole ? `centred${k}` : `(f32(${x.at(`p${k}`)}) - mean)`)
   return shader.dispatch({
-    size: invocations(tile), groups: cut.workgroups, features, code: `${whole ? foldLines(tile, 'total') : ''}${d.silu ? silu : ''}`,
+    size: invocations(tile), groups: cut.workgroups, code: `${whole ? foldLines(tile, 'total') : ''}${d.silu ? silu : ''}`,
     body: `
     ${locateGroup(cut, n)}
     ${whole ? find() : `let mean = means[statistic]; let rstd = rstds[statistic]; ${x.locate}`}

@@ -8,9 +8,10 @@
  * and dbias, which stay per sample: the caller adds them over the batch.
  */
 import type { GroupNormGradDescriptor } from '../descriptor.ts'
+import type { FloatType } from '../expression.ts'
 import { type GroupTile, groupParameters, groupTile, locateGroup, Plane } from './groupTile.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
-import { eachElement, featuresOf, type FloatType, foldLines, invocations, type LineTile, overElements, stored } from './lineTile.ts'
+import { checkFloats, eachElement, foldLines, invocations, type LineTile, overElements, stored } from './lineTile.ts'
 import { Shader } from './shader.ts'
 import { siluSlope } from './silu.ts'
 
@@ -22,17 +23,17 @@ export function groupNormGradKernel(d: GroupNormGradDescriptor, target: WgslTarg
   const elements = d.batch * d.channels * d.spatial
   const costs = { flops: elements * (d.silu ? 45 : 12), bytes: (dtype === 'f16' ? 2 : 4) * elements * (cut.whole ? 3 : 5) }
   if (elements === 0) return { dispatches: [], ...costs }
-  const features = featuresOf(dtype, target, 'groupNormGrad')
+  checkFloats(dtype, target, 'groupNormGrad')
   const partials = 8 * d.batch * d.channels * cut.parts
-  if (cut.whole) return { dispatches: [differentiate(d, cut, 'sums and dx', dtype, features), merge(d, cut)], temporaries: [partials], ...costs }
+  if (cut.whole) return { dispatches: [differentiate(d, cut, 'sums and dx', dtype), merge(d, cut)], temporaries: [partials], ...costs }
   return {
-    dispatches: [differentiate(d, cut, 'sums', dtype, features), merge(d, cut), differentiate(d, cut, 'dx', dtype, features)],
+    dispatches: [differentiate(d, cut, 'sums', dtype), merge(d, cut), differentiate(d, cut, 'dx', dtype)],
     temporaries: [partials, 8 * d.batch * d.groups], ...costs,
   }
 }
 
 /** Finds each channel's sums of dz and dz·x̂, over a part, or dx, or both. */
-function differentiate(d: GroupNormGradDescriptor, cut: GroupTile, finds: 'sums' | 'dx' | 'sums and dx', dtype: FloatType, features: readonly 'f16'[]): Dispatch {
+function differentiate(d: GroupNormGradDescriptor, cut: GroupTile, finds: 'sums' | 'dx' | 'sums and dx', dtype: FloatType): Dispatch {
   const { tile } = cut
   const [sums, result] = [finds !== 'dx', finds !== 'sums']
   const shader = new Shader(`groupNormGrad ${finds}`)
@@ -47,7 +48,7 @@ function differentiate(d: GroupNormGradDescriptor, cut: GroupTile, finds: 'sums'
   const count = shader.parameter('count', (d.channels / d.groups) * d.spatial, 'f32')
   const atInput = (k: number): string => `f32(${dy.at(`p${k}`)})${d.silu ? ` * siluSlope(hat${k} * w + shift)` : ''}`
   return shader.dispatch({
-    size: invocations(tile), groups: cut.workgroups, features, code: `${sums ? foldLines(tile, 'total', { type: 'vec2<f32>' }) : ''}${d.silu ? siluSlope : ''}`,
+    size: invocations(tile), groups: cut.workgroups, code: `${sums ? foldLines(tile, 'total', { type: 'vec2<f32>' }) : ''}${d.silu ? siluSlope : ''}`,
     body: `
     ${locateGroup(cut, n)}
     let mean = means[statistic];

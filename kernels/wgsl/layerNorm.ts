@@ -4,14 +4,15 @@
  * norm (Zhang and Sennrich, arXiv:1910.07467), μ and ⟨g⟩ are 0. A workgroup takes some whole rows; variances are of centred values.
  */
 import type { LayerNormDescriptor, LayerNormGradDescriptor } from '../descriptor.ts'
+import type { FloatType } from '../expression.ts'
 import type { WgslKernel, WgslTarget } from './kernel.ts'
-import { featuresOf, type FloatType, foldLines, stored } from './lineTile.ts'
+import { checkFloats, foldLines, stored } from './lineTile.ts'
 import { Rows } from './rows.ts'
 import { Shader } from './shader.ts'
 
 /** Inputs x, weight and bias [length]; outputs y, mean (zeros if not centred) and rstd [rows]. Of these x and y are of type `dtype`. */
 export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerNormDescriptor, target: WgslTarget, dtype: FloatType = 'f32'): WgslKernel {
-  const features = featuresOf(dtype, target, 'layerNorm')
+  checkFloats(dtype, target, 'layerNorm')
   const costs = { flops: 8 * rows * length, bytes: (dtype === 'f16' ? 4 : 8) * rows * length }
   if (rows * length === 0) return { dispatches: [], ...costs }
   const shader = new Shader('layerNorm').storage('x', 0, 'read', dtype).storage('weight', 1, 'read').storage('bias', 2, 'read')
@@ -24,7 +25,7 @@ export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerN
     let mean = sumOf(sum, local, lane, line, 1u) / ${count};`
   return {
     dispatches: [shader.dispatch({
-      size: walk.size, groups: walk.groups, features, code: foldLines(walk.tile, 'sumOf'),
+      size: walk.size, groups: walk.groups, code: foldLines(walk.tile, 'sumOf'),
       body: `
     ${walk.enter}
     ${centred ? findMean : 'let mean = 0.0;'}
@@ -40,7 +41,7 @@ export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerN
 
 /** Inputs dy, x, weight [length], mean and rstd [rows]; output dx. Of these dy, x and dx are of type `dtype`. */
 export function layerNormGradKernel({ rows, length, centred, dy, x, dx }: LayerNormGradDescriptor, target: WgslTarget, dtype: FloatType = 'f32'): WgslKernel {
-  const features = featuresOf(dtype, target, 'layerNormGrad')
+  checkFloats(dtype, target, 'layerNormGrad')
   const costs = { flops: 12 * rows * length, bytes: (dtype === 'f16' ? 6 : 12) * rows * length }
   if (rows * length === 0) return { dispatches: [], ...costs }
   const shader = new Shader('layerNormGrad').storage('dy', 0, 'read', dtype).storage('x', 1, 'read', dtype).storage('weight', 2, 'read')
@@ -49,7 +50,7 @@ export function layerNormGradKernel({ rows, length, centred, dy, x, dx }: LayerN
   const count = shader.parameter('count', length, 'f32')
   return {
     dispatches: [shader.dispatch({
-      size: walk.size, groups: walk.groups, features, code: foldLines(walk.tile, 'sumOf', { type: 'vec2<f32>' }),
+      size: walk.size, groups: walk.groups, code: foldLines(walk.tile, 'sumOf', { type: 'vec2<f32>' }),
       body: `
     ${walk.enter}
     let mean = means[row];

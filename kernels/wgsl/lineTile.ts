@@ -5,11 +5,9 @@
  * are trees in workgroup memory that depend on sizes only.
  */
 import type { Strided } from '../descriptor.ts'
+import type { FloatType } from '../expression.ts'
 import type { WgslTarget } from './kernel.ts'
 import type { ElementType } from './shader.ts'
-
-/** The type in which the tensors of a kernel lie; statistics and sums are always f32. */
-export type FloatType = 'f32' | 'f16'
 
 /** How many elements an invocation holds in registers at most. */
 export const mostPerLane = 16
@@ -78,11 +76,9 @@ export function sumOf(terms: readonly string[]): string {
 export const eachElement = ({ perLane }: LineTile, text: (k: number) => string): string => Array.from({ length: perLane }, (_, k) => text(k)).join('\n')
 export const overElements = ({ perLane }: LineTile, term: (k: number) => string): string => sumOf(Array.from({ length: perLane }, (_, k) => term(k)))
 
-/** The language features that tensors of type `dtype` need. */
-export function featuresOf(dtype: FloatType, target: WgslTarget, kernel: string): readonly 'f16'[] {
-  if (dtype === 'f32') return []
-  if (!target.f16) throw new Error(`${kernel}: tensors of type f16 on a device without shader-f16; cast them to f32`)
-  return ['f16']
+/** Fails for tensors of a type that the device lacks. Statistics and sums are f32 whatever that type is. */
+export function checkFloats(dtype: FloatType, target: WgslTarget, kernel: string): void {
+  if (dtype === 'f16' && !target.f16) throw new Error(`${kernel}: tensors of type f16 on a device without shader-f16; cast them to f32`)
 }
 
 /** The expression that stores `value`, an f32, as `dtype`. */

@@ -11,7 +11,7 @@ import { checkAccess, hoist, unknownNodes } from '../nodes.ts'
 import { emitExpressions, narrow } from './emit.ts'
 import { functionsOf } from './functions.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
-import { Addresses, bindOperands, type Bound, bytesOf, featuresOf, indent, leafOf, loadLines, quadBuffers, splitPosition, type Use } from './operands.ts'
+import { Addresses, bindOperands, type Bound, bytesOf, checkF16, indent, leafOf, loadLines, quadBuffers, splitPosition, type Use } from './operands.ts'
 import { Shader } from './shader.ts'
 import { crossedAxis, type MapPlan, transposedDispatch } from './transpose.ts'
 
@@ -32,6 +32,8 @@ export function mapKernel(d: MapDescriptor, target: WgslTarget, buffers: readonl
   for (const o of d.outputs) checkAccess('map', o.operand.dtype, o.value.type)
   if (nodes.some((e) => e.op === 'accumulator')) throw new Error('map: a map has no accumulator')
 
+  checkF16('map', target, [...d.inputs, ...d.outputs.map((o) => o.operand)].map((o) => o.dtype))
+
   const still = d.shape.map(() => 0)
   const access = [...d.inputs.map((o, i) => (loads.some((e) => e.value === i) && !isBlank(o, d.shape) ? 'read' : 'none')), ...d.outputs.map(() => 'write' as const)] as const
   // What is not accessed must not keep axes from merging.
@@ -40,7 +42,7 @@ export function mapKernel(d: MapDescriptor, target: WgslTarget, buffers: readonl
   const uses = operands.map((operand, i): Use => ({ operand, access: access[i] ?? 'none', quads: isQuads(axes, i, operand.offset) }))
   const quads = quadBuffers(uses, buffers)
   const wide = uses.every((use, i) => use.access !== 'write' || quads.has(buffers[i] ?? i))
-  const plan: MapPlan = { values, inputs: d.inputs.length, axes, uses, buffers, features: featuresOf('map', uses, target), count }
+  const plan: MapPlan = { values, inputs: d.inputs.length, axes, uses, buffers, count }
   const crossed = crossedAxis(plan)
   const operations = nodes.filter((e) => e.args.length > 0).length
   return {
@@ -60,7 +62,7 @@ function isQuads(axes: readonly Axis[], o: number, offset: number): boolean {
 }
 
 /** `quads`: buffers accessed by vectors, all that have outputs or none at all. */
-function dispatchOf({ values, inputs, axes, uses, buffers, features, count }: MapPlan, quads: ReadonlySet<number>): Dispatch {
+function dispatchOf({ values, inputs, axes, uses, buffers, count }: MapPlan, quads: ReadonlySet<number>): Dispatch {
   const lanes = quads.size > 0 ? 4 : 1
   const shader = new Shader('map')
   const bound = bindOperands('map', shader, uses, buffers, quads)
@@ -115,5 +117,5 @@ function dispatchOf({ values, inputs, axes, uses, buffers, features, count }: Ma
   })
   const lines = [...split, ...addresses.lines, ...loading, ...once.lines, ...perLane.flatMap((lane) => lane.lines), ...stores]
   const body = `  if (id < ${limit}) {\n${indent(lines, 2)}\n  }`
-  return shader.dispatch({ code: functionsOf(body), body, size: groupSize, groups: Math.ceil(items / groupSize), features })
+  return shader.dispatch({ code: functionsOf(body), body, size: groupSize, groups: Math.ceil(items / groupSize) })
 }

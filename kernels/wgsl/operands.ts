@@ -27,11 +27,9 @@ export interface Use {
   readonly quads: boolean
 }
 
-/** What the device must have for `uses`. */
-export function featuresOf(kernel: string, uses: readonly Use[], target: WgslTarget): 'f16'[] {
-  const half = uses.some((use) => use.access !== 'none' && use.operand.dtype === 'f16')
-  if (half && !target.f16) throw new TypeError(`${kernel}: this device has no f16: use f32`)
-  return half ? ['f16'] : []
+/** Fails for operands of f16 on a device without it. */
+export function checkF16(kernel: string, target: WgslTarget, types: readonly StorageType[]): void {
+  if (!target.f16 && types.includes('f16')) throw new TypeError(`${kernel}: this device has no f16: use f32`)
 }
 
 export const bytesOf = (dtype: StorageType): number => (dtype === 'f16' ? 2 : 4)

@@ -40,7 +40,7 @@ ${indent(digits.declare('digit', 'id'), 2)}
       buffer, offset: 0, coordinates: [], problems: { sizes: side.problems.sizes, strides: [problemSteps] },
       lines: { sizes: [lines], strides: [[linesInside ? 1 : depth]] }, depth: { sizes: [depth], strides: [[linesInside ? lines : 1]] },
     },
-    dispatch: shader.dispatch({ body, size, groups: Math.ceil(elements / size), features: dtype === 'f16' ? ['f16'] : [] }),
+    dispatch: shader.dispatch({ body, size, groups: Math.ceil(elements / size) }),
     bytes: bytesOf(dtype) * elements,
   }
 }

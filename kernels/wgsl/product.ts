@@ -5,6 +5,7 @@
  * tiles to fill a device the depth is split: parts are stored side by side and a second dispatch adds them in order.
  */
 import { product } from '../domain.ts'
+import type { FloatType } from '../expression.ts'
 import { comesInFours, Digits } from './digits.ts'
 import type { Dispatch } from './kernel.ts'
 import { indent } from './operands.ts'
@@ -21,7 +22,7 @@ export interface Product {
   readonly b: Side
   readonly out: Target
   /** Of the factors. */
-  readonly dtype: 'f32' | 'f16'
+  readonly dtype: FloatType
 }
 
 interface Sizes {
@@ -124,10 +125,8 @@ ${indent(store.block({
   columns: columnGroups.map((j) => indexes(4).map((c) => `firstColumn + ${b.lineOf('threadColumn', j, c)}`)),
   value: (row, j) => `sum${row}_${j}`,
 }))}`
-  return shader.dispatch({ code: [a.code, b.code, store.code].join('\n'), body, size: threads, groups, features: featuresOf(p) })
+  return shader.dispatch({ code: [a.code, b.code, store.code].join('\n'), body, size: threads, groups })
 }
-
-const featuresOf = ({ dtype, out }: Product): 'f16'[] => (dtype === 'f16' || out.epilogue?.inputs.some((o) => o.dtype === 'f16') === true ? ['f16'] : [])
 
 /** Depth of a part, in whole tiles. */
 const splitDepth = (k: number, splits: number, depth: number): number => Math.ceil(Math.ceil(k / splits) / depth) * depth
@@ -144,5 +143,5 @@ function sumDispatch(p: Product, elements: number, splits: number, temporary: nu
     for (var part = 1u; part < ${parts}; part += 1u) { sum += parts[part * ${count} + id]; }
 ${indent(store.single('sum', 'id'), 2)}
   }`
-  return shader.dispatch({ code: store.code, body, size, groups: Math.ceil(elements / size), features: featuresOf(p) })
+  return shader.dispatch({ code: store.code, body, size, groups: Math.ceil(elements / size) })
 }

@@ -11,7 +11,7 @@ import { checkAccess, loadsOf, unknownNodes } from '../nodes.ts'
 import { binaryCode, emitExpressions, literal, narrow } from './emit.ts'
 import { functionsOf } from './functions.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
-import { Addresses, bindOperands, type Bound, bytesOf, every, featuresOf, indent, leafOf, loadLines, splitPosition, type Use } from './operands.ts'
+import { Addresses, bindOperands, type Bound, bytesOf, checkF16, every, indent, leafOf, loadLines, splitPosition, type Use } from './operands.ts'
 import { Shader } from './shader.ts'
 
 const groupSize = 256
@@ -27,7 +27,7 @@ const chain = 8
 /** The kernel of a reduction. Operand i lies in buffer `buffers[i]` (by default i), as in `mapKernel`; temporaries come after the last of these. */
 export function reduceKernel(d: ReduceDescriptor, target: WgslTarget, buffers: readonly number[] = [...d.inputs, ...d.outputs].map((_, i) => i)): WgslKernel {
   if (d.parts !== undefined) throw new Error('reduce: a kernel of this device cuts a reduction into parts itself: leave `parts` out')
-  check(d)
+  check(d, target)
   const [outside, inside] = [product(d.shape), product(d.reduced)]
   if (outside * inside > mostElements) throw new RangeError(`reduce: ${outside * inside} elements, of which a kernel can fold ${mostElements}: cut the tensor`)
   const domain = domainOf(d)
@@ -37,7 +37,7 @@ export function reduceKernel(d: ReduceDescriptor, target: WgslTarget, buffers: r
   if (outside === 0) return { dispatches: [], ...cost }
   const split = splitOf(domain, outside, inside)
   const parts = Math.max(1, Math.ceil(inside / split.length))
-  if (parts === 1) return { dispatches: [dispatchOf(d, target, domain, buffers, split, 1)], ...cost }
+  if (parts === 1) return { dispatches: [dispatchOf(d, domain, buffers, split, 1)], ...cost }
 
   const { type } = d.element
   const temporary = Math.max(...buffers) + 1
@@ -52,15 +52,15 @@ export function reduceKernel(d: ReduceDescriptor, target: WgslTarget, buffers: r
   const last = domainOf(second)
   return {
     dispatches: [
-      dispatchOf(first, target, domainOf(first), [...inputs, temporary], split, parts),
-      dispatchOf(second, target, last, [...inputs, temporary, ...buffers.slice(d.inputs.length)], { ...splitOf(last, outside, parts), length: parts }, 1),
+      dispatchOf(first, domainOf(first), [...inputs, temporary], split, parts),
+      dispatchOf(second, last, [...inputs, temporary, ...buffers.slice(d.inputs.length)], { ...splitOf(last, outside, parts), length: parts }, 1),
     ],
     temporaries: [4 * parts * outside],
     ...cost,
   }
 }
 
-function check(d: ReduceDescriptor): void {
+function check(d: ReduceDescriptor, target: WgslTarget): void {
   const { type } = d.element
   if (type === 'bool' && (d.op === 'sum' || d.op === 'prod')) throw new TypeError(`reduce: no ${d.op} of bool values; cast to i32 first`)
   for (const e of unknownNodes([d.element, ...d.outputs.map((o) => o.value)], new Map())) {
@@ -68,6 +68,7 @@ function check(d: ReduceDescriptor): void {
     if (e.op === 'accumulator' && e.type !== type) throw new TypeError(`reduce: the accumulator is ${type}, not ${e.type}`)
   }
   for (const o of d.outputs) checkAccess('reduce', o.operand.dtype, o.value.type)
+  checkF16('reduce', target, [...d.inputs, ...d.outputs.map((o) => o.operand)].map((o) => o.dtype))
 }
 
 /** An input as the outputs' values read it, at reduced position 0, with an axis more along which it stays. */
@@ -138,7 +139,7 @@ function identity(op: ReduceOp, type: ScalarType): string {
   return literal(op === 'max' ? low : high, type)
 }
 
-function dispatchOf(d: ReduceDescriptor, target: WgslTarget, { kept, reduced, uses, columns }: Domain, buffers: readonly number[], split: Split, parts: number): Dispatch {
+function dispatchOf(d: ReduceDescriptor, { kept, reduced, uses, columns }: Domain, buffers: readonly number[], split: Split, parts: number): Dispatch {
   const shader = new Shader('reduce')
   const bound = bindOperands('reduce', shader, uses, buffers, new Set())
   const [outside, inside] = [product(d.shape), product(d.reduced)]
@@ -182,7 +183,7 @@ function dispatchOf(d: ReduceDescriptor, target: WgslTarget, { kept, reduced, us
   ]
   const code = [...(folding > 1 ? [`var<workgroup> partial: array<${type}, ${groupSize}>;`] : []), element.code, foldFunction(type, identity(d.op, type), folding, fold, element)].join('\n')
   const body = indent(main)
-  return shader.dispatch({ code: `${functionsOf(code + body)}\n${code}`, body, size: groupSize, groups: groups * parts, features: featuresOf('reduce', uses, target) })
+  return shader.dispatch({ code: `${functionsOf(code + body)}\n${code}`, body, size: groupSize, groups: groups * parts })
 }
 
 /** Halves the number of partial results until one is left. */

@@ -50,14 +50,13 @@ export class Shader {
    * read `local: u32` (its number in the workgroup), `workgroup: u32` (that of its workgroup, below `groups` or not: the
    * last row of workgroups may go past it) and `id: u32` (its number in all).
    */
-  dispatch({ code = '', body, size, groups, features = [] }: { readonly code?: string; readonly body: string; readonly size: number; readonly groups: number; readonly features?: readonly ('f16' | 'subgroups')[] }): Dispatch {
+  dispatch({ code = '', body, size, groups }: { readonly code?: string; readonly body: string; readonly size: number; readonly groups: number }): Dispatch {
     const workgroups = spread(groups)
     const block = this.parameters.length === 0 ? [] : [
       `struct Parameters { ${this.parameters.map(({ name, type }) => `${name}: ${type}`).join(', ')} }`,
       `@group(0) @binding(${this.bindings.length}) var<uniform> parameters: Parameters;`,
     ]
-    const source = [
-      ...features.map((feature) => `enable ${feature};`),
+    const lines = [
       ...this.declarations,
       ...block,
       code,
@@ -68,7 +67,9 @@ export class Shader {
       body,
       '}',
     ]
-    return { label: this.label, source: source.filter((line) => line !== '').join('\n'), bindings: this.bindings, parameters: this.block(), workgroups }
+    const module = lines.filter((line) => line !== '').join('\n')
+    const half = /\bf16\b/.test(module)
+    return { label: `${this.label}${half ? ', f16' : ''}`, source: half ? `enable f16;\n${module}` : module, bindings: this.bindings, parameters: this.block(), workgroups }
   }
 
   /** Uniform blocks are read in units of 16 bytes. */

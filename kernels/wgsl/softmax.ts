@@ -3,21 +3,22 @@
  * makes its whole row NaN, as does an infinity, by way of the sum.
  */
 import type { SoftmaxDescriptor, SoftmaxGradDescriptor } from '../descriptor.ts'
+import type { FloatType } from '../expression.ts'
 import type { WgslKernel, WgslTarget } from './kernel.ts'
-import { featuresOf, type FloatType, foldLines, stored } from './lineTile.ts'
+import { checkFloats, foldLines, stored } from './lineTile.ts'
 import { Rows } from './rows.ts'
 import { lowest, Shader } from './shader.ts'
 
 /** Input x; output y, both of type `dtype`. */
 export function softmaxKernel({ rows, length, x, y }: SoftmaxDescriptor, target: WgslTarget, dtype: FloatType = 'f32'): WgslKernel {
-  const features = featuresOf(dtype, target, 'softmax')
+  checkFloats(dtype, target, 'softmax')
   const costs = { flops: 25 * rows * length, bytes: (dtype === 'f16' ? 4 : 8) * rows * length }
   if (rows * length === 0) return { dispatches: [], ...costs }
   const shader = new Shader('softmax').storage('x', 0, 'read', dtype).storage('y', 1, 'read_write', dtype)
   const walk = new Rows(shader, rows, length, { x: { strided: x, read: true }, y: { strided: y, read: false } })
   return {
     dispatches: [shader.dispatch({
-      size: walk.size, groups: walk.groups, features,
+      size: walk.size, groups: walk.groups,
       code: `${foldLines(walk.tile, 'largestOf', { op: 'max' })}${foldLines(walk.tile, 'sumOf')}`,
       body: `
     ${walk.enter}
@@ -35,14 +36,14 @@ export function softmaxKernel({ rows, length, x, y }: SoftmaxDescriptor, target:
 
 /** Inputs y, dy; output dx, all of type `dtype`. */
 export function softmaxGradKernel({ rows, length, y, dy, dx }: SoftmaxGradDescriptor, target: WgslTarget, dtype: FloatType = 'f32'): WgslKernel {
-  const features = featuresOf(dtype, target, 'softmaxGrad')
+  checkFloats(dtype, target, 'softmaxGrad')
   const costs = { flops: 4 * rows * length, bytes: (dtype === 'f16' ? 6 : 12) * rows * length }
   if (rows * length === 0) return { dispatches: [], ...costs }
   const shader = new Shader('softmaxGrad').storage('y', 0, 'read', dtype).storage('dy', 1, 'read', dtype).storage('dx', 2, 'read_write', dtype)
   const walk = new Rows(shader, rows, length, { y: { strided: y, read: true }, dy: { strided: dy, read: true }, dx: { strided: dx, read: false } })
   return {
     dispatches: [shader.dispatch({
-      size: walk.size, groups: walk.groups, features, code: foldLines(walk.tile, 'sumOf'),
+      size: walk.size, groups: walk.groups, code: foldLines(walk.tile, 'sumOf'),
       body: `
     ${walk.enter}
     var dot = 0.0;

@@ -4,12 +4,13 @@
  */
 import type { Epilogue } from '../descriptor.ts'
 import { footprint, product } from '../domain.ts'
+import type { FloatType } from '../expression.ts'
 import { checkAccess, unknownNodes } from '../nodes.ts'
 import { type Axes, comesInFours, Digits, joinAxes } from './digits.ts'
 import { elementType, emitExpressions, widen } from './emit.ts'
 import { functionsOf } from './functions.ts'
 import type { WgslTarget } from './kernel.ts'
-import { bytesOf, indent } from './operands.ts'
+import { bytesOf, checkF16, indent } from './operands.ts'
 import type { Shader } from './shader.ts'
 
 /** Where elements of a product go. Quantities of the axes are elements of the output, then of each input of the epilogue. */
@@ -19,7 +20,7 @@ export interface Target {
   readonly problems: Axes
   readonly rows: Axes
   readonly columns: Axes
-  readonly dtype: 'f32' | 'f16'
+  readonly dtype: FloatType
   readonly epilogue: BoundEpilogue | undefined
 }
 
@@ -47,8 +48,8 @@ export const mostInputs = 5
 const components = ['x', 'y', 'z', 'w'] as const
 
 /** Fails for types that the device lacks and expressions that an epilogue cannot compute. */
-export function checkProduct(kernel: string, target: WgslTarget, dtype: 'f32' | 'f16', epilogue?: Epilogue): void {
-  if (!target.f16 && [dtype, ...(epilogue?.inputs ?? []).map((o) => o.dtype)].includes('f16')) throw new TypeError(`${kernel}: this device has no f16: use f32`)
+export function checkProduct(kernel: string, target: WgslTarget, types: readonly FloatType[], epilogue?: Epilogue): void {
+  checkF16(kernel, target, [...types, ...(epilogue?.inputs ?? []).map((o) => o.dtype)])
   if (epilogue !== undefined) checkEpilogue(epilogue)
 }
 

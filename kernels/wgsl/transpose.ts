@@ -26,7 +26,6 @@ export interface MapPlan {
   readonly axes: readonly Axis[]
   readonly uses: readonly Use[]
   readonly buffers: readonly number[]
-  readonly features: readonly 'f16'[]
   readonly count: number
 }
 
@@ -43,7 +42,7 @@ export function crossedAxis(plan: MapPlan): number | undefined {
 }
 
 export function transposedDispatch(plan: MapPlan, crossed: number): Dispatch {
-  const { values, inputs, axes, uses, buffers, features } = plan
+  const { values, inputs, axes, uses, buffers } = plan
   const shader = new Shader('map transposed')
   const bound = bindOperands('map', shader, uses, buffers, new Set())
   const last = axes.length - 1
@@ -89,5 +88,5 @@ ${indent([...addresses.lines, ...loads, ...lines, ...stores], 4)}
     }
   }`
   const memory = inTiles.map((o) => `var<workgroup> tile${o}: array<${bound[o]?.held}, ${tile * (tile + 1)}>;`).join('\n')
-  return shader.dispatch({ code: `${memory}\n${functionsOf(body)}`, body, size: groupSize, groups, features })
+  return shader.dispatch({ code: `${memory}\n${functionsOf(body)}`, body, size: groupSize, groups })
 }

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { expect, inject, test } from 'vitest'
-import { device, matmul, ones, withDefaultDevice } from '../../engine/index.ts'
+import { DTypeError, cast, device, matmul, ones, tensor, withDefaultDevice } from '../../engine/index.ts'
 import { adapterNames, findAdapter } from '../../engine/device/webgpu/adapter.ts'
 import { langevin } from '../cli/langevin.ts'
 
@@ -55,6 +55,18 @@ test('a collection of garbage leaves Dawn alone', async () => {
     process.exit()`
   const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', '--input-type=module', '--eval', program])
   expect(stdout.match(/^\d+$/gm)).toEqual(['0', '4', '8'])
+})
+
+test('f16 is there where the adapter has shader-f16', async () => {
+  await using gpu = await device('webgpu', { makeDefault: false })
+  const half = (): unknown => tensor([1], null, { dtype: 'f16', device: gpu })
+  const has = gpu.info.adapter?.features.includes('shader-f16')
+  expect(gpu.supports('f16')).toBe(has)
+  if (has === true) return void half()
+  expect(half).toThrow(DTypeError)
+  expect(half).toThrow('tensor: device webgpu has no f16; use f32')
+  expect(() => cast(ones([1], { device: gpu }), 'f16')).toThrow('cast: device webgpu has no f16; cast to f32, or use a device that has it')
+  expect(() => gpu.withProductType('f16', () => 0)).toThrow('withProductType: device webgpu has no f16; it has f32, bf16, i32, u32, u8, bool')
 })
 
 test('langevin devices', async () => {

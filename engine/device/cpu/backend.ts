@@ -145,7 +145,7 @@ export class CpuBackend implements Backend {
   }
 
   async compile(graph: LoweredGraph): Promise<CpuExecutable> {
-    const plan = packOperands(splitReductions(schedule(graph, this.table.layouts)), this.table)
+    const plan = packOperands(splitReductions(schedule(graph, this.table)), this.table)
     const memory = planMemory(plan)
     const waits = dependences(plan, memory)
     const calls = plan.launches.map((launch) => this.table.call(launch))

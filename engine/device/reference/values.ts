@@ -2,6 +2,7 @@
  * How the reference device holds values: floats as float64, whatever their dtype says, so that "f32" has float64's
  * precision; f16 and bf16 are rounded to what those formats can hold, ties to even, by definition rather than by bits.
  */
+import { roundToBf16, roundToF16 } from '../../../kernels/rounding.ts'
 import type { DType, TypedArray } from '../../dtype.ts'
 import type { Spec } from '../../graph.ts'
 import { sizeOf } from '../../shape.ts'
@@ -61,38 +62,4 @@ const unrounded = (x: number): number => x
 
 function roundingOf(dtype: DType): (x: number) => number {
   return dtype === 'f16' ? roundToF16 : dtype === 'bf16' ? roundToBf16 : unrounded
-}
-
-/** The nearest value of IEEE binary16. */
-export function roundToF16(x: number): number {
-  return roundTo(x, 10, -14, 65504)
-}
-
-/** The nearest value of bfloat16. */
-export function roundToBf16(x: number): number {
-  return roundTo(x, 7, -126, (2 - 2 ** -7) * 2 ** 127)
-}
-
-/** Nearest, ties to even, among ±1.m·2^e with `bits` bits of m and e ≥ `least`; what exceeds `largest` is infinite. */
-function roundTo(x: number, bits: number, least: number, largest: number): number {
-  if (x === 0 || !Number.isFinite(x)) return x
-  const spacing = 2 ** (Math.max(exponentOf(x), least) - bits)
-  const rounded = roundHalfEven(x / spacing) * spacing // Powers of two: neither operation rounds.
-  return Math.abs(rounded) > largest ? Math.sign(x) * Infinity : rounded
-}
-
-const bitsOf = new DataView(new ArrayBuffer(8))
-
-/** ⌊log₂|x|⌋, exactly; float64's subnormal numbers count as 2^−1023. */
-function exponentOf(x: number): number {
-  bitsOf.setFloat64(0, x)
-  return ((bitsOf.getUint16(0) >> 4) & 0x7ff) - 1023
-}
-
-function roundHalfEven(x: number): number {
-  const low = Math.floor(x)
-  const rest = x - low
-  const up = rest > 0.5 || (rest === 0.5 && low % 2 !== 0)
-  const rounded = up ? low + 1 : low
-  return rounded === 0 && x < 0 ? -0 : rounded
 }

@@ -2,12 +2,13 @@
  * A device's table of kernels: for every primitive that is not movement or elementwise, and for the fused ops it has kernels
  * for, how operands must lie and which generator writes the code. A primitive that is missing does not compile.
  */
-import type { LayoutRule } from '../../compile/schedule.ts'
+import type { Halves, KernelOperands } from '../../compile/kernelOperands.ts'
 import { readsOf, writesOf } from '../../compile/plan.ts'
 import type { Launch, OpLaunch } from '../../compile/plan.ts'
 import type { Step } from '../../compile/lower.ts'
 import type { Load } from '../../compile/fragment.ts'
 import { DeviceError } from '../../error.ts'
+import type { FloatType } from '../../../kernels/expression.ts'
 import type { Spec } from '../../graph.ts'
 import type { Fused } from '../../op.ts'
 import { at, formatShape, sizeOf } from '../../shape.ts'
@@ -31,26 +32,30 @@ function checkSize(device: string, launch: Launch): void {
   if (large !== undefined) throw new DeviceError(`${device}: ${launch.label} takes ${sizeOf(large)} elements ${formatShape(large)} at once, but at most ${mostElements} can be; use a smaller batch, or split it`)
 }
 
+const floatType = (loads: readonly Load[]): FloatType => (loads.some(({ dtype }) => dtype === 'f16') ? 'f16' : 'f32')
+
 /** What the kernel of a launch is made for, and the buffers that its epilogue reads. */
 function operandsOf({ step, inputs, outputs, epilogue, packed = false }: OpLaunch, same?: readonly number[]): { readonly operands: Operands; readonly buffers: readonly number[] } {
   const after = epilogue === undefined ? { epilogue, buffers: [] } : epilogueOf(epilogue)
   const memory = ({ buffer }: Load): number => same?.[buffer] ?? buffer
   const shared = (output: number, input: number): boolean => memory(at(outputs, output)) === memory(at(inputs, input))
-  return { operands: { inputs: inputs.map((l) => l.view), outputs: outputs.map((l) => l.view), step, epilogue: after.epilogue, packed, shared }, buffers: after.buffers }
+  return { operands: { inputs: inputs.map((l) => l.view), outputs: outputs.map((l) => l.view), type: floatType(inputs), outputType: floatType(outputs), step, epilogue: after.epilogue, packed, shared }, buffers: after.buffers }
 }
 
-export class KernelTable<Kernel> {
+export class KernelTable<Kernel> implements KernelOperands {
   private readonly device: string
   private readonly generate: PrimitiveGenerators<Kernel>
   private readonly primitives: Readonly<Record<string, KernelRule<Kernel> | undefined>>
   private readonly fused: Readonly<Record<string, KernelRule<Kernel> | undefined>>
+  private readonly f16: boolean
 
-  /** `device`: its name in errors. */
-  constructor(device: string, generate: PrimitiveGenerators<Kernel>, fused: Readonly<Record<string, KernelRule<Kernel> | undefined>>) {
+  /** `device`: its name in errors. `f16`: whether its kernels take that, where their rules say so. */
+  constructor(device: string, generate: PrimitiveGenerators<Kernel>, fused: Readonly<Record<string, KernelRule<Kernel> | undefined>>, { f16 = false }: { readonly f16?: boolean } = {}) {
     this.device = device
     this.generate = generate
     this.primitives = primitiveRules(generate)
     this.fused = fused
+    this.f16 = f16
   }
 
   accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean {
@@ -58,7 +63,9 @@ export class KernelTable<Kernel> {
     return rule !== undefined && inputs.every((x) => x.dtype === 'f32') && (rule.accepts?.(inputs, attributes) ?? true)
   }
 
-  readonly layouts: LayoutRule = (step, inputs, final) => this.ruleFor(step).layouts(step, inputs, final)
+  readonly layouts: KernelOperands['layouts'] = (step, inputs, final) => this.ruleFor(step).layouts(step, inputs, final)
+
+  readonly halves = (step: Step): Halves | undefined => (this.f16 ? (this.primitives[step.op.name] ?? this.fused[step.op.name])?.halves?.(step) : undefined)
 
   /**
    * The kernel of a launch, and the buffers it is called with. `same` names for each buffer of the plan the one whose memory it

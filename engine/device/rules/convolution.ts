@@ -9,7 +9,7 @@ import { bufferView } from '../../compile/view.ts'
 import type { View } from '../../compile/view.ts'
 import type { Window } from '../../ops/conv.ts'
 import { at } from '../../shape.ts'
-import { all, channelsLast, fastest, isRowMajor, known } from './layouts.ts'
+import { all, channelsLast, factors, fastest, isRowMajor, known } from './layouts.ts'
 import type { PrimitiveGenerators } from './generators.ts'
 import type { KernelRule } from './rule.ts'
 
@@ -48,12 +48,14 @@ const imageToImage = <K>(generate: PrimitiveGenerators<K>, describe: Describe): 
 
 export const conv = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
   layouts: imageToImage(generate, forward),
-  kernel: ({ inputs, outputs: [y], step, epilogue }) => generate.conv(forward(inputs, known(y), step.attributes as Window), epilogue),
+  halves: factors,
+  kernel: ({ inputs, outputs: [y], step, epilogue, type, outputType }) => generate.conv(forward(inputs, known(y), step.attributes as Window), epilogue, { factors: type, output: outputType }),
 })
 
 export const convInputGrad = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
   layouts: imageToImage(generate, inputGrad),
-  kernel: ({ inputs, outputs: [dx], step, epilogue }) => generate.convInputGrad(inputGrad(inputs, known(dx), step.attributes as Window), epilogue),
+  halves: factors,
+  kernel: ({ inputs, outputs: [dx], step, epilogue, type, outputType }) => generate.convInputGrad(inputGrad(inputs, known(dx), step.attributes as Window), epilogue, { factors: type, output: outputType }),
 })
 
 export const convWeightGrad = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
@@ -61,5 +63,6 @@ export const convWeightGrad = <K>(generate: PrimitiveGenerators<K>): KernelRule<
     inputs: inputs.map(overPlanes(generate, step, inputs, inputs, weightGrad) ? () => 'any' : image),
     outputs: step.outputs.map((w) => rowMajor(w.spec.shape)),
   }),
-  kernel: ({ inputs, outputs: [dw], step }) => generate.convWeightGrad(weightGrad(inputs, known(dw), step.attributes as Window)),
+  halves: () => ({ inputs: [0, 1], outputs: [0] }),
+  kernel: ({ inputs, outputs: [dw], step, type }) => generate.convWeightGrad(weightGrad(inputs, known(dw), step.attributes as Window), type),
 })

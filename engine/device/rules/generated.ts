@@ -11,7 +11,7 @@ import { DTypeError } from '../../error.ts'
 import { at, longAxes, sizeOf } from '../../shape.ts'
 
 export function storageType(dtype: DType): StorageType {
-  if (dtype === 'f16' || dtype === 'f64') throw new DTypeError(`${dtype} is not a type of this device; use f32`)
+  if (dtype === 'f64') throw new DTypeError(`${dtype} is not a type of this device; use f32`)
   return dtype
 }
 

@@ -1,7 +1,7 @@
-/** How hand-written kernels want their operands to lie in memory. */
+/** How hand-written kernels want their operands to lie in memory, and in which types. */
 import { isPacked, memoryOrder } from '../../compile/view.ts'
 import type { View } from '../../compile/view.ts'
-import type { Layouts } from '../../compile/schedule.ts'
+import type { Halves, Layouts } from '../../compile/kernelOperands.ts'
 import { rowMajor } from '../../compile/order.ts'
 import type { Step, Value } from '../../compile/lower.ts'
 import { at, sizeOf } from '../../shape.ts'
@@ -70,3 +70,6 @@ export function known(view: View | undefined): View {
   if (view === undefined) throw new RangeError('a kernel got too few operands')
   return view
 }
+
+/** Of products that take an epilogue: both factors. */
+export const factors = (): Halves => ({ inputs: [0, 1], outputs: [] })

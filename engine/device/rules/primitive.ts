@@ -10,7 +10,7 @@ import type { Spec } from '../../graph.ts'
 import { at } from '../../shape.ts'
 import { conv, convInputGrad, convWeightGrad } from './convolution.ts'
 import { storageType } from './generated.ts'
-import { all, axisLast, known, packed, rowSizes, rows, rowsAlongAxis, strided } from './layouts.ts'
+import { all, axisLast, factors, known, packed, rowSizes, rows, rowsAlongAxis, strided } from './layouts.ts'
 import type { PrimitiveGenerators } from './generators.ts'
 import type { HandWritten, KernelRule, Operands } from './rule.ts'
 
@@ -21,16 +21,18 @@ const iota = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
 
 const gather = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
   layouts: strided,
-  kernel({ inputs: [x, index], outputs: [out], step }) {
+  halves: () => ({ inputs: [0], outputs: [0] }),
+  kernel({ inputs: [x, index], outputs: [out], step, type }) {
     const { axis } = step.attributes as { axis: number }
     const [from, where, to] = [known(x), known(index), known(out)]
-    return generate.gather({ shape: to.shape, axis, extent: at(from.shape, axis), x: all(from), index: all(where), out: all(to), dtype: widened(outputOf(step).dtype) })
+    return generate.gather({ shape: to.shape, axis, extent: at(from.shape, axis), x: all(from), index: all(where), out: all(to), dtype: type === 'f16' ? type : widened(outputOf(step).dtype) })
   },
 })
 
 const matmul = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
   layouts: (step) => ({ ...strided(step), outputs: ['any'], epilogue: true }),
-  kernel: (operands) => generate.matmul(productOf(operands), operands.epilogue),
+  halves: factors,
+  kernel: (operands) => generate.matmul(productOf(operands), operands.epilogue, { factors: operands.type, output: operands.outputType }),
   packing: (operands) => generate.packMatmul?.(productOf(operands)),
 })
 
@@ -75,8 +77,8 @@ const randomBits = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
   kernel: ({ outputs: [bits] }) => generate.randomBits({ rows: at(known(bits).shape, 0), length: at(known(bits).shape, 1) }),
 })
 
-/** The scheduler widens bf16 operands before they get here. */
-const widened = (dtype: DType): StorageType => (dtype === 'bf16' ? 'f32' : storageType(dtype))
+/** The scheduler widens bf16 and f16 operands before they get here. */
+const widened = (dtype: DType): StorageType => (dtype === 'bf16' || dtype === 'f16' ? 'f32' : storageType(dtype))
 
 /** The types that hand-written kernels count in; the scheduler widens the others. */
 function numberType(dtype: DType): 'f32' | 'i32' | 'u32' {

@@ -1,7 +1,8 @@
 /** What an entry of a device's kernel table says. */
 import type { Epilogue, Strided } from '../../../kernels/descriptor.ts'
+import type { FloatType } from '../../../kernels/expression.ts'
 import type { Step } from '../../compile/lower.ts'
-import type { Layouts } from '../../compile/schedule.ts'
+import type { Halves, Layouts } from '../../compile/kernelOperands.ts'
 import type { View } from '../../compile/view.ts'
 import type { Spec } from '../../graph.ts'
 import type { PrimitiveName } from '../../ops/primitives.ts'
@@ -14,6 +15,9 @@ export type HandWritten = Exclude<PrimitiveName, Generated>
 export interface Operands {
   readonly inputs: readonly View[]
   readonly outputs: readonly View[]
+  /** In which type those lie that the rule's `halves` name; of a kernel with an epilogue the output's may differ. */
+  readonly type: FloatType
+  readonly outputType: FloatType
   readonly step: Step
   /** Given only where the layouts say that the kernel takes one. */
   readonly epilogue: Epilogue | undefined
@@ -39,6 +43,8 @@ export interface KernelRule<Kernel> {
   accepts?(inputs: readonly Spec[], attributes: object): boolean
   /** `final`: the outputs end as results of the run. */
   layouts(step: Step, inputs: readonly View[], final: boolean): Layouts
+  /** Which operands the kernel takes in f16 as well. Default: none. */
+  halves?(step: Step): Halves
   kernel(operands: Operands): Kernel
   /** The input to lay out for the kernel, if that pays. */
   packing?(operands: Operands): Packing<Kernel> | undefined

@@ -71,7 +71,7 @@ export class WebGpuBackend implements Backend {
     this.description = `WebGPU, ${name}${software ? ' (software)' : ''}${unchecked ? ', unchecked' : ''}`
     this.fingerprint = `webgpu ${name} f16 ${target.f16 ? 'yes' : 'no'}`
     this.details = { adapter: { name, software, unchecked, features: [...device.features].sort(), limits } }
-    this.dtypes = new Set<DType>(['f32', 'bf16', 'i32', 'u32', 'u8', 'bool'])
+    this.dtypes = new Set<DType>(['f32', ...(target.f16 ? ['f16' as const] : []), 'bf16', 'i32', 'u32', 'u8', 'bool'])
     this.target = target
     this.table = webgpuKernels(target)
     this.pool = new BufferPool(device)
@@ -97,7 +97,7 @@ export class WebGpuBackend implements Backend {
 
   async compile(graph: LoweredGraph): Promise<WebGpuExecutable> {
     this.assertHere()
-    const plan = schedule(graph, this.table.layouts)
+    const plan = schedule(graph, this.table)
     this.assertBindable(plan)
     const same = sameBuffers(plan)
     const arenas = planArenas(plan, same, this.device.limits.maxStorageBufferBindingSize)

@@ -248,7 +248,7 @@ export class WebGpuExecutable implements Executable {
   describe(): string {
     const lines = this.plan.launches.map((launch, i) => {
       const { flops, bytes, dispatches } = at(this.calls, i).kernel
-      return `${String(i).padStart(4)} ${describeLaunch(launch)}  [${dispatches.length} dispatches, ${flops} flop, ${bytes} bytes]`
+      return `${String(i).padStart(4)} ${describeLaunch(launch)}  [${dispatches.map((d) => d.label).join('; ')}: ${flops} flop, ${bytes} bytes]`
     })
     const flops = this.calls.reduce((n, c) => n + c.kernel.flops, 0)
     const bytes = this.calls.reduce((n, c) => n + c.kernel.bytes, 0)

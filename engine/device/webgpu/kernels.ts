@@ -26,10 +26,10 @@ const firsts = (buffers: readonly number[]): number[] => buffers.map((b) => buff
 const primitives = (target: WgslTarget): PrimitiveGenerators<WgslKernel> => ({
   map: (d, buffers) => mapKernel(d, target, firsts(buffers)),
   reduce: (d, buffers) => reduceKernel(d, target, firsts(buffers)),
-  matmul: (d, epilogue) => matmulKernel(d, target, epilogue),
-  conv: (d, epilogue) => convKernel(d, target, epilogue),
-  convInputGrad: (d, epilogue) => convInputGradKernel(d, target, epilogue),
-  convWeightGrad: (d) => convWeightGradKernel(d, target),
+  matmul: (d, epilogue, { factors, output }) => matmulKernel(d, target, epilogue, factors, output),
+  conv: (d, epilogue, { factors, output }) => convKernel(d, target, epilogue, factors, output),
+  convInputGrad: (d, epilogue, { factors, output }) => convInputGradKernel(d, target, epilogue, factors, output),
+  convWeightGrad: (d, type) => convWeightGradKernel(d, target, type),
   gather: (d) => gatherKernel(d),
   scatterAdd: scatterAddKernel,
   cumsum: scanKernel,
@@ -38,16 +38,16 @@ const primitives = (target: WgslTarget): PrimitiveGenerators<WgslKernel> => ({
 })
 
 const fused = (target: WgslTarget): FusedGenerators<WgslKernel> => ({
-  groupNorm: (d) => groupNormKernel(d, target),
-  groupNormGrad: (d) => groupNormGradKernel(d, target),
-  layerNorm: (d) => layerNormKernel(d, target),
-  layerNormGrad: (d) => layerNormGradKernel(d, target),
-  softmax: (d) => softmaxKernel(d, target),
-  softmaxGrad: (d) => softmaxGradKernel(d, target),
-  attention: (d) => attentionKernel(d, target),
-  attentionGrad: (d) => attentionGradKernel(d, target),
+  groupNorm: (d, type) => groupNormKernel(d, target, type),
+  groupNormGrad: (d, type) => groupNormGradKernel(d, target, type),
+  layerNorm: (d, type) => layerNormKernel(d, target, type),
+  layerNormGrad: (d, type) => layerNormGradKernel(d, target, type),
+  softmax: (d, type) => softmaxKernel(d, target, type),
+  softmaxGrad: (d, type) => softmaxGradKernel(d, target, type),
+  attention: (d, type) => attentionKernel(d, target, type),
+  attentionGrad: (d, type) => attentionGradKernel(d, target, type),
 })
 
 export function webgpuKernels(target: WgslTarget): KernelTable<WgslKernel> {
-  return new KernelTable('webgpu', primitives(target), { ...fusedRules(fused(target)), ...listRules(target) })
+  return new KernelTable('webgpu', primitives(target), { ...fusedRules(fused(target)), ...listRules(target) }, target)
 }

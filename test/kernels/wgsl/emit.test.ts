@@ -3,6 +3,7 @@ import type { Operand } from '../../../kernels/descriptor.ts'
 import { erf } from '../../../kernels/erf.ts'
 import { compileExpression } from '../../../kernels/evaluate.ts'
 import { binary, type BinaryOp, constant, type Expression, load, type ScalarType, unary, type UnaryOp } from '../../../kernels/expression.ts'
+import { roundToF16 } from '../../../kernels/rounding.ts'
 import { emitExpressions } from '../../../kernels/wgsl/emit.ts'
 import { floor } from '../../../kernels/wgsl/kernel.ts'
 import { mapKernel } from '../../../kernels/wgsl/map.ts'
@@ -35,6 +36,7 @@ describe.skipIf(gpu === undefined)('kernel and evaluator agree on edge values', 
       ...exactBinaries[type].filter((op) => !inexact.includes(op)).map((op) => binary(op, x, y)),
       ...exactUnaries[type].filter((op) => !inexact.includes(op)).map((op) => unary(op, x)),
       ...scalarTypes.map((to) => unary('cast', x, to)),
+      ...(type === 'f32' ? [unary('half', x), ...(['sub', 'eq', 'ne', 'lt', 'le'] as const).map((op) => binary(op, x, x)), binary('eq', binary('sub', x, x), constant(0, 'f32'))] : []),
       ...(type === 'i32' || type === 'u32' ? [0, 3, 31, 32].flatMap((count) => (['shl', 'shr'] as const).map((op) => binary(op, x, constant(count, type)))) : []),
       ...edges[type].map((value) => constant(withoutTiny(value), type)).flatMap((c) => (type === 'f32' ? [binary('max', x, c)] : [binary('lt', x, c)])),
     ]
@@ -75,6 +77,18 @@ describe.skipIf(gpu === undefined)('within a few units of the last place of the 
     const [got = new Float32Array()] = await compute('f32', [unary(name, load(0, 'f32'))], Array.from(x, (v): [number, number] => [v, 0]))
     const found = worst(got, (i, argument) => exact(argument(x[i] ?? NaN)))
     expect(found.ulps, `worst at ${x[found.at]}`).toBeLessThanOrEqual(ulps)
+  })
+
+  test('half: to nearest, ties to even', async () => {
+    // Every f16, both neighbours of the middle between it and the next, and that.
+    const x = Array.from({ length: 0x7c00 }, (_, bits) => {
+      const [low, high] = [bits, bits + 1].map((b) => (b >> 10 === 0 ? b * 2 ** -24 : (1024 + (b & 1023)) * 2 ** ((b >> 10) - 25)))
+      const middle = ((low ?? 0) + (high ?? 0)) / 2
+      return [low ?? 0, middle * (1 - 2 ** -12), middle, -middle * (1 + 2 ** -12)]
+    }).flat()
+    const [got = new Float32Array()] = await compute('f32', [unary('half', load(0, 'f32'))], x.map((v): [number, number] => [v, 0]))
+    const wrong = x.filter((v, i) => !Object.is(got[i], roundToF16(Math.fround(v))))
+    expect(wrong).toEqual([])
   })
 
   const torch = (x: number, y: number): number => (x === 1 || (x === -1 && Math.abs(y) === Infinity) ? 1 : x ** y)

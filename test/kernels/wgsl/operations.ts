@@ -4,5 +4,5 @@ import type { Operations } from '../random.ts'
 
 export const operations: Operations = {
   binaries: { ...exactBinaries, f32: ['add', 'sub', 'min', 'max', 'eq', 'ne', 'lt', 'le'] },
-  unaries: { ...exactUnaries, f32: ['neg', 'abs', 'sign', 'floor', 'ceil', 'round', 'trunc'] },
+  unaries: { ...exactUnaries, f32: ['neg', 'abs', 'sign', 'floor', 'ceil', 'round', 'trunc', 'half'] },
 }
