@@ -12,6 +12,6 @@ if (inject('isolated') && inject('thorough')) {
   const gpu = await device('webgpu', { makeDefault: false })
   afterAll(async () => gpu.close())
   testT1(gpu)
-  testT2(gpu)
   describeOracles(gpu)
+  testT2(gpu)
 } else test.skip('oracles on WebGPU: run with WEBGPU=all, on the isolated page')
