@@ -16,9 +16,17 @@ async function forAll(calls: fc.Arbitrary<Call>, numRuns: number, check: (call: 
   await fc.assert(fc.asyncProperty(calls, async (call) => void (await check(call))), { seed: 20260101, numRuns })
 }
 
-/** `runs`: cases of each check. */
-export function describeOps(device: Device, runs: { readonly values: number; readonly kernels: number; readonly gradients: number } = { values: 12, kernels: 6, gradients: 8 }): void {
-  describe.each(rows)('%s', (name, { calls, smooth = calls }) => {
+export interface OpRuns {
+  /** Cases of each check. */
+  readonly values: number
+  readonly kernels: number
+  readonly gradients: number
+  /** Which ops; default: all. */
+  readonly only?: readonly string[]
+}
+
+export function describeOps(device: Device, { only, ...runs }: OpRuns = { values: 12, kernels: 6, gradients: 8 }): void {
+  describe.each(rows.filter(([name]) => only?.includes(name) ?? true))('%s', (name, { calls, smooth = calls }) => {
     const op = ops.get(name)
     if (op === undefined) throw new Error(`${name} is in the table but is no record`)
 
