@@ -274,7 +274,8 @@ class Scheduler {
     const own = bareLoad({ ...f, dtype })
     if (own !== undefined) return own
     const copy = this.store({ ...f, dtype }, step, undefined, dtype === f.dtype || dtype === 'f16' ? '' : 'widen for ')
-    if (dtype === 'f16') this.fragments.set(v.id, { ...copy, dtype: f.dtype }) // It is the same value, and half as long.
+    // The same value, half as long; or what the definition left to the kernels.
+    if (dtype === 'f16' || (this.halfOperands.has(v.id) && !halfOf(f).proper)) this.fragments.set(v.id, { ...copy, dtype: f.dtype })
     return bareLoad(copy) ?? unreachable(step)
   }
 
@@ -293,14 +294,16 @@ class Scheduler {
     // A constant is rounded where it is written, f16 in registers; every other value of a narrow type where it is stored.
     const inlined = isUniform(f) || (isCheap(f, 4) && readsOneValue(f))
     const cheap = bareLoad(f) !== undefined || f.expression.op === 'const' || (inlined && !isNarrow(f.dtype))
-    const needed = this.stored.has(output.id) && !(cheap && !this.results.has(output.id))
+    const half = this.halfOperands.has(output.id) && !this.results.has(output.id) ? halfOf(f) : undefined
+    // A mask, of constants: its kernel says in which type it is to lie.
+    const deferred = half?.holds === true && !half.proper && isCheap(f, 4)
+    const needed = this.stored.has(output.id) && !deferred && !(cheap && !this.results.has(output.id))
     const alone = this.graph.separate === true && f.expression.op !== 'const'
     const keep = (needed || alone) && bareLoad(f) === undefined
     // A result that its kernel cannot write row-major is copied at the end, so that others read what the kernel wrote.
     const ownOrder = f.accumulated?.kind === 'product' && f.accumulated.order !== 'any'
     if (!keep) this.countReads(f, this.readers.get(output.id) ?? 0)
-    const half = keep && this.halfOperands.has(output.id) && !this.results.has(output.id) && halfOf(f).proper
-    const stored = keep ? this.store(half ? { ...f, dtype: 'f16' } : f, step, ownOrder ? undefined : this.orderFor(output, [f])) : f
+    const stored = keep ? this.store(half?.proper === true ? { ...f, dtype: 'f16' } : f, step, ownOrder ? undefined : this.orderFor(output, [f])) : f
     this.fragments.set(output.id, { ...stored, dtype: f.dtype })
   }
 

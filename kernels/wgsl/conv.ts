@@ -9,6 +9,7 @@
  */
 import { boxPositions, convBytes, convFlops } from '../convShape.ts'
 import type { ConvDescriptor, Epilogue, Strided } from '../descriptor.ts'
+import { product } from '../domain.ts'
 import type { FloatType } from '../expression.ts'
 import type { Axes } from './digits.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
@@ -65,9 +66,9 @@ function image(at: Strided, buffer: number, { dimensions, batch, channels, group
 const forwardDimensions = (d: ConvDescriptor): Dimension[] => d.output.map((positions, i) =>
   ({ positions, step: d.stride[i] ?? 1, taps: d.kernel[i] ?? 1, tapStep: d.dilation[i] ?? 1, base: -(d.padding[i] ?? 0), extent: d.input[i] ?? 0 }))
 
-function costs(d: ConvDescriptor, dtype: FloatType, shape: readonly number[] = [], epilogue?: Epilogue): { readonly flops: number; readonly bytes: number } {
+function costs(d: ConvDescriptor, dtype: FloatType, shape: readonly number[] = [], epilogue?: Epilogue, out = dtype): { readonly flops: number; readonly bytes: number } {
   const cost = epilogue === undefined ? { flops: 0, bytes: 0 } : epilogueCost(epilogue, shape)
-  return { flops: convFlops(d) + cost.flops, bytes: (bytesOf(dtype) / 4) * convBytes(d) + cost.bytes }
+  return { flops: convFlops(d) + cost.flops, bytes: (bytesOf(dtype) / 4) * convBytes(d) + (bytesOf(out) - bytesOf(dtype)) * product(shape) + cost.bytes }
 }
 
 /** The dispatches of products one after the other, each with temporary buffers of its own. */
@@ -99,7 +100,7 @@ export function convKernel(d: ConvDescriptor, target: WgslTarget, epilogue?: Epi
     buffer: 1, offset: d.w.offset, coordinates: [],
     problems: axes([d.groups], [outChannels * wOut]), lines: axes([outChannels], [wOut]), depth: axes([...d.kernel, inChannels], [...wTaps, wIn]),
   }
-  return { ...inOrder([{ label: 'conv', a: { ...x, lines: positions, depth: taps }, b: w, out: y, dtype }], 2 + outs.length), ...costs(d, dtype, [d.batch, d.outChannels, ...d.output], epilogue) }
+  return { ...inOrder([{ label: 'conv', a: { ...x, lines: positions, depth: taps }, b: w, out: y, dtype }], 2 + outs.length), ...costs(d, dtype, [d.batch, d.outChannels, ...d.output], epilogue, out) }
 }
 
 /** The taps that input positions of remainder `first` meet, along one dimension, and where in the output. */
@@ -142,7 +143,7 @@ export function convInputGradKernel(d: ConvDescriptor, target: WgslTarget, epilo
       },
     }
   })
-  return { ...inOrder(products, 2 + outs.length), ...costs(d, dtype, [d.batch, d.inChannels, ...d.input], epilogue) }
+  return { ...inOrder(products, 2 + outs.length), ...costs(d, dtype, [d.batch, d.inChannels, ...d.input], epilogue, out) }
 }
 
 /** The gradient of w, given x and the gradient of y. Buffers: x, y, w. All are of type `dtype`. */

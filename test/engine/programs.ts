@@ -38,6 +38,8 @@ interface Step {
 
 export interface Program {
   readonly exact: boolean
+  /** What is cast to a half type is cast to this. Default bf16. */
+  readonly half?: 'bf16' | 'f16'
   /** Of an exact program: whether some of its numbers are infinite or none at all. */
   readonly special: boolean
   readonly shape: readonly number[]
@@ -47,12 +49,13 @@ export interface Program {
   readonly steps: readonly Step[]
 }
 
-type Op = (x: Tensor, y: Tensor, n: number, exact: boolean) => Tensor
+type Op = (x: Tensor, y: Tensor, n: number, exact: boolean, half: HalfType) => Tensor
+type HalfType = NonNullable<Program['half']>
 
 const axisOf = (x: Tensor, n: number): number => n % Math.max(1, x.rank)
-const atLeast = (rank: number, f: Op): Op => (x, y, n, exact) => f(x.rank >= rank ? x : reshape(x, [...new Array<number>(rank - x.rank).fill(1), ...x.shape]), y, n, exact)
+const atLeast = (rank: number, f: Op): Op => (x, y, n, exact, half) => f(x.rank >= rank ? x : reshape(x, [...new Array<number>(rank - x.rank).fill(1), ...x.shape]), y, n, exact, half)
 const number = (x: Tensor): Tensor => (x.dtype === 'bool' ? cast(x, 'f32') : x)
-const float = (x: Tensor): Tensor => (x.dtype === 'f32' || x.dtype === 'bf16' ? x : cast(x, 'f32'))
+const float = (x: Tensor): Tensor => (x.dtype === 'f32' || x.dtype === 'bf16' || x.dtype === 'f16' ? x : cast(x, 'f32'))
 const wide = (x: Tensor): Tensor => cast(x, 'f32')
 /** Keeps numbers small: integers by cutting, others smoothly. */
 const tame = (x: Tensor, exact: boolean): Tensor => (exact ? (x.dtype === 'u8' || x.dtype === 'bool' ? x : minimum(maximum(x, -9), 9)) : tanh(x))
@@ -100,7 +103,7 @@ const exactOps: readonly Op[] = [
     const image4 = image(wide(x))
     return tame(conv2d(image4, data([1 + (n % 3), image4.shape[1] ?? 1, 1 + 2 * (n % 2), 3], n, exact), { bias: n % 2 === 0 ? data([1 + (n % 3)], n, exact) : undefined, stride: 1 + (n % 2), padding: 1 }), exact)
   }),
-  (x) => cast(float(x), 'bf16'),
+  (x, _, __, ___, half) => cast(float(x), half),
   (x) => wide(x),
   (x) => stopGradient(x),
   (x, _, n, exact) => checkpoint((t) => tame(mul(mul(t, t), (n % 3) - 1), exact), wide(x)),
@@ -127,12 +130,12 @@ const tables = { exact: [...exactOps, ...jumps], smooth: [...exactOps, ...smooth
 
 const most = { elements: 40_000, rank: 6 }
 
-function build(body: readonly Instruction[], start: readonly Tensor[], exact: boolean): Tensor[] {
+function build(body: readonly Instruction[], start: readonly Tensor[], { exact, half = 'bf16' }: Program): Tensor[] {
   const values = [...start]
   const table = exact ? tables.exact : tables.smooth
   const pick = (i: number): Tensor => values[values.length - 1 - (i % values.length)] ?? tensor(0)
   for (const { op, x, y, n } of body) {
-    const value = table[op % table.length]?.(pick(x), pick(y), n, exact)
+    const value = table[op % table.length]?.(pick(x), pick(y), n, exact, half)
     if (value !== undefined && value.size <= most.elements && value.rank <= most.rank) values.push(value)
   }
   return values
@@ -157,10 +160,11 @@ interface State {
 }
 
 /** Builds a step and hands it to the queue. Gives its outputs, then the variables. */
-function take(step: Step, state: State, { exact, shape }: Program, eager: boolean): { done: Promise<unknown>; results: Promise<TypedArray>[] } {
+function take(step: Step, state: State, program: Program, eager: boolean): { done: Promise<unknown>; results: Promise<TypedArray>[] } {
   const { cells, kept } = state
+  const { exact, shape } = program
   const start = [...kept, ...cells.map((c) => c.read())]
-  const values = build(step.body, start, exact)
+  const values = build(step.body, start, program)
   const pick = (i: number): Tensor => values[values.length - 1 - (i % values.length)] ?? tensor(0)
   const made = values.slice(start.length)
   const outputs = made.slice(-step.outputs)

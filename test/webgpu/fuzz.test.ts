@@ -33,3 +33,7 @@ const limits = minutes > 0 ? { numRuns: 1_000_000, interruptAfterTimeLimit: minu
 test('random programs give the reference’s values', { timeout: (minutes + 30) * 60_000 }, async () => {
   await fc.assert(fc.asyncProperty(programs, agree), { seed, ...limits })
 })
+
+test.skipIf(gpu?.supports('f16') !== true)('and with f16 on the way', { timeout: (minutes + 30) * 60_000 }, async () => {
+  await fc.assert(fc.asyncProperty(programs, async (program) => agree({ ...program, half: 'f16' })), { seed, ...limits })
+})

@@ -103,6 +103,8 @@ describe('kernels take f16 as it lies', () => {
     ['layer norm', () => [layerNorm(x, [7], row)], ['layerNorm: map, f16', 'layerNorm: map', 'layerNorm: layerNorm, f16']],
     ['group norm', () => [groupNorm(wave([1, 4, 9]), 2)], ['groupNorm: map', 'groupNorm: map', 'groupNorm: groupNorm, f16']],
     ['attention', () => [scaledDotProductAttention(x, x, x)], ['attention: attention, f16']],
+    ['attention with a mask', () => [scaledDotProductAttention(x, x, x, { mask: tensor([true, true, false, true, true]) })], ['attention: map, f16', 'attention: attention, f16']],
+    ['attention with a mask that f16 may not hold', () => [scaledDotProductAttention(x, x, x, { mask: wave([5], 'f32') })], ['attention: map, f16', 'attention: map, f16', 'attention: map, f16', 'attention: attention', 'cast: map, f16']],
   ]
   test.each(cases)('%s', async (_, build, expected) => {
     expect(await launches(...build())).toEqual(expected)
