@@ -10,7 +10,8 @@ import type { AttentionDescriptor } from '../descriptor.ts'
 import type { FloatType } from '../expression.ts'
 import { AttentionTile, blockRows, HeadMatrix, headsOf, maskHead, Scores, weigh } from './attentionTile.ts'
 import type { WgslKernel, WgslTarget } from './kernel.ts'
-import { checkFloats, sumOf } from './lineTile.ts'
+import { sumOf } from './lineTile.ts'
+import { checkF16 } from './operands.ts'
 import { lowest, Shader } from './shader.ts'
 import { walk } from './walk.ts'
 
@@ -24,7 +25,7 @@ export function attentionKernel(d: AttentionDescriptor, target: WgslTarget, dtyp
     bytes: (dtype === 'f16' ? 2 : 4) * heads * (queries * (dim + valueDim + 1) + keys * (dim + valueDim)),
   }
   if (heads * queries * valueDim === 0) return { dispatches: [], ...costs }
-  checkFloats(dtype, target, 'attention')
+  checkF16('attention', target, [dtype])
   const shader = new Shader('attention')
   const [query, key] = [{ rows: queries, dtype }, { rows: keys, dtype }]
   const q = new HeadMatrix(shader, 'q', { buffer: 0, strided: d.q, width: dim, ...query })

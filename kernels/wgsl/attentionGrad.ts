@@ -11,13 +11,14 @@ import type { AttentionGradDescriptor } from '../descriptor.ts'
 import type { FloatType } from '../expression.ts'
 import { AttentionTile, blockRows, type HeadOperand, HeadMatrix, headsOf, maskHead, range, Scores, weigh } from './attentionTile.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
-import { adjacentIn, ceilToPower, checkFloats, foldLines, invocations, type LineTile, locateLane, mostInvocations } from './lineTile.ts'
+import { adjacentIn, ceilToPower, foldLines, invocations, type LineTile, locateLane, mostInvocations } from './lineTile.ts'
+import { checkF16 } from './operands.ts'
 import { Shader } from './shader.ts'
 import { walk } from './walk.ts'
 
 /** Inputs q, k, v, (mask), scale (one f32), o, lse [...batch, queries], do; outputs dq, dk, dv. All but scale and lse are of type `dtype`. */
 export function attentionGradKernel(d: AttentionGradDescriptor, target: WgslTarget, dtype: FloatType = 'f32'): WgslKernel {
-  checkFloats(dtype, target, 'attentionGrad')
+  checkF16('attentionGrad', target, [dtype])
   const { batch, queries, keys, dim, valueDim, causal } = d
   const heads = batch.reduce((a, b) => a * b, 1)
   const costs = {

@@ -9,7 +9,8 @@ import type { GroupNormDescriptor } from '../descriptor.ts'
 import type { FloatType } from '../expression.ts'
 import { type GroupTile, groupParameters, groupTile, locateGroup, Plane } from './groupTile.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
-import { checkFloats, eachElement, foldLines, invocations, type LineTile, mostInvocations, overElements, stored } from './lineTile.ts'
+import { eachElement, foldLines, invocations, type LineTile, mostInvocations, overElements, stored } from './lineTile.ts'
+import { checkF16 } from './operands.ts'
 import { Shader } from './shader.ts'
 import { silu } from './silu.ts'
 
@@ -21,7 +22,7 @@ export function groupNormKernel(d: GroupNormDescriptor, target: WgslTarget, dtyp
   const elements = d.batch * d.channels * d.spatial
   const costs = { flops: elements * (d.silu ? 30 : 8), bytes: (dtype === 'f16' ? 2 : 4) * elements * (cut.whole ? 2 : 3) }
   if (elements === 0) return { dispatches: [], ...costs }
-  checkFloats(dtype, target, 'groupNorm')
+  checkF16('groupNorm', target, [dtype])
   if (cut.whole) return { dispatches: [normalise(d, cut, dtype)], ...costs }
   return {
     dispatches: [statistics(d, cut, dtype), merge(d, cut), normalise(d, cut, dtype)],

@@ -11,7 +11,8 @@ import type { GroupNormGradDescriptor } from '../descriptor.ts'
 import type { FloatType } from '../expression.ts'
 import { type GroupTile, groupParameters, groupTile, locateGroup, Plane } from './groupTile.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from './kernel.ts'
-import { checkFloats, eachElement, foldLines, invocations, type LineTile, overElements, stored } from './lineTile.ts'
+import { eachElement, foldLines, invocations, type LineTile, overElements, stored } from './lineTile.ts'
+import { checkF16 } from './operands.ts'
 import { Shader } from './shader.ts'
 import { siluSlope } from './silu.ts'
 
@@ -23,7 +24,7 @@ export function groupNormGradKernel(d: GroupNormGradDescriptor, target: WgslTarg
   const elements = d.batch * d.channels * d.spatial
   const costs = { flops: elements * (d.silu ? 45 : 12), bytes: (dtype === 'f16' ? 2 : 4) * elements * (cut.whole ? 3 : 5) }
   if (elements === 0) return { dispatches: [], ...costs }
-  checkFloats(dtype, target, 'groupNormGrad')
+  checkF16('groupNormGrad', target, [dtype])
   const partials = 8 * d.batch * d.channels * cut.parts
   if (cut.whole) return { dispatches: [differentiate(d, cut, 'sums and dx', dtype), merge(d, cut)], temporaries: [partials], ...costs }
   return {

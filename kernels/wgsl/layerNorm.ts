@@ -6,13 +6,14 @@
 import type { LayerNormDescriptor, LayerNormGradDescriptor } from '../descriptor.ts'
 import type { FloatType } from '../expression.ts'
 import type { WgslKernel, WgslTarget } from './kernel.ts'
-import { checkFloats, foldLines, stored } from './lineTile.ts'
+import { foldLines, stored } from './lineTile.ts'
+import { checkF16 } from './operands.ts'
 import { Rows } from './rows.ts'
 import { Shader } from './shader.ts'
 
 /** Inputs x, weight and bias [length]; outputs y, mean (zeros if not centred) and rstd [rows]. Of these x and y are of type `dtype`. */
 export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerNormDescriptor, target: WgslTarget, dtype: FloatType = 'f32'): WgslKernel {
-  checkFloats(dtype, target, 'layerNorm')
+  checkF16('layerNorm', target, [dtype])
   const costs = { flops: 8 * rows * length, bytes: (dtype === 'f16' ? 4 : 8) * rows * length }
   if (rows * length === 0) return { dispatches: [], ...costs }
   const shader = new Shader('layerNorm').storage('x', 0, 'read', dtype).storage('weight', 1, 'read').storage('bias', 2, 'read')
@@ -41,7 +42,7 @@ export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerN
 
 /** Inputs dy, x, weight [length], mean and rstd [rows]; output dx. Of these dy, x and dx are of type `dtype`. */
 export function layerNormGradKernel({ rows, length, centred, dy, x, dx }: LayerNormGradDescriptor, target: WgslTarget, dtype: FloatType = 'f32'): WgslKernel {
-  checkFloats(dtype, target, 'layerNormGrad')
+  checkF16('layerNormGrad', target, [dtype])
   const costs = { flops: 12 * rows * length, bytes: (dtype === 'f16' ? 6 : 12) * rows * length }
   if (rows * length === 0) return { dispatches: [], ...costs }
   const shader = new Shader('layerNormGrad').storage('dy', 0, 'read', dtype).storage('x', 1, 'read', dtype).storage('weight', 2, 'read')

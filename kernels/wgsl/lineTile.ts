@@ -5,8 +5,6 @@
  * are trees in workgroup memory that depend on sizes only.
  */
 import type { Strided } from '../descriptor.ts'
-import type { FloatType } from '../expression.ts'
-import type { WgslTarget } from './kernel.ts'
 import type { ElementType } from './shader.ts'
 
 /** How many elements an invocation holds in registers at most. */
@@ -75,11 +73,6 @@ export function sumOf(terms: readonly string[]): string {
 /** `text` for each element that an invocation holds, line by line. */
 export const eachElement = ({ perLane }: LineTile, text: (k: number) => string): string => Array.from({ length: perLane }, (_, k) => text(k)).join('\n')
 export const overElements = ({ perLane }: LineTile, term: (k: number) => string): string => sumOf(Array.from({ length: perLane }, (_, k) => term(k)))
-
-/** Fails for tensors of a type that the device lacks. Statistics and sums are f32 whatever that type is. */
-export function checkFloats(dtype: FloatType, target: WgslTarget, kernel: string): void {
-  if (dtype === 'f16' && !target.f16) throw new Error(`${kernel}: tensors of type f16 on a device without shader-f16; cast them to f32`)
-}
 
 /** The expression that stores `value`, an f32, as `dtype`. */
 export const stored = (dtype: ElementType, value: string): string => (dtype === 'f32' ? value : `${dtype}(${value})`)

@@ -5,13 +5,14 @@
 import type { SoftmaxDescriptor, SoftmaxGradDescriptor } from '../descriptor.ts'
 import type { FloatType } from '../expression.ts'
 import type { WgslKernel, WgslTarget } from './kernel.ts'
-import { checkFloats, foldLines, stored } from './lineTile.ts'
+import { foldLines, stored } from './lineTile.ts'
+import { checkF16 } from './operands.ts'
 import { Rows } from './rows.ts'
 import { lowest, Shader } from './shader.ts'
 
 /** Input x; output y, both of type `dtype`. */
 export function softmaxKernel({ rows, length, x, y }: SoftmaxDescriptor, target: WgslTarget, dtype: FloatType = 'f32'): WgslKernel {
-  checkFloats(dtype, target, 'softmax')
+  checkF16('softmax', target, [dtype])
   const costs = { flops: 25 * rows * length, bytes: (dtype === 'f16' ? 4 : 8) * rows * length }
   if (rows * length === 0) return { dispatches: [], ...costs }
   const shader = new Shader('softmax').storage('x', 0, 'read', dtype).storage('y', 1, 'read_write', dtype)
@@ -36,7 +37,7 @@ export function softmaxKernel({ rows, length, x, y }: SoftmaxDescriptor, target:
 
 /** Inputs y, dy; output dx, all of type `dtype`. */
 export function softmaxGradKernel({ rows, length, y, dy, dx }: SoftmaxGradDescriptor, target: WgslTarget, dtype: FloatType = 'f32'): WgslKernel {
-  checkFloats(dtype, target, 'softmaxGrad')
+  checkF16('softmaxGrad', target, [dtype])
   const costs = { flops: 4 * rows * length, bytes: (dtype === 'f16' ? 6 : 12) * rows * length }
   if (rows * length === 0) return { dispatches: [], ...costs }
   const shader = new Shader('softmaxGrad').storage('y', 0, 'read', dtype).storage('dy', 1, 'read', dtype).storage('dx', 2, 'read_write', dtype)
