@@ -6,6 +6,7 @@
 import type { ReduceOp } from '../../kernels/index.ts'
 import type { DType } from '../dtype.ts'
 import type { PadAttributes } from '../ops/movement.ts'
+import { at } from '../shape.ts'
 import type { KernelOperands } from './kernelOperands.ts'
 import type { LoweredGraph, Step, Value } from './lower.ts'
 
@@ -61,22 +62,24 @@ export const isNarrow = (dtype: DType): boolean => dtype === 'f16' || roundsWhen
 
 /**
  * Values that a kernel may write as f16: they are that, or f32 of which nothing but f16 is wanted. All their readers cast them to
- * f16, move them to where that is done, or take such operands as f16 themselves.
+ * f16, move them to where that is done, or take them as f16 for results that are such values themselves.
  */
 export function narrowedValues({ steps, results }: LoweredGraph, halves: KernelOperands['halves']): Set<number> {
   const narrowed = new Set<number>()
   const others = new Set<number>(results.map((r) => r.value.id))
-  const isNarrowed = ({ id, spec }: Value): boolean => spec.dtype === 'f16' || (spec.dtype === 'f32' && narrowed.has(id) && !others.has(id))
+  const used = new Set([...others, ...steps.flatMap((step) => step.inputs.map(({ id }) => id))])
+  const isNarrowed = ({ id, spec }: Value): boolean => spec.dtype === 'f16' || !used.has(id) || (spec.dtype === 'f32' && narrowed.has(id) && !others.has(id))
   for (const step of steps.toReversed()) {
     const [output] = step.outputs
     const narrows = (roleOf(step) === 'movement' || step.op.name === 'cast') && output !== undefined && isNarrowed(output)
+    const taken = halves(step)
+    const inHalves = taken !== undefined && taken.outputs.length > 0 && taken.outputs.every((i) => isNarrowed(at(step.outputs, i)))
     step.inputs.forEach(({ id }, i) => {
       if (narrows) narrowed.add(id)
-      else if (halves(step)?.inputs.includes(i) !== true) others.add(id)
+      else if (!(inHalves && taken.inputs.includes(i))) others.add(id)
     })
   }
-  const used = new Set(steps.flatMap((step) => step.inputs.map(({ id }) => id)))
-  return new Set(steps.flatMap((step) => step.outputs).filter((v) => isNarrowed(v) || !(used.has(v.id) || others.has(v.id))).map(({ id }) => id))
+  return new Set(steps.flatMap((step) => step.outputs).filter(isNarrowed).map(({ id }) => id))
 }
 
 /** Values that are read by elementwise ops alone, if at all, of which nothing but results comes. */

@@ -57,6 +57,9 @@ describe('numbers', () => {
   test('f32 that becomes f16 later is not rounded before', async () => {
     const y = softmax(cast(tensor([[12, 0]], null, { dtype: 'f16' }), 'f32')) // 0.999994, which is 1 in f16.
     expect(await list(cast(cast(y, 'i32'), 'f16'))).toEqual([0, 0])
+    const [half, product] = [cast(y, 'f16'), matmul(y, tensor([[1], [0]]))]
+    await realize(half, product)
+    expect([await list(half), (await list(product))[0]]).toEqual([[1, roundToF16(Math.exp(-12))], expect.closeTo(1 / (1 + Math.exp(-12)), 6)])
   })
 })
 
