@@ -243,9 +243,10 @@ export class WebGpuBackend implements Backend {
     const { device } = this
     const filters = ['validation', 'out-of-memory', 'internal'] as const
     for (const filter of filters) device.pushErrorScope(filter)
-    const begun = this.begin(record, executable?.pace)
+    // Both are listened to from here on: a promise that is rejected before anyone does ends the process.
+    const begun = Promise.allSettled([this.begin(record, executable?.pace)])
     const scopes = await Promise.allSettled(filters.map(async () => device.popErrorScope()))
-    const [values] = await Promise.allSettled([begun])
+    const [values] = await begun
     this.assertHere()
     const said = [...scopes.flatMap((scope) => (scope.status === 'fulfilled' && scope.value !== null ? [scope.value.message] : [])), ...this.uncaptured.splice(0)]
     if (said.length > 0) throw new DeviceError(`webgpu: the device refused ${(await executable?.culprit()) ?? 'a run'}: ${said.join('; ')}`)

@@ -9,7 +9,7 @@ import { DeviceError } from '../../error.ts'
 import { at } from '../../shape.ts'
 import type { Bindings, Executable } from '../backend.ts'
 import type { Call } from '../rules/calls.ts'
-import type { PlanMemory } from './memory.ts'
+import type { Place, PlanMemory } from './memory.ts'
 import type { Arena } from './arenas.ts'
 import { Pace } from './pace.ts'
 import { asGpu } from './pool.ts'
@@ -51,6 +51,14 @@ interface Group {
   readonly group: GPUBindGroup
 }
 
+/** What a dispatch writes of the results, and the leaves and results it binds besides. */
+interface Apart {
+  readonly written: number
+  readonly others: readonly OwnPlace[]
+}
+
+type OwnPlace = Extract<Place, { readonly kind: 'leaf' | 'result' }>
+
 /** Bind groups kept for each dispatch: results that a program keeps lie elsewhere each time. */
 const mostGroups = 8
 
@@ -61,7 +69,7 @@ export interface Owner {
   workspace(sizes: readonly number[]): readonly GPUBuffer[]
   /** What rejects if memory that was asked for is not to be had; undefined if that is known already. */
   settle(): Promise<void> | undefined
-  gather(encoder: GPUCommandEncoder, blocks: readonly GpuBlock[], offsets: readonly number[], bytes: number): void
+  gather(encoder: GPUCommandEncoder, blocks: readonly GpuBlock[], offsets: readonly number[], bytes: number, apart: ReadonlySet<GPUBuffer>): void
   countBindGroup(): void
   free(executable: WebGpuExecutable): void
 }
@@ -79,6 +87,7 @@ export class WebGpuExecutable implements Executable {
   readonly tables: GPUBuffer | undefined
   readonly pace: Pace = new Pace()
   private readonly arenas: readonly Arena[]
+  private readonly apart: readonly Apart[]
   private readonly ready: readonly Ready[]
   private readonly owner: Owner
   private readonly upload: Uint8Array<ArrayBuffer>
@@ -99,6 +108,7 @@ export class WebGpuExecutable implements Executable {
     this.uniforms = uniforms
     this.tables = tables
     this.arenas = arenas
+    this.apart = ready.flatMap((r) => apartIn(r, plan, memory))
     this.owner = owner
     this.upload = new Uint8Array(memory.hostedBytes)
     this.buffers = new Array<GPUBuffer | undefined>(memory.places.length).fill(undefined)
@@ -114,6 +124,7 @@ export class WebGpuExecutable implements Executable {
   /** Uploads what the host gives and records the plan, with what goes along. */
   record(encoder: GPUCommandEncoder, bindings: Bindings, { timestamps, after }: Pick<Companion, 'timestamps' | 'after'> = {}): void {
     this.gather(encoder, bindings)
+    this.separate(encoder, bindings)
     const moved = this.place(bindings)
     if (moved || this.groups.length === 0) this.groups = this.ready.map((r, i) => this.group(r, at(this.cached, i)))
     let pass = timestamps === undefined ? encoder.beginComputePass() : undefined
@@ -143,13 +154,28 @@ export class WebGpuExecutable implements Executable {
 
   /** Moves variables that are updated together to where they lie side by side; after the first run they do. */
   private gather(encoder: GPUCommandEncoder, { leaves }: Bindings): void {
+    const taken = new Set<GPUBuffer>()
     for (const { members, offsets, bytes, workspace } of this.arenas) {
       if (workspace) continue
       const blocks = members.map((id) => {
         const place = id === undefined ? undefined : this.memory.places[id]
         return blockOf(place?.kind === 'leaf' ? leaves[place.index] : undefined)
       })
-      this.owner.gather(encoder, blocks, offsets, bytes)
+      this.owner.gather(encoder, blocks, offsets, bytes, taken)
+      for (const { buffer } of blocks) taken.add(buffer)
+    }
+  }
+
+  /** Moves variables that a dispatch writes out of arenas, of other plans, that hold something else it binds. */
+  private separate(encoder: GPUCommandEncoder, { leaves, results }: Bindings): void {
+    for (const { written, others } of this.apart) {
+      const block = asGpu(at(results, written))
+      if (block.shared === undefined) continue
+      const crowded = others.some((p) => {
+        const other = blockOf(p.kind === 'leaf' ? leaves[p.index] : results[p.index])
+        return other !== block && other.buffer === block.buffer
+      })
+      if (crowded) this.owner.gather(encoder, [block], [0], block.bytes, new Set([block.buffer]))
     }
   }
 
@@ -258,6 +284,16 @@ export class WebGpuExecutable implements Executable {
   dispose(): void {
     this.owner.free(this)
   }
+}
+
+function apartIn({ dispatch, places }: Ready, { graph }: Plan, memory: PlanMemory): Apart[] {
+  const bound = places.map((id) => at(memory.places, id))
+  return bound.flatMap((place, i) => {
+    if ((place.kind !== 'leaf' && place.kind !== 'result') || dispatch.bindings[i]?.access !== 'read_write') return []
+    const written = place.kind === 'result' ? place.index : graph.results.findIndex(({ overwrites }) => overwrites === place.index)
+    const others = bound.filter((p): p is OwnPlace => p !== place && (p.kind === 'leaf' || p.kind === 'result'))
+    return written < 0 || others.length === 0 ? [] : [{ written, others }]
+  })
 }
 
 /** Kernels read and write vectors of 16 bytes; every buffer has room for the last one. */

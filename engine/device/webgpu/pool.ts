@@ -76,10 +76,10 @@ export class BufferPool {
     if (block.shared === undefined || --block.shared.blocks === 0) this.give(block.buffer)
   }
 
-  /** Moves blocks to one buffer of `bytes` bytes, at `offsets`, unless they lie so already. The copies are recorded first of all. */
-  gather(encoder: GPUCommandEncoder, blocks: readonly GpuBlock[], offsets: readonly number[], bytes: number): void {
+  /** Moves blocks to one buffer of `bytes` bytes, at `offsets`, unless they lie so already, in none of the buffers `apart`. The copies are recorded first of all. */
+  gather(encoder: GPUCommandEncoder, blocks: readonly GpuBlock[], offsets: readonly number[], bytes: number, apart: ReadonlySet<GPUBuffer>): void {
     const [first] = blocks
-    if (first === undefined || blocks.every((b, i) => b.buffer === first.buffer && b.offset - first.offset === offsets[i])) return
+    if (first === undefined || (!apart.has(first.buffer) && blocks.every((b, i) => b.buffer === first.buffer && b.offset - first.offset === offsets[i]))) return
     const buffer = this.take(bytes)
     const shared: SharedBuffer = { blocks: blocks.length }
     blocks.forEach((block, i) => {
