@@ -38,7 +38,7 @@ function webgpu(driver: Driver): TestProjectConfiguration {
     test: {
       name,
       include,
-      testTimeout: thorough ? 1_800_000 : 120_000,
+      testTimeout: thorough ? 1_800_000 : 300_000,
       provide: { driver, devices: ['webgpu'], thorough },
       // The loader and the drivers read it when they are loaded; a fork starts with it.
       pool: 'forks',
