@@ -62,6 +62,8 @@ function operation(e: Expression, nameOf: (arg: Expression) => string): string {
   if (first.type === 'f32' && second !== undefined) {
     const negates = (a: Expression, of: string): boolean => a.op === 'neg' && a.args.every((arg) => nameOf(arg) === of)
     if (e.op === 'sub' ? x === y : e.op === 'add' && (negates(second, x) || negates(first, y))) return `minusItselfF32(${x})`
+    // Undefined in SPIR-V: drivers drop what is stored of it.
+    if (e.op === 'div' && second.op === 'const' && second.value === 0) return `overZeroF32(${Object.is(second.value, -0) ? '-' : ''}${x})`
   }
   const table: Readonly<Record<string, ((x: string, y: string) => string) | undefined>> = second === undefined ? unaries[first.type] : binaries[first.type]
   const found = table[e.op]

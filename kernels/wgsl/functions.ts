@@ -13,6 +13,12 @@ const basics = [
   `fn withSignOf(x: f32, sign: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) | (bitcast<u32>(sign) & 0x80000000u)); }`,
   // x − x: zero, or NaN where x is not finite.
   `fn minusItselfF32(x: f32) -> f32 { return select(0.0, floatOfBits(0x7fc00000u), (bitcast<u32>(x) & 0x7f800000u) == 0x7f800000u); }`,
+  // x / 0: infinite, or NaN where x is zero or NaN.
+  `fn overZeroF32(x: f32) -> f32 {
+  let magnitude = bitcast<u32>(x) & 0x7fffffffu;
+  let none = (magnitude == 0u) | (magnitude > 0x7f800000u);
+  return floatOfBits(select(0x7f800000u | (bitcast<u32>(x) & 0x80000000u), 0x7fc00000u, none));
+}`,
   // A sum has what is NaN of either.
   `fn minF32(x: f32, y: f32) -> f32 { return select(min(x, y), x + y, isNan(x) | isNan(y)); }`,
   `fn maxF32(x: f32, y: f32) -> f32 { return select(max(x, y), x + y, isNan(x) | isNan(y)); }`,

@@ -39,6 +39,7 @@ describe.skipIf(gpu === undefined)('kernel and evaluator agree on edge values', 
       ...(type === 'f32' ? [unary('half', x), ...(['sub', 'eq', 'ne', 'lt', 'le'] as const).map((op) => binary(op, x, x)), binary('eq', binary('sub', x, x), constant(0, 'f32'))] : []),
       ...(type === 'i32' || type === 'u32' ? [0, 3, 31, 32].flatMap((count) => (['shl', 'shr'] as const).map((op) => binary(op, x, constant(count, type)))) : []),
       ...edges[type].map((value) => constant(withoutTiny(value), type)).flatMap((c) => (type === 'f32' ? [binary('max', x, c)] : [binary('lt', x, c)])),
+      ...(type === 'f32' ? [binary('sub', x, x), binary('add', unary('neg', y), y), ...[0, -0].map((zero) => binary('div', x, constant(zero, type)))] : []),
     ]
     const inputs = edges[type].map((x) => (type === 'f32' ? Math.fround(withoutTiny(x)) : x)).flatMap((a, _, all) => all.map((b): [number, number] => [a, b]))
     const got = await compute(type, values, inputs)
