@@ -89,7 +89,7 @@ export class Run {
       }
       const { leaves } = this
       const bindings = { leaves: leaves.map(bind), results, nameOf: (leaf: number) => nameOf(leaves[leaf]) }
-      const prepared = executable.prepare?.()
+      const prepared = executable.prepare?.(bindings)
       if (prepared !== undefined) await prepared // A turn of the event loop that most devices need not take.
       await this.submit(async () => {
         const small = this.outputs.filter((output) => output.small)

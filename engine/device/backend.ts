@@ -17,7 +17,7 @@ export interface Executable {
   /** Launches, shapes, bytes, FLOPs and the peak, as text. */
   describe(): string
   /** Takes the memory that a run needs besides its bindings. Throws DeviceError before anything is written if there is too little. */
-  prepare?(): void | Promise<void>
+  prepare?(bindings: Bindings): void | Promise<void>
   /** Frees what the plan owns, once nothing runs it. */
   dispose?(): void
 }

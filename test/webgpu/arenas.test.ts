@@ -1,6 +1,9 @@
 /** Variables that an optimiser's step has put side by side, in programs that use them otherwise. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { Variable, adamWStep, device, full, mul, realize, withDefaultDevice } from '../../engine/index.ts'
+import { Device as OwnDevice } from '../../engine/device/device.ts'
+import { findAdapter, openAdapter } from '../../engine/device/webgpu/adapter.ts'
+import { WebGpuBackend } from '../../engine/device/webgpu/backend.ts'
+import { Variable, adamWStep, device, full, matmul, mul, realize, reshape, withDefaultDevice } from '../../engine/index.ts'
 import type { Device, Tensor } from '../../engine/index.ts'
 
 let gpu: Device
@@ -14,8 +17,8 @@ const variables = (count: number, elements: number): Variable[] => on(() => Arra
 const values = async (...list: readonly Variable[]): Promise<number[][]> => Promise.all(list.map(async (v) => [...await v.data()]))
 
 /** A step without corrections or decay: m = g, v = g², p − lr·g / |g|. */
-async function step(parameters: readonly Variable[], first: readonly Variable[], second: readonly Variable[], gradients: readonly Tensor[]): Promise<void> {
-  const after = on(() => adamWStep({ parameters, gradients, first, second, lr: 1, beta1: 0, beta2: 0, epsilon: 0, weightDecay: 0, correction1: 1, correction2: 1 }))
+async function step(parameters: readonly Variable[], first: readonly Variable[], second: readonly Variable[], gradients: readonly Tensor[], where = gpu): Promise<void> {
+  const after = withDefaultDevice(where, () => adamWStep({ parameters, gradients, first, second, lr: 1, beta1: 0, beta2: 0, epsilon: 0, weightDecay: 0, correction1: 1, correction2: 1 }))
   for (const [list, next] of [[parameters, after.parameters], [first, after.first], [second, after.second]] as const) list.forEach((v, i) => v.assign(next[i] ?? v))
   await realize(...parameters)
 }
@@ -47,4 +50,16 @@ test('parameters of one step are a parameter and its moment in another', async (
   await step([a, b], state.slice(0, 2), state.slice(2), on(() => [mul(a, 2), mul(b, 2)]))
   await step([a], [b], [spare], on(() => [mul(spare, -1)]))
   expect(await values(a, b, spare)).toEqual([[1, 1, 1], [-3, -3, -3], [9, 9, 9]])
+})
+
+test('parameters with one gradient in arenas apart', async () => {
+  const adapter = await openAdapter(await findAdapter())
+  const { maxBufferSize } = adapter.device.limits
+  Object.defineProperty(adapter.device, 'limits', { value: { maxBufferSize, maxStorageBufferBindingSize: 1024 } })
+  await using narrow = new OwnDevice(new WebGpuBackend({ adapter }))
+  const cells = withDefaultDevice(narrow, () => [1, 1, 0, 0, 0, 0].map((x, i) => new Variable(full([200], x), `v${i}`)))
+  await realize(...cells)
+  const g = withDefaultDevice(narrow, () => reshape(matmul(full([200, 1], 1), full([1, 1], 2)), [200]))
+  await step(cells.slice(0, 2), cells.slice(2, 4), cells.slice(4), [g, g], narrow)
+  for (const [i, v] of cells.entries()) expect(new Set(await v.data())).toEqual(new Set([[0, 0, 2, 2, 4, 4][i]]))
 })

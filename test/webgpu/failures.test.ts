@@ -4,8 +4,8 @@ import { Device } from '../../engine/device/device.ts'
 import { findAdapter, openAdapter } from '../../engine/device/webgpu/adapter.ts'
 import { WebGpuBackend } from '../../engine/device/webgpu/backend.ts'
 import { asGpu } from '../../engine/device/webgpu/pool.ts'
-import { Variable, exp, full, mul, realize, tensor, withDefaultDevice } from '../../engine/index.ts'
-import type { Tensor } from '../../engine/index.ts'
+import { DeviceError, Variable, adamWStep, add, concat, cumsum, exp, full, mul, realize, reshape, softmax, tensor, withDefaultDevice } from '../../engine/index.ts'
+import type { Tensor, TypedArray } from '../../engine/index.ts'
 
 let gpu: GPUDevice
 let device: Device
@@ -72,4 +72,48 @@ test('no memory for a new buffer', async () => {
   }
   await expect(on(() => exp(full([300], 1))).data()).rejects.toThrow(/^out of memory on webgpu: \d+ bytes more than the \d+ in use are not to be had \(no pages left\); use a smaller batch/)
   expect([...await numbers().data()]).toEqual([1, 2, 3])
+})
+
+/** The buffer made after so many others gets no memory. Returns what puts the GPU right again. */
+function withoutMemory(others: number): () => void {
+  const [createBuffer, pushErrorScope, popErrorScope] = [gpu.createBuffer.bind(gpu), gpu.pushErrorScope.bind(gpu), gpu.popErrorScope.bind(gpu)]
+  let made = 0
+  // A buffer that may be both mapped and bound is not valid, as one without memory is not.
+  gpu.createBuffer = (descriptor) => createBuffer(made++ === others ? { ...descriptor, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE } : descriptor)
+  gpu.pushErrorScope = (filter) => pushErrorScope(filter === 'out-of-memory' ? 'validation' : filter)
+  gpu.popErrorScope = async () => {
+    const error = await popErrorScope()
+    return error === null ? null : new GPUOutOfMemoryError(error.message)
+  }
+  return () => Object.assign(gpu, { createBuffer, pushErrorScope, popErrorScope })
+}
+
+test.each([0, 1, 2, 3, 4, 5, 6])('buffer %i of a program gets no memory: the program says so, and the next time it has it', async (others) => {
+  const program = (): Promise<TypedArray> => on(() => {
+    const x = exp(full([700], 0))
+    return add(softmax(reshape(concat([x, x], 0), [2, 700]), 0), cumsum(reshape(concat([x, x], 0), [2, 700]), 0)).data()
+  })
+  const restore = withoutMemory(others)
+  await expect(program()).rejects.toThrow(DeviceError)
+  restore()
+  const expected = Float32Array.from({ length: 1400 }, (_, i) => (i < 700 ? 1.5 : 2.5))
+  expect(await program()).toEqual(expected)
+  expect(await program()).toEqual(expected)
+})
+
+test.each([0, 1, 2, 3, 4, 5])('buffer %i of an optimiser\'s first step gets no memory: variables are what they were', async (others) => {
+  const [p, q, m, n, v, w] = on(() => [1, 2, 3, 4, 5, 6].map((x) => new Variable(full([300], x), `v${x}`)))
+  if (p === undefined || q === undefined || m === undefined || n === undefined || v === undefined || w === undefined) throw new Error('there are six')
+  await realize(p, q, m, n, v, w)
+  const step = (): Promise<void> => {
+    const after = on(() => adamWStep({ parameters: [p, q], gradients: [mul(p, 2), mul(q, 2)], first: [m, n], second: [v, w], lr: 1, beta1: 0, beta2: 0, epsilon: 0, weightDecay: 0, correction1: 1, correction2: 1 }))
+    for (const [to, value] of [[p, after.parameters[0]], [q, after.parameters[1]], [m, after.first[0]], [n, after.first[1]], [v, after.second[0]], [w, after.second[1]]] as const) to.assign(value ?? to)
+    return realize(p)
+  }
+  const restore = withoutMemory(others)
+  await expect(step()).rejects.toThrow(/^out of memory on webgpu/)
+  restore()
+  for (const [i, x] of [p, q, m, n, v, w].entries()) expect((await x.data())[299]).toBe(i + 1)
+  await step()
+  for (const [i, x] of [p, q, m, n, v, w].entries()) expect((await x.data())[299]).toBe([0, 1, 2, 4, 4, 16][i])
 })

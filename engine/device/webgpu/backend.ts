@@ -27,9 +27,10 @@ import { measurePeaks } from './peaks.ts'
 import { Pipelines } from './pipelines.ts'
 import type { Progress } from './pipelines.ts'
 import type { Pace } from './pace.ts'
-import { BufferPool, GpuBlock, asGpu } from './pool.ts'
+import { BufferPool, GpuBlock, asGpu, outOfMemory, shortage } from './pool.ts'
 import { Staging } from './staging.ts'
 import type { Watcher } from './watch.ts'
+import { Workspace } from './workspace.ts'
 import { bufferBytes, elementBytes, pack, unpack } from './transfer.ts'
 
 /** Kernels count elements, and bytes in a buffer, in 32 bits. */
@@ -56,8 +57,7 @@ export class WebGpuBackend implements Backend {
   private readonly pipelines: Pipelines
   private readonly progress: Progress | undefined
   private readonly owner: Owner
-  /** Slots of all plans by size: those of one plan are different, those of two are the same. */
-  private readonly workspace = new Map<number, GPUBuffer[]>()
+  private readonly workspace: Workspace
   private watcher: Watcher | undefined
   private bindGroups = 0
   private constantBuffers = 0
@@ -75,10 +75,11 @@ export class WebGpuBackend implements Backend {
     this.target = target
     this.table = webgpuKernels(target)
     this.pool = new BufferPool(device)
+    this.workspace = new Workspace(this.pool)
     this.staging = new Staging(device)
     this.pipelines = new Pipelines(device)
     this.progress = progress
-    this.owner = { device, workspace: (sizes) => this.slots(sizes), settle: () => (this.pool.unsettled ? this.pool.settle() : undefined), gather: (...args) => this.pool.gather(...args), countBindGroup: () => this.bindGroups++, free: (executable) => this.free(executable) }
+    this.owner = { device, workspace: this.workspace, settle: () => (this.pool.unsettled ? this.settle() : undefined), pool: this.pool, countBindGroup: () => this.bindGroups++, free: (executable) => this.free(executable) }
     device.addEventListener('uncapturederror', ({ error }) => this.uncaptured.push(error.message))
     void device.lost.then(({ reason, message }) => (this.lost = `${reason}: ${message}`))
   }
@@ -104,10 +105,27 @@ export class WebGpuBackend implements Backend {
     const calls = plan.launches.map((launch) => (launch.kind === 'op' ? arenaCall(launch, arenas, plan.buffers.length, this.target) : undefined) ?? this.table.call(launch, same))
     const memory = planMemory(plan, calls, arenas)
     const ready = await this.makeReady(plan, calls, plan.buffers.length + arenas.arenas.length)
-    const hosted = memory.hostedBytes === 0 ? undefined : this.pool.take(memory.hostedBytes)
+    this.device.pushErrorScope('out-of-memory')
     const tables = this.constants(usage.storage, calls.flatMap(({ kernel }) => kernel.tables ?? []))
     const uniforms = this.constants(usage.uniform, ready.map(({ dispatch }) => dispatch.parameters))
-    return new WebGpuExecutable({ plan, calls, arenas: arenas.arenas, ready, memory, hosted, uniforms, tables, owner: this.owner })
+    const [scope] = await Promise.allSettled([this.device.popErrorScope()])
+    this.assertHere()
+    if (scope.status === 'fulfilled' && scope.value !== null) {
+      for (const buffer of [tables, uniforms]) buffer?.destroy()
+      this.pool.trim()
+      throw outOfMemory([shortage((tables?.size ?? 0) + (uniforms?.size ?? 0), this.pool.bytes, scope.value)])
+    }
+    return new WebGpuExecutable({ plan, calls, arenas: arenas.arenas, ready, memory, uniforms, tables, owner: this.owner })
+  }
+
+  private async settle(): Promise<void> {
+    try {
+      await this.pool.settle()
+    } catch (error) {
+      this.workspace.release()
+      this.pool.trim()
+      throw error
+    }
   }
 
   /** A tensor is bound whole, so it must not be larger than a binding. */
@@ -158,19 +176,7 @@ export class WebGpuBackend implements Backend {
     return buffer
   }
 
-  private slots(sizes: readonly number[]): readonly GPUBuffer[] {
-    const used = new Map<number, number>()
-    return sizes.map((size) => {
-      const number = used.get(size) ?? 0
-      used.set(size, number + 1)
-      const known = this.workspace.get(size) ?? []
-      this.workspace.set(size, known)
-      return (known[number] ??= this.pool.take(size))
-    })
-  }
-
-  private free({ hosted, uniforms, tables }: WebGpuExecutable): void {
-    if (hosted !== undefined) this.pool.give(hosted)
+  private free({ uniforms, tables }: WebGpuExecutable): void {
     uniforms?.destroy()
     tables?.destroy()
   }
@@ -198,7 +204,7 @@ export class WebGpuBackend implements Backend {
 
   async run(executable: Executable, bindings: Bindings, home: readonly Homecoming[]): Promise<readonly TypedArray[]> {
     if (!(executable instanceof WebGpuExecutable)) throw new DeviceError('webgpu: this plan was compiled for another device')
-    await executable.prepare()
+    await executable.prepare(bindings)
     const companion = this.watcher === undefined ? undefined : await this.watcher.companion(executable, bindings)
     try {
       const values = await this.submit((encoder) => {

@@ -12,10 +12,11 @@ import type { Call } from '../rules/calls.ts'
 import type { Place, PlanMemory } from './memory.ts'
 import type { Arena } from './arenas.ts'
 import { Pace } from './pace.ts'
-import { asGpu } from './pool.ts'
-import type { GpuBlock } from './pool.ts'
+import { asGpu, classOf } from './pool.ts'
+import type { BufferPool, GpuBlock, Move } from './pool.ts'
 import { pack } from './transfer.ts'
 import type { Companion } from './watch.ts'
+import type { Workspace } from './workspace.ts'
 
 /** One dispatch, ready but for its bind group. */
 export interface Ready {
@@ -39,7 +40,6 @@ export interface Compiled {
   readonly arenas: readonly Arena[]
   readonly ready: readonly Ready[]
   readonly memory: PlanMemory
-  readonly hosted: GPUBuffer | undefined
   readonly uniforms: GPUBuffer | undefined
   readonly tables: GPUBuffer | undefined
   readonly owner: Owner
@@ -65,11 +65,10 @@ const mostGroups = 8
 /** What an executable asks of its backend. */
 export interface Owner {
   readonly device: GPUDevice
-  /** The buffers of the shared workspace for slots of these sizes. Throws DeviceError if there is too little memory. */
-  workspace(sizes: readonly number[]): readonly GPUBuffer[]
+  readonly workspace: Workspace
   /** What rejects if memory that was asked for is not to be had; undefined if that is known already. */
   settle(): Promise<void> | undefined
-  gather(encoder: GPUCommandEncoder, blocks: readonly GpuBlock[], offsets: readonly number[], bytes: number, apart: ReadonlySet<GPUBuffer>): void
+  readonly pool: BufferPool
   countBindGroup(): void
   free(executable: WebGpuExecutable): void
 }
@@ -80,8 +79,7 @@ export class WebGpuExecutable implements Executable {
   readonly memory: PlanMemory
   readonly peakBytes: number
   readonly launches: number
-  /** Numbers and host data of a run, and the uniform blocks of all dispatches. */
-  readonly hosted: GPUBuffer | undefined
+  /** The uniform blocks of all dispatches. */
   readonly uniforms: GPUBuffer | undefined
   /** Constants that kernels read. */
   readonly tables: GPUBuffer | undefined
@@ -96,15 +94,20 @@ export class WebGpuExecutable implements Executable {
   private readonly cached: Group[][]
   private groups: GPUBindGroup[] = []
   private slots: readonly GPUBuffer[] = []
+  /** Numbers and host data of a run. */
+  private hosted: GPUBuffer | undefined
+  /** Room for the variables that move in the run to come. */
+  private reserved: readonly Move[] = []
+  /** The workspace that slots are of. */
+  private age = -1
 
-  constructor({ plan, calls, arenas, ready, memory, hosted, uniforms, tables, owner }: Compiled) {
+  constructor({ plan, calls, arenas, ready, memory, uniforms, tables, owner }: Compiled) {
     this.plan = plan
     this.calls = calls
     this.ready = ready
     this.memory = memory
     this.peakBytes = memory.peakBytes
     this.launches = ready.length
-    this.hosted = hosted
     this.uniforms = uniforms
     this.tables = tables
     this.arenas = arenas
@@ -116,15 +119,26 @@ export class WebGpuExecutable implements Executable {
     this.cached = ready.map(() => [])
   }
 
-  prepare(): Promise<void> | undefined {
-    if (this.slots.length < this.memory.slotSizes.length) this.slots = this.owner.workspace(this.memory.slotSizes)
-    return this.owner.settle()
+  prepare(bindings: Bindings): Promise<void> | undefined {
+    const { owner: { workspace }, memory: { slotSizes, hostedBytes } } = this
+    if (this.age !== workspace.age) {
+      const buffers = workspace.take(hostedBytes === 0 ? slotSizes : [...slotSizes, classOf(hostedBytes)])
+      this.slots = buffers.slice(0, slotSizes.length)
+      this.hosted = buffers[slotSizes.length]
+      this.age = workspace.age
+    }
+    this.dropMoves() // Of a run that was given up.
+    this.reserved = this.moves(bindings)
+    return this.owner.settle()?.catch((error: unknown) => {
+      this.dropMoves()
+      throw error
+    })
   }
 
   /** Uploads what the host gives and records the plan, with what goes along. */
   record(encoder: GPUCommandEncoder, bindings: Bindings, { timestamps, after }: Pick<Companion, 'timestamps' | 'after'> = {}): void {
-    this.gather(encoder, bindings)
-    this.separate(encoder, bindings)
+    for (const move of this.reserved) this.owner.pool.move(encoder, move)
+    this.reserved = []
     const moved = this.place(bindings)
     if (moved || this.groups.length === 0) this.groups = this.ready.map((r, i) => this.group(r, at(this.cached, i)))
     let pass = timestamps === undefined ? encoder.beginComputePass() : undefined
@@ -152,8 +166,10 @@ export class WebGpuExecutable implements Executable {
   /** Where a buffer of the plan lies in this run. */
   private readonly find = (id: number): GPUBufferBinding => ({ buffer: this.buffers[id] ?? missing(`#${id}`), offset: at(this.offsets, id), size: wholeVectors(at(this.memory.places, id).bytes) })
 
-  /** Moves variables that are updated together to where they lie side by side; after the first run they do. */
-  private gather(encoder: GPUCommandEncoder, { leaves }: Bindings): void {
+  /** Where variables are to move: those that are updated together side by side, where after the first run they lie; others out of their way. */
+  private moves({ leaves, results }: Bindings): Move[] {
+    const { pool } = this.owner
+    const moves: Move[] = []
     const taken = new Set<GPUBuffer>()
     for (const { members, offsets, bytes, workspace } of this.arenas) {
       if (workspace) continue
@@ -161,22 +177,28 @@ export class WebGpuExecutable implements Executable {
         const place = id === undefined ? undefined : this.memory.places[id]
         return blockOf(place?.kind === 'leaf' ? leaves[place.index] : undefined)
       })
-      this.owner.gather(encoder, blocks, offsets, bytes, taken)
-      for (const { buffer } of blocks) taken.add(buffer)
+      const move = pool.reserve(blocks, offsets, bytes, taken)
+      if (move !== undefined) moves.push(move)
+      taken.add(move?.buffer ?? blocks[0]?.buffer ?? missing('an arena'))
     }
-  }
-
-  /** Moves variables that a dispatch writes out of arenas, of other plans, that hold something else it binds. */
-  private separate(encoder: GPUCommandEncoder, { leaves, results }: Bindings): void {
+    const bufferOf = (block: GpuBlock): GPUBuffer => moves.find(({ blocks }) => blocks.includes(block))?.buffer ?? block.buffer
     for (const { written, others } of this.apart) {
       const block = asGpu(at(results, written))
       if (block.shared === undefined) continue
+      const buffer = bufferOf(block)
       const crowded = others.some((p) => {
         const other = blockOf(p.kind === 'leaf' ? leaves[p.index] : results[p.index])
-        return other !== block && other.buffer === block.buffer
+        return other !== block && bufferOf(other) === buffer
       })
-      if (crowded) this.owner.gather(encoder, [block], [0], block.bytes, new Set([block.buffer]))
+      const move = crowded ? pool.reserve([block], [0], block.bytes, new Set([block.buffer])) : undefined
+      if (move !== undefined) moves.push(move)
     }
+    return moves
+  }
+
+  private dropMoves(): void {
+    for (const { buffer } of this.reserved) this.owner.pool.give(buffer)
+    this.reserved = []
   }
 
   /** Notes where the buffers of a run lie; says whether anything moved. */

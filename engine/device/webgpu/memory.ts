@@ -36,12 +36,14 @@ export function planMemory(plan: Plan, calls: readonly Call<WgslKernel>[], { are
   const { reads, writes } = accessesOf(plan)
   const spans: Span[] = []
   let [hostedBytes, tableBytes, resultBytes] = [0, 0, 0]
-  const spanOf = (bytes: number, ids: readonly (number | undefined)[]): Span => {
-    const touched = ids.flatMap((id) => id === undefined ? [] : [...at(reads, id), ...at(writes, id)])
+  const spanOf = (bytes: number, ids: readonly (number | undefined)[], users: readonly number[] = []): Span => {
+    const touched = [...users, ...ids.flatMap((id) => id === undefined ? [] : [...at(reads, id), ...at(writes, id)])]
     return { bytes, first: Math.min(...touched), last: Math.max(...touched) }
   }
   const slot = (span: Span): Place => ({ kind: 'slot', slot: spans.push(span) - 1, offset: 0, bytes: span.bytes })
-  const arenaPlaces = arenas.map(({ members, bytes, workspace }): Place => (workspace ? slot(spanOf(bytes, members)) : { kind: 'arena', member: members[0] ?? 0, bytes }))
+  // One that holds nothing but copies is touched by the update alone, which makes them.
+  const updates = arenas.map((_, a) => [...calls.keys()].filter((launch) => at(calls, launch).buffers.includes(plan.buffers.length + a)))
+  const arenaPlaces = arenas.map(({ members, bytes, workspace }, a): Place => (workspace ? slot(spanOf(bytes, members, at(updates, a))) : { kind: 'arena', member: members[0] ?? 0, bytes }))
   const within = new Map(arenas.flatMap(({ members, offsets, workspace }, a) => (workspace ? members.flatMap((id, i) => (id === undefined ? [] : [[id, { arena: a, offset: at(offsets, i) }] as const])) : [])))
   const bufferPlaces = plan.buffers.map(({ id, dtype, elements, home }): Place => {
     const bytes = bufferBytes(dtype, elements)

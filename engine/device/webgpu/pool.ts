@@ -25,6 +25,13 @@ export class GpuBlock implements Block {
   }
 }
 
+/** Blocks on their way to one buffer. */
+export interface Move {
+  readonly blocks: readonly GpuBlock[]
+  readonly offsets: readonly number[]
+  readonly buffer: GPUBuffer
+}
+
 export function asGpu(block: Block): GpuBlock {
   if (!(block instanceof GpuBlock)) throw new DeviceError('webgpu: this memory belongs to another device')
   return block
@@ -48,8 +55,10 @@ export class BufferPool {
   created = 0
   /** Bytes of all buffers, free ones included. */
   bytes = 0
-  /** What became of buffers made since `settled` was last asked: why there was no memory, or undefined. */
+  /** What became of buffers made since `settle` was last asked: why there was no memory, or undefined. */
   private pending: Promise<string | undefined>[] = []
+  /** Buffers that got no memory; they stay so. */
+  private readonly failed = new WeakSet<GPUBuffer>()
 
   constructor(device: GPUDevice) {
     this.device = device
@@ -62,6 +71,7 @@ export class BufferPool {
   }
 
   give(buffer: GPUBuffer): void {
+    if (this.failed.has(buffer)) return this.destroy(buffer)
     const known = this.free.get(buffer.size) ?? []
     this.free.set(buffer.size, known)
     const younger = known.findLastIndex((other) => this.ageOf(other) > this.ageOf(buffer))
@@ -76,11 +86,15 @@ export class BufferPool {
     if (block.shared === undefined || --block.shared.blocks === 0) this.give(block.buffer)
   }
 
-  /** Moves blocks to one buffer of `bytes` bytes, at `offsets`, unless they lie so already, in none of the buffers `apart`. The copies are recorded first of all. */
-  gather(encoder: GPUCommandEncoder, blocks: readonly GpuBlock[], offsets: readonly number[], bytes: number, apart: ReadonlySet<GPUBuffer>): void {
+  /** Takes a buffer of `bytes` bytes for blocks to lie in, at `offsets`; undefined if they lie so already, in none of the buffers `apart`. */
+  reserve(blocks: readonly GpuBlock[], offsets: readonly number[], bytes: number, apart: ReadonlySet<GPUBuffer>): Move | undefined {
     const [first] = blocks
-    if (first === undefined || (!apart.has(first.buffer) && blocks.every((b, i) => b.buffer === first.buffer && b.offset - first.offset === offsets[i]))) return
-    const buffer = this.take(bytes)
+    if (first === undefined || (!apart.has(first.buffer) && blocks.every((b, i) => b.buffer === first.buffer && b.offset - first.offset === offsets[i]))) return undefined
+    return { blocks, offsets, buffer: this.take(bytes) }
+  }
+
+  /** Moves blocks to where room was reserved. The copies are recorded first of all. */
+  move(encoder: GPUCommandEncoder, { blocks, offsets, buffer }: Move): void {
     const shared: SharedBuffer = { blocks: blocks.length }
     blocks.forEach((block, i) => {
       const offset = at(offsets, i)
@@ -92,11 +106,13 @@ export class BufferPool {
 
   /** Gives the memory of free buffers back to the system. */
   trim(): void {
-    for (const buffer of [...this.free.values()].flat()) {
-      this.bytes -= buffer.size
-      buffer.destroy()
-    }
+    for (const buffer of [...this.free.values()].flat()) this.destroy(buffer)
     this.free.clear()
+  }
+
+  private destroy(buffer: GPUBuffer): void {
+    this.bytes -= buffer.size
+    buffer.destroy()
   }
 
   private create(size: number): GPUBuffer {
@@ -108,7 +124,11 @@ export class BufferPool {
     const buffer = this.device.createBuffer({ size, usage: usage.storage | usage.copySource | usage.copyTarget })
     this.ages.set(buffer, this.created)
     const inAll = this.bytes
-    this.pending.push(this.device.popErrorScope().then((error) => (error === null ? undefined : `${size} bytes more than the ${inAll - size} in use are not to be had (${error.message})`)))
+    this.pending.push(this.device.popErrorScope().then((error) => {
+      if (error === null) return undefined
+      this.failed.add(buffer)
+      return shortage(size, inAll - size, error)
+    }))
     return buffer
   }
 
@@ -122,8 +142,10 @@ export class BufferPool {
     const pending = this.pending
     this.pending = []
     const failures = (await Promise.all(pending)).filter((why) => why !== undefined)
-    if (failures.length === 0) return
-    this.trim()
-    throw new DeviceError(`out of memory on webgpu: ${failures.join('; ')}; use a smaller batch, dispose of tensors you keep, or checkpoint`)
+    if (failures.length > 0) throw outOfMemory(failures)
   }
 }
+
+export const shortage = (bytes: number, inUse: number, { message }: GPUError): string => `${bytes} bytes more than the ${inUse} in use are not to be had (${message})`
+
+export const outOfMemory = (shortages: readonly string[]): DeviceError => new DeviceError(`out of memory on webgpu: ${shortages.join('; ')}; use a smaller batch, dispose of tensors you keep, or checkpoint`)

@@ -27,10 +27,13 @@ export class Staging {
     this.readbacks++
     try {
       await buffer.mapAsync(mapRead, 0, bytes)
-      return buffer.getMappedRange(0, bytes).slice(0)
-    } finally {
-      if (buffer.mapState === 'mapped') buffer.unmap()
+      const values = buffer.getMappedRange(0, bytes).slice(0)
+      buffer.unmap()
       this.free.push(buffer)
+      return values
+    } catch (error) {
+      buffer.destroy() // One that got no memory would fail the next time, too.
+      throw error
     }
   }
 
