@@ -6,10 +6,17 @@ import { checkAgainstReference } from '../testing/compare.ts'
 import type { TensorFunction } from '../testing/gradients.ts'
 import type { Input } from '../testing/samples.ts'
 import type { DeviceArguments } from './arguments.ts'
-import type { Output } from './progress.ts'
+import type { Output, Progress } from './progress.ts'
 
-export function openFor({ device: kind, adapter, threads }: DeviceArguments): Promise<Device> {
-  return openDevice(kind, { ...(adapter !== undefined && { adapter }), ...(threads !== undefined && { threads }) })
+export function openFor({ device: kind, adapter, threads }: DeviceArguments, progress?: (ready: number, all: number) => void): Promise<Device> {
+  return openDevice(kind, { ...(adapter !== undefined && { adapter }), ...(threads !== undefined && { threads }), ...(progress && { progress }) })
+}
+
+/** For a command that computes for long: kernels that compile show, and a device that is not what one would want is said. */
+export async function openShown(options: DeviceArguments, progress: Progress): Promise<Device> {
+  const device = await openFor(options, (ready, all) => progress.compiled(ready, all))
+  if (device.info.adapter?.software === true) progress.line(`warning: ${device.info.adapter.name} is software; the CPU device is several times faster (--device cpu)`)
+  return device
 }
 
 const input = (...shape: number[]): Input => ({ shape, dtype: 'f32', seed: 1 })

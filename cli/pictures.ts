@@ -6,6 +6,7 @@ import { mul, normal, realize } from '../engine/index.ts'
 import type { Device, Generator, TypedArray } from '../engine/index.ts'
 import { readData } from '../engine/realize.ts'
 import { at } from '../engine/shape.ts'
+import type { Progress } from './progress.ts'
 import type { Settings } from './settings.ts'
 
 export interface DrawOptions {
@@ -16,6 +17,7 @@ export interface DrawOptions {
   readonly count: number
   /** Sampling steps. */
   readonly steps: number
+  readonly progress: Progress
   /** Called after each step; true stops. */
   readonly stop?: () => boolean
 }
@@ -32,7 +34,7 @@ export interface Drawn {
 const kept = 12
 
 /** Samples by DDPM's ancestral sampling over `steps` noise levels; undefined if stopped. */
-export async function draw(denoise: Denoiser, { device, settings, generator, count, steps, stop }: DrawOptions): Promise<Drawn | undefined> {
+export async function draw(denoise: Denoiser, { device, settings, generator, count, steps, progress, stop }: DrawOptions): Promise<Drawn | undefined> {
   const { in_channels: channels, sample_size: size } = settings.model
   const shape = [count, channels, size, size]
   const streams = generator.split(count)
@@ -42,8 +44,11 @@ export async function draw(denoise: Denoiser, { device, settings, generator, cou
   const wanted = new Set(Array.from({ length: kept }, (_, i) => Math.round((i * (steps - 1)) / (kept - 1))))
   const stages: { noisy: TypedArray[]; denoised: TypedArray[] } = { noisy: [], denoised: [] }
   let last = start
+  let done = 0
+  progress.wait(() => (done === 0 ? 'the first sampling step' : `sampling step ${done} of ${steps}`))
   for (const { index, sigma, x, denoised } of ddim(denoise, start, sigmas, { eta: 1, noise })) {
     await realize(x, denoised)
+    done = index + 1
     if (stop?.() === true) return undefined
     if (wanted.has(index)) {
       stages.noisy.push(await firstImage(mul(x, 1 / Math.hypot(1, sigma)), channels * size * size))

@@ -1,4 +1,7 @@
-/** How a run reports on itself: a bar that is redrawn on a terminal, plain lines now and then elsewhere. */
+/**
+ * How a run reports on itself: a bar that is redrawn on a terminal, plain lines now and then elsewhere. What takes long is never
+ * silent: until there is a step to show, what is waited for is shown.
+ */
 
 export interface ProgressState {
   readonly step: number
@@ -38,27 +41,65 @@ export class Progress {
   readonly #output: Output
   #drawn = -Infinity
   #open = false
+  #timer: ReturnType<typeof setInterval> | undefined
+  #compiled = { ready: 0, all: 0 }
 
   constructor(output: Output) {
     this.#output = output
   }
 
-  /** Shows the state, unless one was shown a moment ago; `last` is always shown. */
+  /** Of the terminal; some that do not know say 0. */
+  get #columns(): number {
+    const { columns = 0 } = this.#output
+    return columns > 0 ? columns : 80
+  }
+
+  /** Shows the state, unless something was shown a moment ago; `last` is always shown. */
   update(state: ProgressState, last = false): void {
-    const now = performance.now()
-    const terminal = this.#output.isTTY === true
-    if (!last && now - this.#drawn < (terminal ? redrawEvery : lineEvery)) return
-    this.#drawn = now
-    if (!terminal) {
-      this.#output.write(`${describe(state)}\n`)
-      return
-    }
+    if (this.#timer !== undefined) this.#stopWaiting()
     const text = describe(state)
-    const room = Math.min(40, (this.#output.columns ?? 80) - text.length - 4)
+    const room = Math.min(40, this.#columns - text.length - 4)
     const full = Math.round((room * state.step) / Math.max(1, state.steps))
     const bar = room < 5 ? '' : `[${'█'.repeat(full)}${'·'.repeat(room - full)}] `
-    this.#output.write(`\r\u{1b}[2K${(bar + text).slice(0, this.#output.columns ?? 80)}`)
+    this.#show(text, bar, last)
+  }
+
+  /** Shows what is waited for, and for how long, until something else is shown; nothing where that is soon. */
+  wait(what: () => string): void {
+    this.#stopWaiting()
+    const start = performance.now()
+    this.#drawn = start
+    this.#timer = setInterval(() => {
+      const { ready, all } = this.#compiled
+      const compiled = ready < all ? `: ${ready} of ${all} launches compiled` : ''
+      this.#show(`${what()}${compiled}, ${formatTime((performance.now() - start) / 1000)}`)
+    }, redrawEvery)
+    this.#timer.unref()
+  }
+
+  /** Launches of a plan whose kernels are ready. */
+  compiled(ready: number, all: number): void {
+    this.#compiled = { ready, all }
+  }
+
+  #show(text: string, bar = '', always = false): void {
+    const now = performance.now()
+    const terminal = this.#output.isTTY === true
+    if (!always && now - this.#drawn < (terminal ? redrawEvery : lineEvery)) return
+    this.#drawn = now
+    if (!terminal) {
+      this.#output.write(`${text}\n`)
+      return
+    }
+    this.#output.write(`\r\u{1b}[2K${(bar + text).slice(0, this.#columns)}`)
     this.#open = true
+  }
+
+  /** What comes next is shown at once. */
+  #stopWaiting(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+    this.#drawn = -Infinity
   }
 
   /** A line of its own, above the bar. */
@@ -71,6 +112,6 @@ export class Progress {
   end(): void {
     if (this.#open) this.#output.write('\n')
     this.#open = false
-    this.#drawn = -Infinity
+    this.#stopWaiting()
   }
 }

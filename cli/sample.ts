@@ -4,10 +4,11 @@ import { UNet2D } from '../diffusion/unet.ts'
 import { loadVariables } from '../nn/checkpoint/load.ts'
 import { stateDict } from '../nn/module.ts'
 import type { SampleArguments } from './arguments.ts'
-import { openFor } from './devices.ts'
+import { openShown } from './devices.ts'
 import { writeFile } from './files.ts'
 import { Interrupt } from './interrupt.ts'
 import { draw } from './pictures.ts'
+import { Progress } from './progress.ts'
 import type { Output } from './progress.ts'
 import { RunFolder } from './run-folder.ts'
 import { denoiserFor, generatorFor, readSettings } from './settings.ts'
@@ -20,17 +21,19 @@ export async function sample(options: SampleArguments, output: Output): Promise<
   const { notes, variables, step } = folder.readCheckpoint()
   const settings = readSettings(notes, folder.path('checkpoint'))
   const file = options.file ?? path.join(run, `samples-${seed}.png`)
-  using interrupt = new Interrupt(() => output.write('stopping\n'))
-  const device = await openFor(options)
+  const progress = new Progress(output)
+  using interrupt = new Interrupt(() => progress.line('stopping'))
+  const device = await openShown(options, progress)
   try {
     const model = new UNet2D(settings.model, { device, generator: generatorFor(settings.seed, 'weights') })
     loadVariables(stateDict(model), variables, { source: folder.path('checkpoint'), prefix: 'ema.average.' })
-    const drawn = await draw(denoiserFor(model, settings), { device, settings, generator: generatorFor(seed, 'samples'), count, steps: sampling, stop: () => interrupt.code !== undefined })
+    const drawn = await draw(denoiserFor(model, settings), { device, settings, generator: generatorFor(seed, 'samples'), count, steps: sampling, progress, stop: () => interrupt.code !== undefined })
     if (drawn === undefined) return interrupt.code ?? 0
     await writeFile(file, samplesPng(drawn))
-    output.write(`${count} samples of step ${step}: ${file}\n`)
+    progress.line(`${count} samples of step ${step}: ${file}`)
     return 0
   } finally {
+    progress.end()
     await device.close()
   }
 }

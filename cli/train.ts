@@ -4,7 +4,7 @@ import { CheckpointError, withValues } from '../engine/index.ts'
 import type { Device } from '../engine/index.ts'
 import type { TrainArguments } from './arguments.ts'
 import { UsageError } from './arguments.ts'
-import { openFor } from './devices.ts'
+import { openShown } from './devices.ts'
 import { loadDigits } from './digits.ts'
 import type { Images } from './digits.ts'
 import { FileError } from './files.ts'
@@ -30,6 +30,7 @@ export async function train(options: TrainArguments, output: Output): Promise<nu
   try {
     return await session.train(options, interrupt)
   } finally {
+    progress.end()
     await session.device.close()
   }
 }
@@ -40,7 +41,7 @@ async function open(options: TrainArguments, images: Images, progress: Progress)
   const checkpoint = earlier?.readCheckpoint()
   const settings = checkpoint === undefined ? newSettings(options, images) : resumedSettings(options, images, readSettings(checkpoint.notes, earlier?.path('checkpoint') ?? ''))
   const folder = earlier ?? createRun(out, name, settings.dataset)
-  const device = await openFor(options)
+  const device = await openShown(options, progress)
   progress.line(`${checkpoint === undefined ? 'training' : `going on with step ${checkpoint.step + 1} of`} ${folder.folder} on ${device.description}`)
   const run = startRun(settings, images, device)
   if (checkpoint !== undefined) for (const warning of run.trainer.restore(checkpoint, folder.path('checkpoint'))) progress.line(`warning: ${warning}`)
@@ -84,6 +85,7 @@ class Session {
   async train({ saveEvery, sampling }: TrainArguments, interrupt: Interrupt): Promise<number> {
     const { trainer } = this.#run
     const { steps } = this.#settings
+    this.#progress.wait(() => 'the first step')
     this.#epoch = performance.now() - 1000 * (this.#log.at(-1)?.seconds ?? 0)
     try {
       // Before the first step too: a folder or a disk that takes no checkpoint is found now.
@@ -158,6 +160,7 @@ class Session {
       generator: generatorFor(this.#settings.seed, 'samples'),
       count: 64,
       steps: sampling,
+      progress: this.#progress,
       stop: () => interrupt.code !== undefined,
     })
     if (drawn === undefined) return

@@ -110,7 +110,7 @@ export async function openGpu({ adapter, unchecked = false }: GpuOptions = {}): 
   const known = instances.get(key)
   if (known !== undefined) return known
   const { create, globals } = await import('webgpu').catch((error: unknown) => {
-    throw new DeviceError(`device: WebGPU in Node needs the package webgpu; run "npm install webgpu" (${error instanceof Error ? error.message : String(error)})`)
+    throw new DeviceError(`device: WebGPU in Node needs the package webgpu; run "npm install webgpu", or use the CPU device (${error instanceof Error ? error.message : String(error)})`)
   })
   for (const [name, value] of Object.entries(globals)) if (!(name in globalThis)) Object.defineProperty(globalThis, name, { value, configurable: true, writable: true })
   const on = [...toggles, ...(unchecked ? uncheckedToggles : [])]

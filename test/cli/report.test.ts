@@ -1,5 +1,5 @@
 /** What people see of a run: the bar, the lines, the page. */
-import { describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { Progress, formatTime } from '../../cli/progress.ts'
 import type { ProgressState } from '../../cli/progress.ts'
 import { lossCurve, renderReport, smooth } from '../../cli/report.ts'
@@ -33,6 +33,47 @@ describe('progress', () => {
       p.line('done')
     })).toBe(`\r\u{1b}[2K[██████████████··············] ${text}\ndone\n`)
     expect(shown(true, 30, (p) => p.update(state))).toBe(`\r\u{1b}[2K${text.slice(0, 30)}`)
+    expect(shown(true, 0, (p) => p.update(state))).toBe(shown(true, 80, (p) => p.update(state)))
+  })
+
+  describe('of what is waited for', () => {
+    beforeEach(() => void vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] }))
+    afterEach(() => void vi.useRealTimers())
+
+    const wait = (p: Progress): void => {
+      p.wait(() => 'the first step')
+      p.compiled(3, 7)
+      vi.advanceTimersByTime(6000)
+      p.compiled(7, 7)
+      vi.advanceTimersByTime(6000)
+    }
+
+    test('is a line now and then, until there is a step', () => {
+      expect(shown(false, 80, (p) => {
+        wait(p)
+        p.update(state)
+        vi.advanceTimersByTime(60_000)
+      })).toBe(`the first step: 3 of 7 launches compiled, 0:05\nthe first step, 0:10\n${text}\n`)
+    })
+
+    test('is drawn over itself on a terminal, until a line says something else', () => {
+      const parts = shown(true, 80, (p) => {
+        wait(p)
+        p.line('done')
+        vi.advanceTimersByTime(60_000)
+      }).split('\r\u{1b}[2K')
+      expect(parts.length).toBeGreaterThan(50)
+      expect([parts[0], parts[1], parts.at(-1)]).toEqual(['', 'the first step: 3 of 7 launches compiled, 0:00', 'the first step, 0:12\ndone\n'])
+    })
+
+    test('is nothing where it is there soon', () => {
+      expect(shown(false, 80, (p) => {
+        p.wait(() => 'the first step')
+        vi.advanceTimersByTime(4000)
+        p.update(state)
+        p.end()
+      })).toBe(`${text}\n`)
+    })
   })
 })
 

@@ -31,7 +31,7 @@ export async function findAdapter(options: GpuOptions = {}): Promise<Found> {
   const adapter = await request(gpu).catch((error: unknown) => {
     throw new DeviceError(`device: WebGPU has no adapter${name === undefined ? '' : ` called ${name}`}; it has ${namesIn(error).join('; ') || `none (${String(error)})`}`)
   })
-  if (adapter === null) throw new DeviceError(`device: WebGPU answers, but it has no adapter${name === undefined ? '' : ` called ${name}`}; update the graphics driver, or use device("cpu")`)
+  if (adapter === null) throw new DeviceError(`device: WebGPU answers, but it has no adapter${name === undefined ? '' : ` called ${name}`}; update the graphics driver, or use the CPU device`)
   const { info } = adapter
   return {
     adapter,
