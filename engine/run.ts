@@ -4,7 +4,7 @@
  */
 import type { CapturedLeaf } from './compile/capture.ts'
 import type { Plan } from './compile/cache.ts'
-import type { Block } from './device/backend.ts'
+import type { Bindings, Block, Executable } from './device/backend.ts'
 import type { Device } from './device/device.ts'
 import type { TypedArray } from './dtype.ts'
 import { DeviceError } from './error.ts'
@@ -82,15 +82,8 @@ export class Run {
     try {
       for (const producer of this.producers) if (producer.error !== undefined) throw producer.error
       const executable = await plan.executable
-      const results: Block[] = []
-      for (const storage of this.results) {
-        if (storage.block === undefined) await this.device.hold(storage)
-        results.push(blockOf(storage))
-      }
-      const { leaves } = this
-      const bindings = { leaves: leaves.map(bind), results, nameOf: (leaf: number) => nameOf(leaves[leaf]) }
-      const prepared = executable.prepare?.(bindings)
-      if (prepared !== undefined) await prepared // A turn of the event loop that most devices need not take.
+      // A device that has too little memory gives back what it kept for later, which may be enough.
+      const bindings = await this.reserve(executable).catch(async () => this.reserve(executable))
       await this.submit(async () => {
         const small = this.outputs.filter((output) => output.small)
         const values = await backend.run(executable, bindings, small.map((storage) => ({ result: this.results.indexOf(storage), spec: storage.spec })))
@@ -102,6 +95,22 @@ export class Run {
       })
     } catch (error) {
       this.fail(error)
+    }
+  }
+
+  /** Gives the run all the memory that it needs. Where there is too little it has none. */
+  private async reserve(executable: Executable): Promise<Bindings> {
+    const { device, leaves, results } = this
+    const fresh = results.filter(({ block }) => block === undefined)
+    try {
+      for (const storage of fresh) await device.hold(storage)
+      const bindings = { leaves: leaves.map(bind), results: results.map(blockOf), nameOf: (leaf: number) => nameOf(leaves[leaf]) }
+      const prepared = executable.prepare?.(bindings)
+      if (prepared !== undefined) await prepared // A turn of the event loop that most devices need not take.
+      return bindings
+    } catch (error) {
+      for (const storage of fresh) device.release(storage)
+      throw error
     }
   }
 
