@@ -144,7 +144,8 @@ ${twoOverPi.map((word, i) => `    case ${i + 1}u: { return ${word}u; }`).join('\
   let odd = integer && 0.5 * y != trunc(0.5 * y);
   if (negative && a != 0u && a != 0x7f800000u && !integer) { return floatOfBits(0x7fc00000u); }
   let sign = select(0u, 0x80000000u, negative && odd);
-  let rises = (y > 0.0) == (a > one);
+  // By its bits, as a denormal y may compare as zero.
+  let rises = (bitcast<i32>(y) > 0) == (a > one);
   if (a == 0u || a == 0x7f800000u || b == 0x7f800000u) { return floatOfBits(select(0u, 0x7f800000u, rises) | sign); }
   let split = splitExponent(abs(x));
   let log2 = log2InTwo(split.x, split.y);
