@@ -59,7 +59,7 @@ export function attentionKernel(d: AttentionDescriptor, target: WgslTarget, dtyp
       ${scores.apply(tile, 's', 'queries')}
       ${tile.foldColumns('top', others.map((j) => `s${j}`).reduce((x, y) => `max(${x}, ${y})`), 'max')}
       top = max(top, largest);
-      let factor = exp(largest - top);
+      let factor = expOrNan4(largest - top);
       largest = top;
       ${weigh(tile, 's', () => 'top')}
       sum = sum * factor + ${sumOf(others.map((j) => `s${j}`))};
@@ -71,7 +71,7 @@ export function attentionKernel(d: AttentionDescriptor, target: WgslTarget, dtyp
     ${tile.foldColumns('total', 'sum', 'add')}
     let inverse = select(1.0 / total, vec4<f32>(), total == vec4<f32>());
     ${tile.writeSums('o', v, out, 'inverse')}
-    let logs = select(largest + log(total), bitcast<vec4<f32>>(vec4(${infinity})), total == vec4<f32>());
+    let logs = select(largest + logOrNan4(total), bitcast<vec4<f32>>(vec4(${infinity})), total == vec4<f32>());
     if (column == 0u) {
       for (var i = 0u; i < 4u; i++) {
         let row = ownFirst + band * 4u + i;

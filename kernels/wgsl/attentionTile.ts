@@ -8,6 +8,7 @@
  */
 import type { AttentionSizes, Strided } from '../descriptor.ts'
 import type { FloatType } from '../expression.ts'
+import { functionsOf } from './functions.ts'
 import { lowest, type Shader } from './shader.ts'
 
 /** Rows that a workgroup owns, and rows that it meets at a time. */
@@ -251,6 +252,7 @@ export class Scores {
       seen = seen & (bitcast<vec4<u32>>(added) != vec4(0xff800000u));
       score += added;`
     this.code = `
+    ${functionsOf('expOrNan4() logOrNan4()')}
     fn scoresOf(products: vec4<f32>, query: vec4<u32>, key: vec4<u32>${this.mask ? ', base: i32' : ''}) -> vec4<f32> {
       var seen = (query < vec4(${queryCount})) & (key < vec4(${keyCount}))${causal ? ' & (key <= query)' : ''};
       var score = products;${this.mask ? addMask : ''}
@@ -271,4 +273,4 @@ export class Scores {
 
 /** Weights of the scores `name0`, …, exp(score − shift), 0 for what is masked. */
 export const weigh = (tile: AttentionTile, name: string, shift: (j: number) => string): string =>
-  tile.scores.map((j) => `${name}${j} = select(exp(${name}${j} - ${shift(j)}), vec4<f32>(), ${name}${j} == vec4(${lowest}));`).join('\n      ')
+  tile.scores.map((j) => `${name}${j} = select(expOrNan4(${name}${j} - ${shift(j)}), vec4<f32>(), ${name}${j} == vec4(${lowest}));`).join('\n      ')

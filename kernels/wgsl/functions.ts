@@ -10,6 +10,9 @@ const basics = [
   // A constant expression may not be infinite or NaN, but a call is none.
   `fn floatOfBits(bits: u32) -> f32 { return bitcast<f32>(bits); }`,
   `fn isNan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }`,
+  // Builtins that lose a NaN on some drivers.
+  `fn expOrNan(x: f32) -> f32 { return select(exp(x), x, isNan(x)); }`,
+  ...['exp', 'log'].map((name) => `fn ${name}OrNan4(x: vec4<f32>) -> vec4<f32> { return select(${name}(x), x, (bitcast<vec4<u32>>(x) & vec4(0x7fffffffu)) > vec4(0x7f800000u)); }`),
   `fn withSignOf(x: f32, sign: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) | (bitcast<u32>(sign) & 0x80000000u)); }`,
   // x − x: zero, or NaN where x is not finite.
   `fn minusItselfF32(x: f32) -> f32 { return select(0.0, floatOfBits(0x7fc00000u), (bitcast<u32>(x) & 0x7f800000u) == 0x7f800000u); }`,

@@ -5,6 +5,7 @@
 import type { SoftmaxDescriptor, SoftmaxGradDescriptor } from '../descriptor.ts'
 import type { FloatType } from '../expression.ts'
 import type { WgslKernel, WgslTarget } from './kernel.ts'
+import { functionsOf } from './functions.ts'
 import { foldLines, stored } from './lineTile.ts'
 import { checkF16 } from './operands.ts'
 import { Rows } from './rows.ts'
@@ -20,16 +21,16 @@ export function softmaxKernel({ rows, length, x, y }: SoftmaxDescriptor, target:
   return {
     dispatches: [shader.dispatch({
       size: walk.size, groups: walk.groups,
-      code: `${foldLines(walk.tile, 'largestOf', { op: 'max' })}${foldLines(walk.tile, 'sumOf')}`,
+      code: `${foldLines(walk.tile, 'largestOf', { op: 'max' })}${foldLines(walk.tile, 'sumOf')}${functionsOf('expOrNan()')}`,
       body: `
     ${walk.enter}
     var top = ${lowest};
     ${walk.each(({ x: value }) => `top = max(top, ${value});`)}
     let largest = largestOf(top, local, lane, line, 1u);
     var sum = 0.0;
-    ${walk.each(({ x: value }) => `sum += exp(${value} - largest);`)}
+    ${walk.each(({ x: value }) => `sum += expOrNan(${value} - largest);`)}
     let inverse = 1.0 / sumOf(sum, local, lane, line, 1u);
-    ${walk.each(({ x: value }, e) => `${walk.at('y', e)} = ${stored(dtype, `exp(${value} - largest) * inverse`)};`)}`,
+    ${walk.each(({ x: value }, e) => `${walk.at('y', e)} = ${stored(dtype, `expOrNan(${value} - largest) * inverse`)};`)}`,
     })],
     ...costs,
   }
