@@ -39,9 +39,9 @@ let [half, whole] = [new Uint8Array(), new Uint8Array()]
 // Compiles what a step has; the driver may remember it.
 beforeAll(async () => {
   [half = half, whole = whole] = await run(gpu)
-}, 300_000)
+}, 600_000)
 
-test('saved, and taken up by another process, it is bit for bit the run that never stopped', { timeout: 300_000 }, async () => {
+test('saved, and taken up by another process, it is bit for bit the run that never stopped', { timeout: 600_000 }, async () => {
   using scratch = new Scratch()
   writeFileSync(scratch.path('checkpoint.safetensors'), half)
   const { code, stderr } = await langevin(`train --resume ${scratch.folder} --device webgpu --sampling 1`)
