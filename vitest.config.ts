@@ -13,10 +13,14 @@ import type { Driver } from './scripts/drivers.ts'
 
 const browserTests = ['test/browser/**/*.test.ts']
 const deviceTests = ['test/webgpu/**/*.test.ts']
+/** Of the WebGPU device in a page: once, as whether pages share memory is nothing to a GPU. */
+const pageDeviceTests = ['test/browser/webgpu-*.test.ts']
 /** Suites of every device that a page can run, too. */
 const pageTests = ['test/semantics.test.ts', 'test/failures.test.ts', 'test/engine/plans.test.ts']
+/** In a page they take half an hour. */
+const oracleTests = ['test/oracles.test.ts', 'test/training/*.test.ts']
 /** Suites of every device, which run on a GPU, too. */
-const sharedTests = [...pageTests, 'test/errors.test.ts', 'test/graphs.test.ts', 'test/draws.test.ts', 'test/oracles.test.ts', 'test/training/*.test.ts']
+const sharedTests = [...pageTests, 'test/errors.test.ts', 'test/graphs.test.ts', 'test/draws.test.ts', ...oracleTests]
 /** Those that add few kernels of other kinds. */
 const furtherTests = ['test/testing.test.ts', 'test/ops/edges.test.ts', 'test/nn/{checkpoint,modules,recompute,save,text-encoders}.test.ts']
 /** Software GPUs compile a second for each kernel. With WEBGPU=all, each runs everything, for an hour or so. */
@@ -52,8 +56,7 @@ function webgpu(driver: Driver): TestProjectConfiguration {
 
 function browser(isolated: boolean): TestProjectConfiguration {
   const name = isolated ? 'browser-isolated' : 'browser'
-  // Whether pages share memory is nothing to a GPU: one of the two runs its tests.
-  const include = isolated ? [...browserTests, ...pageTests] : browserTests
+  const include = isolated ? [...browserTests, ...pageTests, ...(thorough ? oracleTests : [])] : browserTests
   const { executablePath } = chromium
   if (executablePath === undefined) return missing(name, include, 'Chromium is missing. Install chromium, or set CHROMIUM to its path.')
   return {
@@ -63,6 +66,7 @@ function browser(isolated: boolean): TestProjectConfiguration {
     test: {
       name,
       include,
+      exclude: isolated ? [] : pageDeviceTests,
       testTimeout: thorough ? 1_800_000 : 60_000,
       provide: { isolated, thorough, devices: ['webgpu'] },
       browser: {

@@ -1,5 +1,5 @@
 /** The devices that answer here. A device that is missing is said loudly, and its tests are listed as skipped. */
-import { inject, test } from 'vitest'
+import { afterAll, inject, test } from 'vitest'
 import type { DeviceKind } from '../engine/device/backend.ts'
 import type { Device } from '../engine/device/device.ts'
 import { device } from '../engine/device/open.ts'
@@ -25,6 +25,13 @@ async function open(kind: DeviceKind): Promise<Opened> {
 /** The devices of the vitest project, opened. Close them with `closeAll` when the file's tests are done. */
 export async function openAll(): Promise<readonly Opened[]> {
   return Promise.all(inject('devices').map(open))
+}
+
+/** The devices of the vitest project, all of which there must be; closed when the file's tests are done. */
+export async function expectAll(): Promise<readonly Device[]> {
+  const opened = await Promise.all(inject('devices').map(async (kind) => device(kind, { makeDefault: false })))
+  afterAll(async () => Promise.all(opened.map(async (one) => one.close())))
+  return opened
 }
 
 export async function closeAll(opened: readonly Opened[]): Promise<void> {

@@ -1,20 +1,15 @@
-/**
- * The op table on the WebGPU device in a page: one op of each kind of kernel, all with WEBGPU=all. Once: whether pages share
- * memory is nothing to a GPU.
- */
+/** The op table on the WebGPU device in a page: one op of each kind of kernel, all with WEBGPU=all. */
 import { afterAll, expect, inject, test } from 'vitest'
 import { device } from '../../engine/device/open.ts'
 import { describeOps } from '../op-suite.ts'
 
 const spread = ['expOp', 'concatOp', 'sumOp', 'cumsumOp', 'argsortOp', 'gatherOp', 'scatterAddOp', 'matmulOp', 'convOp', 'softmaxOp', 'layerNormOp', 'groupNormOp', 'attentionOp', 'adamwOp', 'squaredNormOp']
 
-if (inject('isolated')) {
-  const gpu = await device('webgpu', { makeDefault: false })
-  afterAll(async () => gpu.close())
+const gpu = await device('webgpu', { makeDefault: false })
+afterAll(async () => gpu.close())
 
-  test('the adapter is the one of the page', () => {
-    expect(gpu.info.adapter?.name).toMatch(/swiftshader/i)
-  })
+test('the adapter is the one of the page', () => {
+  expect(gpu.info.adapter?.name).toMatch(/swiftshader/i)
+})
 
-  describeOps(gpu, inject('thorough') ? { values: 2, kernels: 1, gradients: 1 } : { values: 1, kernels: 1, gradients: 1, only: spread })
-} else test.skip('the op table on WebGPU: on the isolated page')
+describeOps(gpu, inject('thorough') ? { values: 2, kernels: 1, gradients: 1 } : { values: 1, kernels: 1, gradients: 1, only: spread })

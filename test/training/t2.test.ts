@@ -1,19 +1,13 @@
 /** T2 on the project's devices, and how near the reference device comes to float64. */
-import { afterAll, expect, inject, test } from 'vitest'
+import { expect, inject, test } from 'vitest'
 import { UNet2D } from '../../diffusion/unet.ts'
 import { Generator } from '../../engine/index.ts'
 import { stateDict } from '../../nn/module.ts'
-import { closeAll, openAll } from '../devices.ts'
+import { expectAll } from '../devices.ts'
 import { oracle, testT2, train } from './t2-suite.ts'
 
-const opened = await openAll()
-afterAll(async () => closeAll(opened))
-
-for (const { kind, device } of opened) {
-  if (device === undefined) {
-    test.skip(`on ${kind}`)
-    continue
-  }
+for (const device of await expectAll()) {
+  const { name: kind } = device
   test(`names, shapes and their order are those of diffusers, on ${kind}`, () => {
     const model = new UNet2D(oracle.config.unet, { device, generator: new Generator(0) })
     expect(Object.entries(stateDict(model)).map(([name, { shape }]) => [name, shape])).toEqual(oracle.params)
