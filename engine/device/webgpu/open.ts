@@ -1,12 +1,11 @@
 /** Opening the WebGPU device. */
 import { gpuMissing } from '#platform'
 import { DeviceError } from '../../error.ts'
+import type { GpuOptions } from '../../platform.ts'
 import { findAdapter, openAdapter } from './adapter.ts'
 import { WebGpuBackend } from './backend.ts'
 
-export interface WebGpuOptions {
-  readonly adapter?: string
-  readonly unchecked?: boolean
+export interface WebGpuOptions extends GpuOptions {
   readonly progress?: (ready: number, all: number) => void
 }
 
