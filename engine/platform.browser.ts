@@ -14,6 +14,22 @@ export function canShareMemory(): boolean {
   return globalThis.crossOriginIsolated && typeof SharedArrayBuffer !== 'undefined'
 }
 
+/** Whether the thread that owns a device may be held up for a few milliseconds: pages must stay smooth, and may not wait. */
+export const mayHoldUp: boolean = false
+
+/** Resolves once whatever else waits for this thread has had its turn. A timer would come milliseconds later. */
+export function nextTask(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel()
+    port1.addEventListener('message', () => {
+      port1.close()
+      resolve()
+    }, { once: true })
+    port1.start()
+    port2.postMessage(undefined)
+  })
+}
+
 /** Starts the CPU device's worker. */
 export function spawnCpuWorker(receive: (message: unknown) => void, fail: (error: Error) => void): WorkerHandle {
   const worker = new Worker(new URL('./device/cpu/worker.ts', import.meta.url), { type: 'module' })

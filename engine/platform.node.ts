@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import process from 'node:process'
+import { setImmediate } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { Worker, parentPort } from 'node:worker_threads'
 import { DeviceError } from './error.ts'
@@ -18,6 +19,12 @@ export function cores(): number {
 export function canShareMemory(): boolean {
   return true
 }
+
+/** Whether the thread that owns a device may be held up for a few milliseconds. */
+export const mayHoldUp: boolean = true
+
+/** Resolves once whatever else waits for this thread has had its turn. */
+export const nextTask: () => Promise<void> = setImmediate
 
 /** Starts the CPU device's worker. It keeps the process alive only between `ref` and `unref`. */
 export function spawnCpuWorker(receive: (message: unknown) => void, fail: (error: Error) => void): WorkerHandle {

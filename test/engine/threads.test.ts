@@ -1,13 +1,15 @@
 /** The threads of the CPU device, without a compiler above them: runs, plans that come and go, threads that are held up. */
+import { setImmediate } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { FunctionBuilder, encodeModule, get, i32, loopRange } from '../../kernels/wasm/assembler.ts'
-import type { LaunchCode } from '../../engine/device/cpu/executor.ts'
+import { Executor } from '../../engine/device/cpu/executor.ts'
+import type { LaunchCode, PlanCode } from '../../engine/device/cpu/executor.ts'
 import { WorkerThreads } from '../../engine/device/cpu/pool.ts'
 import { controlBytes, enter, leave, over, words } from '../../engine/device/cpu/protocol.ts'
 import type { WorkerHandle } from '../../engine/platform.ts'
 
-vi.mock('#platform', () => ({ spawnCpuWorker }))
+vi.mock('#platform', () => ({ spawnCpuWorker, mayHoldUp: true, nextTask: setImmediate }))
 
 function spawnCpuWorker(receive: (message: unknown) => void, fail: (error: Error) => void): WorkerHandle {
   const worker = new Worker(new URL('delayed-worker.ts', import.meta.url))
@@ -32,28 +34,84 @@ function adder(reversed: boolean): FunctionBuilder {
   return f
 }
 
+const functions = new Map([['plain', adder(false)], ['reversed', adder(true)]])
+const adders = new WebAssembly.Module(encodeModule(functions, { shared: true, maximum: pages }))
+
 const launch = (kernel: number, from: number, to: number, after: number): LaunchCode => ({ kernel, items, chunks: 8, after, constants: [from, to], sources: [-1, -1] })
 const { a, b, c } = places
 /** Adds 1 to what is in c, and 3 to what is in a, through b. */
 const launches = [launch(0, a, a, -1), launch(0, c, c, -1), launch(1, a, b, 0), launch(1, b, a, 2)]
 
-test('every run is the whole plan, once, though threads are late and plans come and go', { timeout: 120_000 }, async () => {
+const code = (expected: number): PlanCode => ({ launches, addresses: places.addresses, buffers: 0, progress: places.progress, expected })
+
+/** One member without others. */
+function alone(patience: number): { readonly executor: Executor; readonly memory: WebAssembly.Memory } {
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true })
+  const executor = new Executor(memory, 0, 1, patience)
+  executor.addModule(adders, [...functions.keys()])
+  executor.addPlan(0, code(0))
+  return { executor, memory }
+}
+
+function start(count: number): { readonly threads: WorkerThreads; readonly memory: WebAssembly.Memory } {
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true })
+  const threads = new WorkerThreads(memory, count)
+  threads.addModule(adders, [...functions.keys()])
+  return { threads, memory }
+}
+
+test('every run is the whole plan, once, though threads are late and plans come and go', { timeout: 120_000 }, async () => {
   const count = 3
   expect(controlBytes(count)).toBeLessThan(places.a)
-  const threads = new WorkerThreads(memory, count)
-  const functions = new Map([['plain', adder(false)], ['reversed', adder(true)]])
-  threads.addModule(new WebAssembly.Module(encodeModule(functions, { shared: true, maximum: pages })), [...functions.keys()])
+  const { threads, memory } = start(count)
   const [as, cs] = [a, c].map((address) => new Int32Array(memory.buffer, address, items))
   for (let run = 1; run <= 300; run++) {
     const plan = run >> 1 // Each runs twice.
-    if (run % 2 === 0) threads.addPlan(plan, { launches, addresses: places.addresses, buffers: 0, progress: places.progress })
+    if (run % 2 === 0) threads.addPlan(plan, code(plan % 3 === 0 ? 0 : Infinity))
     if (run > 1) await threads.run(plan)
     if (run % 2 === 1) threads.dropPlan(plan)
     expect([...new Set(as)], `a after run ${run}`).toEqual([3 * (run - 1)])
     expect([...new Set(cs)], `c after run ${run}`).toEqual([run - 1])
   }
   await threads.close()
+})
+
+describe('the calling thread', () => {
+  test('does brief runs itself where there is one thread, and gives way now and then', async () => {
+    const { threads, memory } = start(1)
+    threads.addPlan(0, code(0))
+    let [turns, runs] = [0, 0]
+    setTimeout(() => turns++)
+    await threads.run(0)
+    runs++
+    expect(turns, 'a run ends before others have a turn').toBe(0)
+    while (turns === 0) {
+      await threads.run(0)
+      runs++
+    }
+    expect([...new Set(new Int32Array(memory.buffer, a, items))]).toEqual([3 * runs])
+    await threads.close()
+  })
+
+  test('leaves a run where it would have to wait', () => {
+    const { executor, memory } = alone(1)
+    const progress = new Int32Array(memory.buffer, places.progress, 2 * launches.length)
+    progress.set([8, 7]) // Someone is held up in the last chunk of the first launch, which the third reads.
+    expect(executor.run(0)).toEqual({ whole: false, failure: undefined })
+    expect([...progress]).toEqual([8, 7, 9, 8, 0, 0, 0, 0])
+    progress[1] = 8
+    expect(executor.run(0)).toEqual({ whole: true, failure: undefined })
+    expect([...new Set(new Int32Array(memory.buffer, a, items))]).toEqual([2])
+  })
+
+  test('says what failed', async () => {
+    const { threads } = start(1)
+    threads.addPlan(0, { ...code(0), launches: [launch(5, a, a, -1)] })
+    await expect(threads.run(0)).rejects.toThrow('cpu: a kernel failed: kernel 5 is not here')
+    threads.addPlan(1, code(0))
+    await threads.run(1)
+    await threads.close()
+  })
 })
 
 describe('a run ends once, with the last thread to leave it', () => {

@@ -104,6 +104,11 @@ function chunksOf({ items, bytes, flops, callFlops = 0, divisible = false }: Was
   return threads === 1 ? 1 : Math.max(1, Math.min(items, wanted, perThread * threads))
 }
 
+/** What a plan is taken to do in a millisecond before it has run: less than most processors can. */
+const slowly = { flops: 2e7, bytes: 1e7 } as const
+
+const expectedTime = (calls: readonly Call<WasmKernel>[]): number => calls.reduce((ms, { kernel: { flops, bytes } }) => ms + flops / slowly.flops + bytes / slowly.bytes, 0)
+
 const nothing: CpuBlock = { address: 0, bytes: 0 }
 
 const dtypes: ReadonlySet<DType> = new Set<DType>(['f32', 'bf16', 'i32', 'u32', 'u8', 'bool'])
@@ -160,9 +165,9 @@ export class CpuBackend implements Backend {
     }
     try {
       const launches = this.launchCodes(calls, waits, pointers, owned)
-      const addresses = this.own(4 * (plan.buffers.length + this.options.threads.count), owned)
+      const addresses = this.own(4 * (plan.buffers.length + this.options.threads.members), owned)
       const progress = this.own(8 * launches.length, owned)
-      this.options.threads.addPlan(id, { launches, addresses: addresses.address, buffers: plan.buffers.length, progress: progress.address })
+      this.options.threads.addPlan(id, { launches, addresses: addresses.address, buffers: plan.buffers.length, progress: progress.address, expected: expectedTime(calls) })
       return new CpuExecutable(id, plan, memory, calls, waits, new Addresses(plan, memory, addresses, pointers), { reserve: (executable) => this.reserve(executable), free })
     } catch (error) {
       release()
@@ -261,7 +266,7 @@ export class CpuBackend implements Backend {
     this.reserve(executable)
     const { memory, threads } = this.options
     const { workspace, scratch } = this.shared
-    executable.addresses.write(memory, bindings, workspace.address, Array.from({ length: threads.count }, (_, t) => scratch.address + t * executable.scratchBytes))
+    executable.addresses.write(memory, bindings, workspace.address, Array.from({ length: threads.members }, (_, t) => scratch.address + t * executable.scratchBytes))
     await threads.run(executable.id)
     return home.map(({ result, spec }) => copyOut(memory, asCpu(at(bindings.results, result)).address, spec))
   }
@@ -269,7 +274,7 @@ export class CpuBackend implements Backend {
   /** Makes the memory that runs share large enough. Nothing runs while this changes. */
   private reserve({ memory, scratchBytes }: CpuExecutable): void {
     this.enlarge('workspace', memory.workspaceBytes, 'intermediate values')
-    this.enlarge('scratch', scratchBytes * this.options.threads.count, 'scratch memory')
+    this.enlarge('scratch', scratchBytes * this.options.threads.members, 'scratch memory')
   }
 
   private enlarge(name: 'workspace' | 'scratch', bytes: number, what: string): void {

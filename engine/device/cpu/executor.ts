@@ -30,6 +30,16 @@ export interface PlanCode {
   readonly buffers: number
   /** Where the progress of a run lies, as i32: for each launch the chunks taken and the chunks done. Zero at the start. */
   readonly progress: number
+  /** How long a run is expected to take, in milliseconds, while none has been timed. Default: for long. */
+  readonly expected?: number
+}
+
+/** What came of a walk over a plan. */
+interface Walk {
+  /** Whether all is taken; if not, the thread has lost its patience. */
+  readonly whole: boolean
+  /** Why this thread failed, if it did; what it took from then on counts as done all the same. */
+  readonly failure: Error | undefined
 }
 
 interface PreparedLaunch {
@@ -55,15 +65,18 @@ export class Executor {
   private readonly memory: WebAssembly.Memory
   private readonly control: Int32Array
   private readonly thread: number
-  private readonly threads: number
+  private readonly members: number
+  /** How long it waits for others, in milliseconds. */
+  private readonly patience: number
   private readonly kernels: KernelFunction[] = []
   private readonly plans = new Map<number, Prepared>()
 
-  constructor(memory: WebAssembly.Memory, thread: number, threads: number) {
+  constructor(memory: WebAssembly.Memory, thread: number, members: number, patience: number = Infinity) {
     this.memory = memory
     this.control = new Int32Array(memory.buffer)
     this.thread = thread
-    this.threads = threads
+    this.members = members
+    this.patience = patience
   }
 
   /** Makes a module's functions the next kernels, in the order of `names`. */
@@ -80,26 +93,25 @@ export class Executor {
     this.plans.delete(id)
   }
 
-  /** Walks a plan. Returns why this thread failed, if it did; what it takes from then on counts as done all the same. */
-  run(id: number): Error | undefined {
+  /** Walks a plan. */
+  run(id: number): Walk {
     const launches = this.prepare(id)
     const plan = this.plans.get(id)
-    if (launches === undefined || plan === undefined) return new Error(`plan ${id} is not here`)
+    if (launches === undefined || plan === undefined) return { whole: true, failure: new Error(`plan ${id} is not here`) }
     const progress = new Int32Array(this.memory.buffer, plan.code.progress, 2 * launches.length)
     let failure: Error | undefined
     let complete = -1
-    launches.forEach(({ launch, args }, i) => {
+    for (let i = 0; i < launches.length; i++) {
+      const { launch, args } = at(launches, i)
       const { chunks, after } = launch
-      if (Atomics.load(progress, 2 * i) >= chunks) return // Whoever took the first one has waited.
-      while (complete < after) this.wait(progress, ++complete, at(launches, complete).launch.chunks)
-      for (;;) {
-        const chunk = Atomics.add(progress, 2 * i, 1)
-        if (chunk >= chunks) return
+      if (Atomics.load(progress, 2 * i) >= chunks) continue // Whoever took the first one has waited.
+      while (complete < after) if (!this.wait(progress, ++complete, at(launches, complete).launch.chunks)) return { whole: false, failure }
+      for (let chunk = Atomics.add(progress, 2 * i, 1); chunk < chunks; chunk = Atomics.add(progress, 2 * i, 1)) {
         failure ??= this.launch(launch, args, chunk)
         if (Atomics.add(progress, 2 * i + 1, 1) === chunks - 1) this.wake()
       }
-    })
-    return failure
+    }
+    return { whole: true, failure }
   }
 
   /** The plan's launches with arguments for the addresses that now lie in memory. From step to step they seldom change. */
@@ -107,7 +119,7 @@ export class Executor {
     const plan = this.plans.get(id)
     if (plan === undefined) return undefined
     const { code: { addresses: start, buffers }, launches, addresses } = plan
-    const now = new Uint32Array(this.memory.buffer, start, buffers + this.threads)
+    const now = new Uint32Array(this.memory.buffer, start, buffers + this.members)
     const scratch = now[buffers + this.thread] ?? 0
     let same = addresses[buffers] === scratch
     for (let i = 0; i < buffers && same; i++) same = addresses[i] === now[i]
@@ -134,18 +146,21 @@ export class Executor {
     }
   }
 
-  /** Waits until a launch is complete. */
-  private wait(progress: Int32Array, launch: number, chunks: number): void {
+  /** Waits until a launch is complete. Returns whether it is. */
+  private wait(progress: Int32Array, launch: number, chunks: number): boolean {
     const done = 2 * launch + 1
-    for (let i = 0; i < spins; i++) if (Atomics.load(progress, done) === chunks) return
-    const { control } = this
+    for (let i = 0; i < spins; i++) if (Atomics.load(progress, done) === chunks) return true
+    const { control, patience } = this
     Atomics.add(control, words.sleepers, 1)
-    for (;;) {
-      const epoch = Atomics.load(control, words.epoch)
-      if (Atomics.load(progress, done) === chunks) break
-      Atomics.wait(control, words.epoch, epoch)
+    try {
+      for (;;) {
+        const epoch = Atomics.load(control, words.epoch)
+        if (Atomics.load(progress, done) === chunks) return true
+        if (Atomics.wait(control, words.epoch, epoch, patience) === 'timed-out') return false
+      }
+    } finally {
+      Atomics.sub(control, words.sleepers, 1)
     }
-    Atomics.sub(control, words.sleepers, 1)
   }
 
   /** A launch is complete. */

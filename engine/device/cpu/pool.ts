@@ -1,17 +1,21 @@
 /**
- * The threads of a CPU device. With shared memory: workers, so that the calling thread stays free for signals,
- * servers and pages. Without: the calling thread itself, which gives way between launches.
+ * The threads of a CPU device. With shared memory: workers, so that the calling thread stays free for signals, servers
+ * and pages; but where it may be held up for a moment it takes the place of one in brief runs, which are over before a
+ * worker would be awake. Without: the calling thread itself, which gives way between launches.
  */
-import { spawnCpuWorker } from '#platform'
+import { mayHoldUp, nextTask, spawnCpuWorker } from '#platform'
 import { DeviceError } from '../../error.ts'
 import type { WorkerHandle } from '../../platform.ts'
 import { Executor } from './executor.ts'
 import type { PlanCode } from './executor.ts'
+import { Member } from './member.ts'
 import { away, listening, over, sentTo, stationOf, told, words } from './protocol.ts'
 import type { Command, Report } from './protocol.ts'
 
 export interface Threads {
   readonly count: number
+  /** Those that may take part in a run: each has scratch memory of its own. */
+  readonly members: number
   addModule(module: WebAssembly.Module, names: readonly string[]): void
   addPlan(id: number, code: PlanCode): void
   dropPlan(id: number): void
@@ -29,13 +33,51 @@ interface Waiting {
   readonly done: () => void
 }
 
+/** How long the calling thread computes before it lets others run, in milliseconds. */
+const slice = 8
+/** The calling thread takes part in runs that take less than this, in milliseconds. */
+const brief = 4
+/** How long it waits for other threads' shares before it leaves the run to them, in milliseconds. */
+const patience = 1
+/** How often it looks whether others have done theirs, before it awaits their message: about 50 µs. */
+const looks = 20_000
+
+/** The calling thread's time: many short runs hold others up as one long run does. */
+class Slices {
+  /** When others last ran, for all that is known. */
+  private since: number = performance.now()
+
+  begin(): void {
+    this.since = performance.now()
+  }
+
+  get over(): boolean {
+    return performance.now() - this.since >= slice
+  }
+
+  async giveWay(): Promise<void> {
+    await nextTask()
+    this.begin()
+  }
+}
+
+interface KnownPlan {
+  readonly code: PlanCode
+  /** How long its last run took, in milliseconds, or how long one is expected to take. */
+  lasts: number
+}
+
 /** Workers over one shared memory. */
 export class WorkerThreads implements Threads {
   readonly count: number
+  readonly members: number
   private readonly memory: WebAssembly.Memory
   private readonly control: Int32Array
   private readonly workers: readonly WorkerHandle[]
-  private readonly plans = new Map<number, PlanCode>()
+  /** The calling thread, where it takes part in runs. */
+  private readonly caller: Member | undefined
+  private readonly slices = new Slices()
+  private readonly plans = new Map<number, KnownPlan>()
   private waiting: Waiting | undefined
   private broken: Error | undefined
   private closed = false
@@ -43,24 +85,29 @@ export class WorkerThreads implements Threads {
 
   constructor(memory: WebAssembly.Memory, count: number) {
     this.count = count
+    this.members = count + Number(mayHoldUp)
     this.memory = memory
     this.control = new Int32Array(memory.buffer)
     this.control[words.inside] = over
     this.workers = Array.from({ length: count }, () => spawnCpuWorker((message) => this.receive(message as Report), (error) => this.breakDown(error)))
-    this.workers.forEach((_, thread) => this.send(thread, { kind: 'start', memory, thread, threads: count }))
+    this.workers.forEach((_, thread) => this.send(thread, { kind: 'start', memory, thread, members: this.members }))
+    if (mayHoldUp) this.caller = new Member(memory, count, this.members, patience, (report) => this.receive(report))
   }
 
   addModule(module: WebAssembly.Module, names: readonly string[]): void {
+    this.caller?.executor.addModule(module, names)
     this.tellAll({ kind: 'module', module, names })
   }
 
   addPlan(id: number, code: PlanCode): void {
-    this.plans.set(id, code)
+    this.plans.set(id, { code, lasts: code.expected ?? Infinity })
+    this.caller?.executor.addPlan(id, code)
     this.tellAll({ kind: 'plan', id, code })
   }
 
   dropPlan(id: number): void {
     this.plans.delete(id)
+    this.caller?.executor.dropPlan(id)
     this.tellAll({ kind: 'drop', id })
   }
 
@@ -86,30 +133,59 @@ export class WorkerThreads implements Threads {
   /** One run at a time. */
   async run(id: number): Promise<void> {
     this.assertWhole()
-    for (const worker of this.workers) worker.ref()
+    const start = performance.now()
+    const plan = this.plans.get(id)
+    this.runs = (this.runs + 1) | 0 // As in memory, where it is an i32.
     const errors: string[] = []
-    await new Promise<void>((done) => {
-      this.runs = (this.runs + 1) | 0 // As in memory, where it is an i32.
+    const end = new Promise<void>((done) => {
       this.waiting = { run: this.runs, errors, failures: undefined, done }
-      this.begin(id, this.waiting.run)
     })
-    for (const worker of this.workers) worker.unref()
+    const { caller } = this
+    const takesPart = caller !== undefined && plan !== undefined && plan.lasts < brief
+    this.begin(id, plan?.code, takesPart ? 1 : 0)
+    if (takesPart) this.takePart(caller)
+    if (this.waiting !== undefined) await this.message(end)
+    if (plan !== undefined) plan.lasts = performance.now() - start
     this.assertWhole()
     if (errors[0] !== undefined) throw new DeviceError(`cpu: a kernel failed: ${errors[0]}`)
+    if (takesPart && this.slices.over) await this.slices.giveWay()
   }
 
-  private begin(id: number, run: number): void {
+  /** Tells as many workers as are of use, less those whose places are `taken`. */
+  private begin(id: number, { launches, progress }: PlanCode = { launches: [], addresses: 0, buffers: 0, progress: 0 }, taken = 0): void {
     const { control } = this
-    const { launches, progress } = this.plans.get(id) ?? { launches: [], progress: 0 }
     new Int32Array(this.memory.buffer, progress, 2 * launches.length).fill(0)
     control[words.plan] = id
-    control[words.run] = run
+    control[words.run] = this.runs
     control[words.failures] = 0
+    control[words.brief] = taken
     Atomics.store(control, words.inside, 0)
     const useful = Math.max(1, ...launches.map(({ chunks }) => chunks))
-    for (let thread = 0; thread < Math.min(useful, this.count); thread++) {
+    this.tell(Math.min(useful, this.count) - taken)
+  }
+
+  private tell(workers: number): void {
+    for (let thread = 0; thread < workers; thread++) {
       if (!this.call(thread, told)) this.send(thread, { kind: 'run' })
     }
+  }
+
+  /** Does the calling thread's share of the run, and stays to the end if that is near. */
+  private takePart(caller: Member): void {
+    caller.join(() => true)
+    for (let i = 0; i < looks && this.waiting !== undefined; i++) {
+      if (Atomics.load(this.control, words.inside) !== over) continue
+      this.receive({ kind: 'end', run: this.runs, failures: Atomics.load(this.control, words.failures) })
+      return
+    }
+  }
+
+  /** Awaits what workers report of the run. The process lives until then. */
+  private async message(end: Promise<void>): Promise<void> {
+    for (const worker of this.workers) worker.ref()
+    await end
+    for (const worker of this.workers) worker.unref()
+    this.slices.begin()
   }
 
   private assertWhole(): void {
@@ -141,15 +217,12 @@ export class WorkerThreads implements Threads {
   }
 }
 
-/** How long the calling thread computes before it lets others run, in milliseconds. */
-const slice = 8
-
 /** The calling thread alone. */
 export class CallingThread implements Threads {
   readonly count = 1
+  readonly members = 1
   private readonly executor: Executor
-  /** When others last ran, for all that is known: many short runs hold a page up as one long run does. */
-  private gaveWay: number = performance.now()
+  private readonly slices = new Slices()
 
   constructor(memory: WebAssembly.Memory) {
     this.executor = new Executor(memory, 0, 1)
@@ -171,9 +244,7 @@ export class CallingThread implements Threads {
     for (const { launch, args } of this.executor.prepare(id) ?? []) {
       const failure = this.executor.launch({ ...launch, chunks: 1 }, args, 0)
       if (failure !== undefined) throw new DeviceError(`cpu: a kernel failed: ${failure.message}`)
-      if (performance.now() - this.gaveWay < slice) continue
-      await new Promise((resolve) => setTimeout(resolve))
-      this.gaveWay = performance.now()
+      if (this.slices.over) await this.slices.giveWay()
     }
   }
 

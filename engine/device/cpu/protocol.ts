@@ -5,7 +5,7 @@
 import type { PlanCode } from './executor.ts'
 
 export type Command =
-  | { readonly kind: 'start'; readonly memory: WebAssembly.Memory; readonly thread: number; readonly threads: number }
+  | { readonly kind: 'start'; readonly memory: WebAssembly.Memory; readonly thread: number; readonly members: number }
   | { readonly kind: 'module'; readonly module: WebAssembly.Module; readonly names: readonly string[] }
   | { readonly kind: 'plan'; readonly id: number; readonly code: PlanCode }
   | { readonly kind: 'drop'; readonly id: number }
@@ -28,6 +28,8 @@ export const words = {
   /** Changes when a launch is complete while someone sleeps until then; and how many sleep. */
   epoch: 4,
   sleepers: 5,
+  /** 1 if the calling thread takes part in the run. */
+  brief: 6,
 } as const
 
 /** Of `inside`: all is taken, and nobody is in the run. */

@@ -3,57 +3,47 @@
  * the next one, which it then begins sooner than a message would arrive. Bundled as a file of its own.
  */
 import { parent } from '#platform'
-import { Executor } from './executor.ts'
-import { away, enter, leave, listening, sentTo, stationOf, told, words } from './protocol.ts'
-import type { Command, Report } from './protocol.ts'
+import { Member } from './member.ts'
+import { away, listening, sentTo, stationOf, told, words } from './protocol.ts'
+import type { Command } from './protocol.ts'
 
 /** How long a worker waits for the next run before it returns to its event loop, in milliseconds. */
 const patience = 100
+/** How often it looks for one before it sleeps: about 100 µs. */
+const looks = 40_000
 
 const port = parent()
-const report = (message: Report): void => port.post(message)
 
-class Member {
-  readonly executor: Executor
+class Station {
+  readonly member: Member
   private readonly control: Int32Array
-  private readonly station: number
+  private readonly state: number
   private readonly sent: number
 
-  constructor(memory: WebAssembly.Memory, thread: number, threads: number) {
-    this.executor = new Executor(memory, thread, threads)
+  constructor(memory: WebAssembly.Memory, thread: number, members: number) {
+    this.member = new Member(memory, thread, members, Infinity, (report) => port.post(report))
     this.control = new Int32Array(memory.buffer)
-    this.station = stationOf(thread)
+    this.state = stationOf(thread)
     this.sent = sentTo(thread)
-  }
-
-  /** Does its share of the run, if there is one to enter. */
-  private run(read: number): void {
-    const { control } = this
-    if (!enter(control)) return
-    // While a thread is inside, no other run begins: whatever this one needs was sent before now.
-    const ready = Atomics.load(control, this.sent) === read
-    const run = Atomics.load(control, words.run)
-    const failure = ready ? this.executor.run(Atomics.load(control, words.plan)) : undefined
-    if (failure !== undefined) {
-      Atomics.add(control, words.failures, 1)
-      report({ kind: 'failure', run, error: failure.message })
-    }
-    if (leave(control, ready)) report({ kind: 'end', run, failures: Atomics.load(control, words.failures) })
   }
 
   /** Once all messages are read: runs what there is to run, until there is mail again or nothing has come for a while. */
   serve(read: number): void {
-    const { control, station, sent } = this
-    while (Atomics.load(control, sent) === read) {
-      this.run(read)
-      Atomics.store(control, station, listening)
-      if (Atomics.load(control, sent) === read) Atomics.wait(control, station, listening, patience)
-      if (Atomics.exchange(control, station, away) !== told) return
+    const { control, state, sent } = this
+    // While a thread is inside, no other run begins: whatever this one needs was sent before it entered.
+    const ready = (): boolean => Atomics.load(control, sent) === read
+    while (ready()) {
+      this.member.join(ready)
+      Atomics.store(control, state, listening)
+      // After a brief run the next may be near, and there is a core to spare: the calling thread has a worker's place.
+      if (Atomics.load(control, words.brief) === 1) for (let i = 0; i < looks && Atomics.load(control, state) === listening; i++);
+      if (ready()) Atomics.wait(control, state, listening, patience)
+      if (Atomics.exchange(control, state, away) !== told) return
     }
   }
 }
 
-let member: Member | undefined
+let station: Station | undefined
 let read = 0
 
 port.receive((message) => {
@@ -61,21 +51,21 @@ port.receive((message) => {
   read = (read + 1) | 0 // As the count in memory, which is an i32.
   switch (command.kind) {
     case 'start':
-      member = new Member(command.memory, command.thread, command.threads)
+      station = new Station(command.memory, command.thread, command.members)
       break
     case 'module':
-      member?.executor.addModule(command.module, command.names)
+      station?.member.executor.addModule(command.module, command.names)
       break
     case 'plan':
-      member?.executor.addPlan(command.id, command.code)
+      station?.member.executor.addPlan(command.id, command.code)
       break
     case 'drop':
-      member?.executor.dropPlan(command.id)
+      station?.member.executor.dropPlan(command.id)
       break
     case 'run':
       break
     default:
       command satisfies never
   }
-  member?.serve(read)
+  station?.serve(read)
 })
