@@ -82,8 +82,11 @@ export class Run {
     try {
       for (const producer of this.producers) if (producer.error !== undefined) throw producer.error
       const executable = await plan.executable
-      // A device that has too little memory gives back what it kept for later, which may be enough.
-      const bindings = await this.reserve(executable).catch(async () => this.reserve(executable))
+      const bindings = await this.reserve(executable).catch(async () => {
+        // A device that has too little memory has given back what it kept for later, and more may be held by nobody.
+        await this.device.collect()
+        return this.reserve(executable)
+      })
       await this.submit(async () => {
         const small = this.outputs.filter((output) => output.small)
         const values = await backend.run(executable, bindings, small.map((storage) => ({ result: this.results.indexOf(storage), spec: storage.spec })))

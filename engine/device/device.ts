@@ -5,6 +5,7 @@ import { DTypeError, DeviceError } from '../error.ts'
 import { Generator } from '../random.ts'
 import type { Storage } from '../storage.ts'
 import { MovedVariables } from '../moved.ts'
+import { dueAbove, provokeCollection } from './collection.ts'
 import type { Backend, BackendCounts, Block, DeviceDetails, DeviceKind, Watch } from './backend.ts'
 
 /** Exact counts since the device was opened, or since `resetCounters`. */
@@ -57,7 +58,13 @@ export class Device {
   private readonly holders = new Set<WeakRef<Storage>>()
   private readonly references = new WeakMap<Storage, WeakRef<Storage>>()
   /** The net under tensors that were never disposed of: collected ones give their memory back. */
-  private readonly collected = new FinalizationRegistry<Held>((held) => this.giveBack(held))
+  private readonly collected = new FinalizationRegistry<Held>((held) => {
+    this.cameBack++
+    this.giveBack(held)
+  })
+  /** Storages that were collected; and bytes in use from which it is time to look for more. */
+  private cameBack = 0
+  private collectAbove: number = dueAbove(0)
   private used = 0
   private closing: Promise<void> | undefined
   private madeBefore: BackendCounts = nothingMade
@@ -179,10 +186,11 @@ export class Device {
     this.plans.resetCounters()
   }
 
-  /** Gives `storage` its memory. At the limit: lets finalisers run once, then fails naming the largest holders. */
+  /** Gives `storage` its memory. At the limit, what nobody holds is collected first; then fails naming the largest holders. */
   async hold(storage: Storage): Promise<void> {
     if (storage.block !== undefined) return
-    const block = this.backend.allocate(storage.bytes) ?? (await this.retryAfterCollection(storage.bytes))
+    if (this.used + storage.bytes > this.collectAbove) await this.collect()
+    const block = this.backend.allocate(storage.bytes) ?? (await this.allocateAfterCollection(storage.bytes))
     if (block === undefined) throw new DeviceError(this.outOfMemory(storage))
     storage.block = block
     this.used += storage.bytes
@@ -207,8 +215,15 @@ export class Device {
     if (this.closing === undefined) this.backend.release(block)
   }
 
-  private async retryAfterCollection(bytes: number): Promise<Block | undefined> {
-    await new Promise((resolve) => setTimeout(resolve, 50))
+  /** Gets back the memory of tensors that nobody holds any more. */
+  async collect(): Promise<void> {
+    const before = this.cameBack
+    await provokeCollection(() => this.cameBack !== before)
+    this.collectAbove = dueAbove(this.used)
+  }
+
+  private async allocateAfterCollection(bytes: number): Promise<Block | undefined> {
+    await this.collect()
     return this.backend.allocate(bytes)
   }
 

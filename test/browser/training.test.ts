@@ -56,3 +56,14 @@ test('a page may stay on its own thread', async () => {
   const losses = await fit(device, 8, 4, 0)
   expect(losses.at(-1)).toBeLessThan(losses[0] ?? 0)
 })
+
+test('results that nobody holds are collected before they fill the memory', { timeout: 120_000 }, async () => {
+  await using device = await openDevice('cpu', { makeDefault: false })
+  const x = variable(new Float32Array(2 ** 20), { device })
+  let most = 0
+  for (let i = 0; i < 300; i++) {
+    await realize(x.add(i))
+    most = Math.max(most, device.bytesHeld)
+  }
+  expect(most).toBeLessThan(2 ** 29)
+})

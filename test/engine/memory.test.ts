@@ -10,7 +10,8 @@ import { add, mul, sub } from '../../engine/ops/elementwise.ts'
 import { matmul } from '../../engine/ops/matmul.ts'
 import { reshape, sumKeep } from '../../engine/ops/movement.ts'
 import { sin } from '../../engine/ops/math.ts'
-import { explain, readItem, realize } from '../../engine/realize.ts'
+import { at } from '../../engine/shape.ts'
+import { explain, readData, readItem, realize } from '../../engine/realize.ts'
 import { tensor } from '../../engine/create.ts'
 import { variable } from '../../engine/variable.ts'
 import type { Variable } from '../../engine/variable.ts'
@@ -126,4 +127,27 @@ test('a loop that always has a step in flight holds the data of few steps', asyn
   // One megabyte a step.
   expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(200e6)
   await last
+})
+
+test('results that nobody holds are collected long before they fill the memory', { timeout: 60_000 }, async () => {
+  const x = variable(new Float32Array(2 ** 20))
+  let most = 0
+  for (let i = 0; i < 300; i++) {
+    await realize(add(x, i))
+    most = Math.max(most, cpu.bytesHeld)
+  }
+  expect(most).toBeGreaterThan(2 ** 26) // Nobody disposed of them.
+  expect(most).toBeLessThan(2 ** 29)
+})
+
+test('results that are held stay, however many', { timeout: 60_000 }, async () => {
+  const x = variable(new Float32Array(2 ** 20))
+  const kept: Tensor[] = []
+  for (let i = 0; i < 100; i++) {
+    const y = add(x, i)
+    kept.push(y)
+    await realize(y)
+  }
+  expect(cpu.bytesHeld).toBe(101 * 2 ** 22)
+  expect(await Promise.all([0, 50, 99].map(async (i) => (await readData(at(kept, i)))[7]))).toEqual([0, 50, 99])
 })
