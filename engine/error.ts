@@ -34,3 +34,8 @@ export class CheckpointError extends Error {
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
 }
+
+/** Throws ConfigError unless `word` is one that the option may have; `or` names what else it takes. */
+export function checkWord(op: string, option: string, word: string, words: readonly string[], or = ''): void {
+  if (!words.includes(word)) throw new ConfigError(`${op}: ${option} is "${word}"; use ${words.slice(0, -1).join(', ')} or ${String(words.at(-1))}${or}`)
+}

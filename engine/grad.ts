@@ -5,7 +5,7 @@
 import { reach, inCreationOrder } from './compile/capture.ts'
 import type { Reached } from './compile/capture.ts'
 import { isFloat } from './dtype.ts'
-import { DTypeError, GradientError } from './error.ts'
+import { DTypeError, GradientError, checkWord } from './error.ts'
 import { Tensor } from './graph.ts'
 import type { Node, TensorLike } from './graph.ts'
 import { apply, applyOn } from './op.ts'
@@ -102,6 +102,7 @@ export function grad<const W extends Wrt>(loss: TensorLike, wrt: W, options: Gra
  * DTypeError for integers.
  */
 export function valueAndGrad<const W extends Wrt>(loss: TensorLike, wrt: W, { unreached = 'error' }: GradientOptions = {}): { value: Tensor; grads: Gradients<W> } {
+  checkWord('grad', 'unreached', unreached, ['error', 'zeros'])
   const value = loss.read()
   if (value.size !== 1) throw new GradientError(`grad: the loss has shape ${formatShape(value.shape)}, but only a scalar has a gradient; reduce it with sum or mean first`)
   if (!isFloat(value.dtype)) throw new DTypeError(`grad: the loss is ${value.dtype}, which has no gradient; compute it in f32`)

@@ -1,11 +1,11 @@
 /** Activation functions as modules, for lists of layers. All but PReLU have no parameters; x [...] → the same shape. */
 import { cast, div, elu, full, gelu, greaterEqual, hardswish, leakyRelu, logSoftmax, mish, mul, quickGelu, relu, reshape, sigmoid, silu, softmax, softplus, tanh, variable, where } from '../engine/index.ts'
 import type { EluOptions, GeluOptions, LeakyReluOptions, Shape, Tensor, TensorLike, Variable } from '../engine/index.ts'
+import { checkWord } from '../engine/error.ts'
 import { floating, literal } from '../engine/ops/elementwise.ts'
 import { Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
 import { checkChannels } from './norm.ts'
-import { checkWord } from './options.ts'
 
 /** max(x, 0). */
 export class ReLU extends Module<[TensorLike], Tensor> {

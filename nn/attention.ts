@@ -1,6 +1,7 @@
 /** Multi-head attention (Vaswani et al., arXiv:1706.03762) with the parameters of PyTorch's MultiheadAttention. */
 import { ConfigError, DTypeError, ShapeError, linear, logicalAnd, narrow, permute, reshape, scaledDotProductAttention, split, variable, where, zeros } from '../engine/index.ts'
 import type { AttentionOptions, Shape, Tensor, TensorLike, Variable } from '../engine/index.ts'
+import { checkWord } from '../engine/error.ts'
 import { isFloat } from '../engine/dtype.ts'
 import { literal } from '../engine/ops/elementwise.ts'
 import { at, formatShape, sameShape } from '../engine/shape.ts'
@@ -9,7 +10,6 @@ import { Linear } from './linear.ts'
 import { Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
 import { LayerNorm, RMSNorm } from './norm.ts'
-import { checkWord } from './options.ts'
 
 export interface MultiheadAttentionOptions extends LayerOptions {
   /** Whether the projections have biases. Default true. */

@@ -1,11 +1,12 @@
 /** Convolutions and their transposes, with PyTorch's names, defaults and initial values. */
 import { conv1d, conv2d, conv3d, convTranspose1d, convTranspose2d, convTranspose3d, pad } from '../engine/index.ts'
 import type { ConvOptions, ConvTransposeOptions, Padding, PerAxis, Tensor, TensorLike } from '../engine/index.ts'
-import { paddingPairs, perAxis, samePadding } from '../engine/ops/convolve.ts'
+import { checkWord } from '../engine/error.ts'
+import { convPadding, perAxis } from '../engine/ops/convolve.ts'
 import { at } from '../engine/shape.ts'
 import { WeightAndBias } from './linear.ts'
 import type { LinearOptions } from './linear.ts'
-import { checkWord, share } from './options.ts'
+import { share } from './options.ts'
 
 interface WindowOptions extends LinearOptions {
   /** For all spatial axes, or one for each. Default 1. */
@@ -30,16 +31,6 @@ export interface ConvTransposeLayerOptions extends WindowOptions {
   readonly outputPadding?: PerAxis
 }
 
-/** Padding as [before, after] per spatial axis, for kernels of `size`. */
-function paddingOf(op: string, padding: Padding | 'same' | 'valid', size: readonly number[], { stride, dilation }: { readonly stride: PerAxis; readonly dilation: PerAxis }): (readonly [number, number])[] {
-  const axes = size.length
-  if (typeof padding !== 'string') return paddingPairs(op, padding, axes)
-  checkWord(op, 'padding', padding, ['same', 'valid'], ', or numbers')
-  if (padding === 'valid') return paddingPairs(op, 0, axes)
-  const gaps = perAxis(op, 'dilation', dilation, axes)
-  return samePadding(op, perAxis(op, 'stride', stride, axes), size.map((k, i) => at(gaps, i) * (k - 1) + 1))
-}
-
 abstract class Conv extends WeightAndBias {
   protected readonly window: Omit<ConvOptions, 'bias'>
   readonly #pad: ((x: TensorLike) => Tensor) | undefined
@@ -48,7 +39,8 @@ abstract class Conv extends WeightAndBias {
     const size = perAxis(op, 'kernel', kernel, axes)
     share(op, 'output channels', outputs, groups)
     checkWord(op, 'paddingMode', paddingMode, ['zeros', 'reflect', 'replicate', 'circular'])
-    const pairs = paddingOf(op, padding, size, { stride, dilation })
+    const gaps = perAxis(op, 'dilation', dilation, axes)
+    const pairs = convPadding(op, padding, perAxis(op, 'stride', stride, axes), size.map((k, i) => at(gaps, i) * (k - 1) + 1))
     super(op, [outputs, share(op, 'input channels', inputs, groups), ...size], outputs, options)
     this.window = { stride, padding: paddingMode === 'zeros' ? pairs : 0, dilation, groups }
     if (paddingMode !== 'zeros') this.#pad = (x) => pad(x, pairs, { mode: paddingMode })

@@ -1,11 +1,11 @@
 /** Tables of vectors, and fixed functions of times and positions: sinusoids, Gaussian Fourier features, rotations. */
 import { ConfigError, ShapeError, add, arange, cast, concat, cos, embedding, equal, mul, normal, pad, reshape, sin, split, stack, stopGradient, sub, tensor, variable, where } from '../engine/index.ts'
 import type { Tensor, TensorLike, Variable } from '../engine/index.ts'
+import { checkWord } from '../engine/error.ts'
 import { literal } from '../engine/ops/elementwise.ts'
 import { formatShape } from '../engine/shape.ts'
 import { Buffer, Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
-import { checkWord } from './options.ts'
 
 export interface EmbeddingOptions extends LayerOptions {
   /** A row that starts as zeros and is not trained; negative ones count from the back. Default: none. */

@@ -1,11 +1,11 @@
 /** The two-layer networks of transformers, plain and gated (Shazeer, arXiv:2002.05202), with diffusers' names. */
 import { gelu, mul, silu, split } from '../engine/index.ts'
 import type { GeluOptions, Tensor, TensorLike } from '../engine/index.ts'
+import { checkWord } from '../engine/error.ts'
 import { Dropout } from './container.ts'
 import { Linear } from './linear.ts'
 import type { LinearOptions } from './linear.ts'
 import { Module } from './module.ts'
-import { checkWord } from './options.ts'
 
 /** h · f(gate), where [h, gate] = proj(x). x [..., in] → [..., out]. */
 abstract class Gated extends Module<[TensorLike], Tensor> {

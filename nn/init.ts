@@ -5,10 +5,10 @@
  */
 import { ConfigError, ShapeError, add, cast, clamp, less, log, mul, neg, normal, sqrt, sub, uniform, where } from '../engine/index.ts'
 import type { Shape, Tensor } from '../engine/index.ts'
+import { checkWord } from '../engine/error.ts'
 import { literal } from '../engine/ops/elementwise.ts'
 import { formatShape, sizeOf } from '../engine/shape.ts'
 import type { LayerOptions } from './module.ts'
-import { checkWord } from './options.ts'
 
 export type Nonlinearity = 'linear' | 'sigmoid' | 'tanh' | 'relu' | 'leakyRelu' | 'selu'
 

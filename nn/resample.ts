@@ -1,11 +1,11 @@
 /** Layers that change the size of images: PyTorch's Upsample and poolings, and diffusers' Upsample2D and Downsample2D. */
 import { avgPool2d, interpolate, maxPool2d } from '../engine/index.ts'
 import type { AvgPoolOptions, InterpolateOptions, MaxPoolOptions, Padding, PerAxis, Tensor, TensorLike } from '../engine/index.ts'
+import { checkWord } from '../engine/error.ts'
 import { spatialAxes } from '../engine/ops/interpolate.ts'
 import { Conv2d } from './conv.ts'
 import { Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
-import { checkWord } from './options.ts'
 
 export interface UpsampleOptions extends Omit<InterpolateOptions, 'scale'> {
   /** Factors by which the spatial axes grow, unless `size` says what they become. */

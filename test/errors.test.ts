@@ -3,8 +3,8 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { ReferenceBackend } from '../engine/device/reference/backend.ts'
 import { Device } from '../engine/device/device.ts'
 import {
-  Tensor, add, bitwiseAnd, cast, checkpoint, concat, conv2d, customGradient, device as openDevice, expand, gather, grad, groupNorm, indexSelect, linear,
-  matmul, max, mseLoss, mul, oneHot, permute, realize, reshape, scalar, scaledDotProductAttention, setDefaultDevice, slice, softmax, squeeze, stopGradient, stack, sum, tensor,
+  Tensor, add, bitwiseAnd, cast, checkpoint, concat, conv2d, customGradient, device as openDevice, expand, gather, gelu, grad, groupNorm, indexSelect, interpolate, linear,
+  matmul, max, maxPool2d, mseLoss, mul, oneHot, pad, permute, realize, reshape, scalar, scaledDotProductAttention, setDefaultDevice, slice, softmax, squeeze, stopGradient, stack, sum, tensor,
   topK, variable, where, withValues, zeros,
 } from '../engine/index.ts'
 import { closeAll, onEach, openAll } from './devices.ts'
@@ -15,6 +15,8 @@ afterAll(async () => closeAll(devices))
 type Bad = readonly [what: string, call: () => unknown, kind: string, message: string]
 
 const nothing = (): Tensor[] => []
+/** A call as programs without types make it. */
+const untyped = (run: (...given: never[]) => unknown, ...given: readonly unknown[]): unknown => Reflect.apply(run, undefined, given)
 
 const bad: readonly Bad[] = [
   ['shapes that do not broadcast', () => add(zeros([2, 3]), zeros([2, 4])), 'ShapeError', 'add: shapes [2,3] and [2,4] do not broadcast: axis -1 has sizes 3 and 4; make them equal, or one of them 1'],
@@ -38,6 +40,14 @@ const bad: readonly Bad[] = [
   ['an index outside the axis', () => indexSelect(zeros([3]), [3], 0), 'ShapeError', 'indexSelect: index 3 is outside axis 0 of [3]; use integers from -3 to 2'],
   ['a place outside the axis', () => gather(zeros([2]), tensor([2], null, { dtype: 'i32' }), 0), 'ShapeError', 'gather: index 2 is outside an axis of size 2; use integers from 0 to 1'],
   ['losses that would broadcast', () => mseLoss(zeros([2, 1]), zeros([2])), 'ShapeError', 'mseLoss: prediction has shape [2,1] but target has [2]; reshape one of them, losses do not broadcast'],
+
+  ['a word that gelu does not know', () => untyped(gelu, zeros([2]), { approximate: 'Tanh' }), 'ConfigError', 'gelu: approximate is "Tanh"; use none or tanh'],
+  ['a way to interpolate', () => untyped(interpolate, zeros([1, 1, 4]), { scale: 2, mode: 'cubic' }), 'ConfigError', 'interpolate: mode is "cubic"; use nearest, area, linear, bilinear, trilinear or bicubic'],
+  ['a way to pad', () => untyped(pad, zeros([4]), [1], { mode: 'reflection' }), 'ConfigError', 'pad: mode is "reflection"; use constant, reflect, replicate or circular'],
+  ['a way to reduce a loss', () => untyped(mseLoss, zeros([4]), zeros([4]), { reduction: 'avg' }), 'ConfigError', 'mseLoss: reduction is "avg"; use mean, sum or none'],
+  ['a word for padding', () => untyped(conv2d, zeros([1, 1, 4, 4]), zeros([1, 1, 3, 3]), { padding: 'full' }), 'ConfigError', 'conv2d: padding is "full"; use same or valid, or numbers'],
+  ['a word where numbers are meant', () => untyped(maxPool2d, zeros([1, 1, 4, 4]), 2, { padding: 'same' }), 'ConfigError', 'maxPool2d: padding is "same"; give one number, or one number or pair per axis'],
+  ['what to do without a gradient', () => untyped(grad, sum(zeros([2])), zeros([2]), { unreached: 'zero' }), 'ConfigError', 'grad: unreached is "zero"; use error or zeros'],
 
   ['integers without a common type', () => add(tensor([1], null, { dtype: 'i32' }), tensor([1], null, { dtype: 'u32' })), 'DTypeError', 'add: i32 and u32 have no common type that holds both; cast one of them first'],
   ['a fraction added to integers', () => add(tensor([1], null, { dtype: 'i32' }), 0.5), 'DTypeError', 'add: 0.5 is not a i32 value (integers from -2147483648 to 2147483647); use a number in range, or cast the tensor to f32 first'],

@@ -1,4 +1,5 @@
 /** Activation functions, composed so that values and gradients stay finite wherever x is. */
+import { checkWord } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { at } from '../shape.ts'
 import { add, div, floating, greater, isTensor, less, lessEqual, literal, mul, neg, operandLike, unify, where } from './elementwise.ts'
@@ -41,6 +42,7 @@ export interface GeluOptions {
 
 /** x · Φ(x), Φ the normal distribution function; or x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))) (arXiv:1606.08415). */
 export function gelu(x: TensorLike, { approximate = 'none' }: GeluOptions = {}): Tensor {
+  checkWord('gelu', 'approximate', approximate, ['none', 'tanh'])
   const v = floating(x)
   const bend =
     approximate === 'tanh'

@@ -1,6 +1,6 @@
 /** Convolutions as users call them: cross-correlation and its transpose, in one, two or three dimensions. */
 import type { DType } from '../dtype.ts'
-import { ConfigError, ShapeError } from '../error.ts'
+import { ConfigError, ShapeError, checkWord } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import { at, formatShape, sameShape } from '../shape.ts'
@@ -14,13 +14,16 @@ export type PerAxis = number | readonly number[]
 /** For all axes, for each axis, or for each axis [before, after], such as [[top, bottom], [left, right]]. */
 export type Padding = number | readonly (number | readonly [before: number, after: number])[]
 
+const paddingWords = ['same', 'valid'] as const
+export type PaddingWord = (typeof paddingWords)[number]
+
 export interface ConvOptions {
   /** [O]. */
   readonly bias?: TensorLike | undefined
   /** Default 1. */
   readonly stride?: PerAxis
-  /** Zeros around x, default 0. `same` keeps the size at stride 1, with the odd zero behind. */
-  readonly padding?: Padding | 'same'
+  /** Zeros around x, default 0. `same` keeps the size at stride 1, with the odd zero behind; `valid` is none. */
+  readonly padding?: Padding | PaddingWord
   /** Distance between the kernel's elements, default 1. */
   readonly dilation?: PerAxis
   /** Channels and outputs fall into this many parts that do not mix. Default 1. */
@@ -45,6 +48,7 @@ export function perAxis(op: string, name: string, value: PerAxis, axes: number, 
 /** Padding as [before, after] per spatial axis. */
 export function paddingPairs(op: string, padding: Padding, axes: number): (readonly [number, number])[] {
   const list = typeof padding === 'number' ? new Array<number>(axes).fill(padding) : padding
+  if (typeof list === 'string') throw new ConfigError(`${op}: padding is "${String(list)}"; give one number, or one number or pair per axis`)
   const pairs = list.map((p) => (typeof p === 'number' ? ([p, p] as const) : p))
   const numbers = pairs.flat()
   if (pairs.length !== axes) throw new ConfigError(`${op}: padding has ${pairs.length} entries for ${axes} spatial axes; give one number, or one number or pair per axis`)
@@ -85,7 +89,7 @@ function convolve(op: string, axes: number, x: TensorLike, weight: TensorLike, {
   const steps = perAxis(op, 'stride', stride, axes)
   const gaps = perAxis(op, 'dilation', dilation, axes)
   const extent = weight.shape.slice(2).map((k, i) => at(gaps, i) * (k - 1) + 1)
-  const pairs = padding === 'same' ? samePadding(op, steps, extent) : paddingPairs(op, padding, axes)
+  const pairs = convPadding(op, padding, steps, extent)
   const output = x.shape.slice(2).map((size, i) => {
     const padded = size + at(pairs, i)[0] + at(pairs, i)[1]
     if (padded < at(extent, i)) {
@@ -99,8 +103,11 @@ function convolve(op: string, axes: number, x: TensorLike, weight: TensorLike, {
 
 const plusBias = (y: Tensor, bias: TensorLike | undefined, dtype: DType): Tensor => (bias === undefined ? y : add(y, perChannel(cast(bias, dtype), y.rank)))
 
-/** What keeps the size: [before, after] for each kernel's extent, of which the odd one is behind. */
-export function samePadding(op: string, stride: readonly number[], extent: readonly number[]): (readonly [number, number])[] {
+/** Padding of convolutions as [before, after] per axis. `same` depends on how far kernels reach: `extent`. */
+export function convPadding(op: string, padding: Padding | PaddingWord, stride: readonly number[], extent: readonly number[]): (readonly [number, number])[] {
+  if (typeof padding !== 'string') return paddingPairs(op, padding, extent.length)
+  checkWord(op, 'padding', padding, paddingWords, ', or numbers')
+  if (padding === 'valid') return extent.map(() => [0, 0])
   const long = stride.find((s) => s !== 1)
   if (long !== undefined) throw new ConfigError(`${op}: padding 'same' keeps the size, which stride ${long} does not; give the padding as numbers`)
   return extent.map((e) => [Math.floor((e - 1) / 2), Math.ceil((e - 1) / 2)])

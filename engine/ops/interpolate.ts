@@ -1,5 +1,5 @@
 /** Resizing of images and other grids, with PyTorch's conventions: pixels are areas, whose centres lie at half integers. */
-import { ConfigError, ShapeError } from '../error.ts'
+import { ConfigError, ShapeError, checkWord } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { at, formatShape } from '../shape.ts'
 import { perAxis } from './convolve.ts'
@@ -33,6 +33,7 @@ export interface InterpolateOptions {
 export function interpolate(x: TensorLike, { size, scale, mode = 'nearest', alignCorners = false }: InterpolateOptions): Tensor {
   floatType('interpolate', { input: x })
   const axes = x.shape.length - 2
+  checkWord('interpolate', 'mode', mode, Object.keys(spatialAxes))
   const needed = spatialAxes[mode]
   if (axes < 1 || (needed ?? axes) !== axes) throw new ShapeError(`interpolate: mode ${mode} needs [N,C] and ${needed ?? 'some'} spatial axes, but the input is ${formatShape(x.shape)}; reshape it or use another mode`)
   const factors = typeof scale === 'number' ? new Array<number>(axes).fill(scale) : scale

@@ -4,7 +4,7 @@
  */
 import { customGradient } from '../checkpoint.ts'
 import { isFloat } from '../dtype.ts'
-import { ConfigError, DTypeError, ShapeError } from '../error.ts'
+import { ConfigError, DTypeError, ShapeError, checkWord } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import { formatShape, sameShape } from '../shape.ts'
@@ -18,24 +18,18 @@ import { reshape } from './movement.ts'
 import { sum } from './reduce.ts'
 import { logsumexp, mean, working } from './statistics.ts'
 
-export type Reduction = 'mean' | 'sum' | 'none'
+const reductions = ['mean', 'sum', 'none'] as const
+export type Reduction = (typeof reductions)[number]
 
 export interface LossOptions {
   /** Default `mean`. */
   readonly reduction?: Reduction
 }
 
-function reduced(losses: Tensor, reduction: Reduction): Tensor {
-  switch (reduction) {
-    case 'mean':
-      return mean(losses)
-    case 'sum':
-      return sum(losses)
-    case 'none':
-      return losses
-    default:
-      return reduction satisfies never
-  }
+function reduced(op: string, losses: Tensor, reduction: Reduction): Tensor {
+  checkWord(op, 'reduction', reduction, reductions)
+  if (reduction === 'none') return losses
+  return reduction === 'sum' ? sum(losses) : mean(losses)
 }
 
 /** Prediction and target as floats of one shape. */
@@ -49,12 +43,12 @@ function matched(op: string, prediction: TensorLike, target: TensorLike): readon
 /** (prediction − target)². */
 export function mseLoss(prediction: TensorLike, target: TensorLike, { reduction = 'mean' }: LossOptions = {}): Tensor {
   const error = sub(...matched('mseLoss', prediction, target))
-  return reduced(mul(error, error), reduction)
+  return reduced('mseLoss', mul(error, error), reduction)
 }
 
 /** |prediction − target|. */
 export function l1Loss(prediction: TensorLike, target: TensorLike, { reduction = 'mean' }: LossOptions = {}): Tensor {
-  return reduced(abs(sub(...matched('l1Loss', prediction, target))), reduction)
+  return reduced('l1Loss', abs(sub(...matched('l1Loss', prediction, target))), reduction)
 }
 
 function positive(op: string, name: string, value: Operand): Operand {
@@ -72,7 +66,7 @@ export function huberLoss(prediction: TensorLike, target: TensorLike, { delta = 
   const size = abs(sub(...matched('huberLoss', prediction, target)))
   const turn = asTensor(positive('huberLoss', 'delta', delta), size)
   const losses = where(lessEqual(size, turn), mul(literal(0.5), mul(size, size)), mul(turn, sub(size, mul(literal(0.5), turn))))
-  return reduced(losses, reduction)
+  return reduced('huberLoss', losses, reduction)
 }
 
 export interface SmoothL1Options extends LossOptions {
@@ -85,7 +79,7 @@ export function smoothL1Loss(prediction: TensorLike, target: TensorLike, { beta 
   const size = abs(sub(...matched('smoothL1Loss', prediction, target)))
   const turn = asTensor(positive('smoothL1Loss', 'beta', beta), size)
   const losses = where(less(size, turn), div(mul(literal(0.5), mul(size, size)), turn), sub(size, mul(literal(0.5), turn)))
-  return reduced(losses, reduction)
+  return reduced('smoothL1Loss', losses, reduction)
 }
 
 /** A parameter of the loss on its own, so that a number enters the graph once. */
@@ -128,14 +122,14 @@ export function crossEntropy(logits: TensorLike, target: TensorLike, { labelSmoo
     return sub(mul(total, sum(p, axis)), sum(mul(p, x), axis))
   }
   const losses = isFloat(target.dtype) ? soft() : hard()
-  if (labelSmoothing === undefined) return reduced(losses, reduction)
+  if (labelSmoothing === undefined) return reduced('crossEntropy', losses, reduction)
   const epsilon = asTensor(labelSmoothing, x)
-  return reduced(add(mul(sub(literal(1), epsilon), losses), mul(epsilon, sub(total, mean(x, axis)))), reduction)
+  return reduced('crossEntropy', add(mul(sub(literal(1), epsilon), losses), mul(epsilon, sub(total, mean(x, axis)))), reduction)
 }
 
 /** −logProbabilities[target]: [N, C, …] with classes on axis 1 (or [C]), and class indices [N, …]. */
 export function nllLoss(logProbabilities: TensorLike, target: TensorLike, { reduction = 'mean' }: LossOptions = {}): Tensor {
-  return reduced(neg(ofClass('nllLoss', working(logProbabilities), target)), reduction)
+  return reduced('nllLoss', neg(ofClass('nllLoss', working(logProbabilities), target)), reduction)
 }
 
 /**
@@ -154,7 +148,7 @@ export function bce(probability: TensorLike, target: TensorLike, { reduction = '
       return [mul(dy, div(sub(p, t), width)), mul(dy, sub(logarithm(sub(literal(1), p)), logarithm(p)))]
     },
   )
-  return reduced(losses, reduction)
+  return reduced('bce', losses, reduction)
 }
 
 export interface BceWithLogitsOptions extends LossOptions {
@@ -165,8 +159,8 @@ export interface BceWithLogitsOptions extends LossOptions {
 /** −w·t·log σ(x) − (1 − t)·log(1 − σ(x)) for logits x, w the `posWeight`; without overflow. */
 export function bceWithLogits(logits: TensorLike, target: TensorLike, { posWeight, reduction = 'mean' }: BceWithLogitsOptions = {}): Tensor {
   const [x, t] = matched('bceWithLogits', logits, target)
-  if (posWeight === undefined) return reduced(sub(softplus(x), mul(x, t)), reduction)
+  if (posWeight === undefined) return reduced('bceWithLogits', sub(softplus(x), mul(x, t)), reduction)
   // softplus(−x) = −log σ(x), and x more of it is −log(1 − σ(x)).
   const weight = add(literal(1), mul(sub(asTensor(posWeight, x), literal(1)), t))
-  return reduced(add(mul(sub(literal(1), t), x), mul(weight, softplus(neg(x)))), reduction)
+  return reduced('bceWithLogits', add(mul(sub(literal(1), t), x), mul(weight, softplus(neg(x)))), reduction)
 }

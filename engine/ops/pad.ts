@@ -1,5 +1,5 @@
 /** Padding: with a constant, or with what the tensor itself holds. */
-import { ConfigError, ShapeError } from '../error.ts'
+import { ConfigError, ShapeError, checkWord } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { applyOn } from '../op.ts'
 import { at, formatShape } from '../shape.ts'
@@ -8,7 +8,8 @@ import type { Operand } from './elementwise.ts'
 import { concat } from './join.ts'
 import { expand, flip, strideSlice, zeroPad } from './movement.ts'
 
-export type PadMode = 'constant' | 'reflect' | 'replicate' | 'circular'
+const modes = ['constant', 'reflect', 'replicate', 'circular'] as const
+export type PadMode = (typeof modes)[number]
 
 export interface PadOptions {
   /**
@@ -37,6 +38,7 @@ export function pad(x: TensorLike, amounts: readonly PadAmount[], { mode = 'cons
   const high = x.shape.map((_, i) => (i < lead ? 0 : at(ends, i - lead)[1]))
   const wrong = [...low, ...high].find((n) => !Number.isSafeInteger(n) || n < 0)
   if (wrong !== undefined) throw new ShapeError(`pad: ${wrong} of shape ${formatShape(x.shape)} is not an amount to add; use integers of at least 0, and slice to crop`)
+  checkWord('pad', 'mode', mode, modes)
   if (value !== undefined && mode !== 'constant') throw new ConfigError(`pad: value is of mode constant, but the mode is ${mode}; leave one of them out`)
   if (mode === 'constant') return padConstant(x, low, high, value)
   return x.shape.reduce((padded, _, axis) => padAxis(padded, axis, at(low, axis), at(high, axis), mode), x.read())

@@ -40,6 +40,7 @@ describe('first and second derivatives', () => {
     row('conv1d', [x(2, 3, 7), x(4, 3, 3), x(4)], (a, w, bias) => conv1d(a, w, { bias, stride: 2, padding: [[2, 1]], dilation: 2 })),
     row('conv2d, groups', [x(1, 4, 5, 4), x(2, 2, 3, 2)], (a, w) => conv2d(a, w, { stride: [2, 1], padding: 1, groups: 2 })),
     row('conv2d, same', [x(1, 2, 3, 4), x(2, 2, 2, 3), x(2)], (a, w, bias) => conv2d(a, w, { bias, padding: 'same' })),
+    row('conv2d, valid', [x(1, 2, 3, 4), x(2, 2, 2, 3), x(2)], (a, w, bias) => conv2d(a, w, { bias, padding: 'valid' })),
     row('conv3d', [x(1, 2, 3, 3, 2), x(2, 2, 2, 2, 1)], (a, w) => conv3d(a, w, { padding: [1, 0, 0] })),
     row('convTranspose1d', [x(1, 2, 4), x(2, 3, 3)], (a, w) => convTranspose1d(a, w, { stride: 2, dilation: 2, outputPadding: 1 })),
     row('convTranspose2d, groups', [x(1, 4, 3, 2), x(4, 1, 2, 3), x(2)], (a, w, bias) => convTranspose2d(a, w, { bias, stride: [1, 2], padding: [0, 1], groups: 2 })),
