@@ -14,8 +14,17 @@ const most = 64
 /** Makes the collector run until something has come back, or until there is reason to believe that nothing will. */
 export async function provokeCollection(cameBack: () => boolean): Promise<void> {
   for (let i = 0; i < most && !cameBack(); i++) {
-    void new ArrayBuffer(weight)
+    const allocated = allocates(weight)
     await nextTask() // Finalisers run in tasks of their own.
+    if (!allocated) return // The collector has done what it can.
+  }
+}
+
+function allocates(bytes: number): boolean {
+  try {
+    return new ArrayBuffer(bytes).byteLength === bytes
+  } catch {
+    return false
   }
 }
 

@@ -186,10 +186,10 @@ export class Device {
     this.plans.resetCounters()
   }
 
-  /** Gives `storage` its memory. At the limit, what nobody holds is collected first; then fails naming the largest holders. */
+  /** Gives `storage` its memory. Where much is in use, and at the limit, what nobody holds is collected first; then fails naming the largest holders. */
   async hold(storage: Storage): Promise<void> {
     if (storage.block !== undefined) return
-    if (this.used + storage.bytes > this.collectAbove) await this.collect()
+    if (this.used + storage.bytes > this.collectAbove) await this.collect(storage.bytes)
     const block = this.backend.allocate(storage.bytes) ?? (await this.allocateAfterCollection(storage.bytes))
     if (block === undefined) throw new DeviceError(this.outOfMemory(storage))
     storage.block = block
@@ -215,11 +215,11 @@ export class Device {
     if (this.closing === undefined) this.backend.release(block)
   }
 
-  /** Gets back the memory of tensors that nobody holds any more. */
-  async collect(): Promise<void> {
+  /** Gets back the memory of tensors that nobody holds any more, before as many bytes as are `wanted` are taken. */
+  async collect(wanted: number = 0): Promise<void> {
     const before = this.cameBack
     await provokeCollection(() => this.cameBack !== before)
-    this.collectAbove = dueAbove(this.used)
+    this.collectAbove = dueAbove(this.used + wanted)
   }
 
   private async allocateAfterCollection(bytes: number): Promise<Block | undefined> {

@@ -1,6 +1,7 @@
 /** Memory: what a plan needs is known before it runs, and what training holds does not grow. */
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { planLimit } from '../../engine/compile/cache.ts'
+import { provokeCollection } from '../../engine/device/collection.ts'
 import type { Device } from '../../engine/device/device.ts'
 import { device as openDevice } from '../../engine/device/open.ts'
 import { grad } from '../../engine/grad.ts'
@@ -8,10 +9,10 @@ import { checkpoint } from '../../engine/checkpoint.ts'
 import type { Tensor } from '../../engine/graph.ts'
 import { add, mul, sub } from '../../engine/ops/elementwise.ts'
 import { matmul } from '../../engine/ops/matmul.ts'
-import { reshape, sumKeep } from '../../engine/ops/movement.ts'
+import { expand, reshape, sumKeep } from '../../engine/ops/movement.ts'
 import { sin } from '../../engine/ops/math.ts'
 import { at } from '../../engine/shape.ts'
-import { explain, readData, readItem, realize } from '../../engine/realize.ts'
+import { dispose, explain, readData, readItem, realize } from '../../engine/realize.ts'
 import { tensor } from '../../engine/create.ts'
 import { variable } from '../../engine/variable.ts'
 import type { Variable } from '../../engine/variable.ts'
@@ -150,4 +151,23 @@ test('results that are held stay, however many', { timeout: 60_000 }, async () =
   }
   expect(cpu.bytesHeld).toBe(101 * 2 ** 22)
   expect(await Promise.all([0, 50, 99].map(async (i) => (await readData(at(kept, i)))[7]))).toEqual([0, 50, 99])
+})
+
+test('asking for a collection goes well where there is no memory even for that', async () => {
+  vi.stubGlobal('ArrayBuffer', function none() {
+    throw new RangeError('Array buffer allocation failed')
+  })
+  await provokeCollection(() => false)
+  vi.unstubAllGlobals()
+})
+
+test('steps that need much, and leave nothing, are not held up by collections', async () => {
+  const provoked = vi.spyOn(cpu, 'collect')
+  const x = variable(new Float32Array(1))
+  for (let i = 0; i < 6; i++) {
+    const y = expand(add(x, i), [80 * 2 ** 20]) // 320 MB.
+    await realize(y)
+    dispose(y)
+  }
+  expect(provoked.mock.calls.length).toBeLessThanOrEqual(1)
 })

@@ -81,6 +81,8 @@ describe('the calling thread', () => {
     const { threads, memory } = start(1)
     threads.addPlan(0, code(0))
     let [turns, runs] = [0, 0]
+    const slices = Reflect.get(threads, 'slices') as { begin(): void }
+    slices.begin()
     setTimeout(() => turns++)
     await threads.run(0)
     runs++

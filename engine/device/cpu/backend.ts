@@ -104,8 +104,8 @@ function chunksOf({ items, bytes, flops, callFlops = 0, divisible = false }: Was
   return threads === 1 ? 1 : Math.max(1, Math.min(items, wanted, perThread * threads))
 }
 
-/** What a plan is taken to do in a millisecond before it has run: less than most processors can. */
-const slowly = { flops: 2e7, bytes: 1e7 } as const
+/** What a plan is taken to do in a millisecond before it has run: little, for an operation may be a power, or a step of a sort. */
+const slowly = { flops: 3e5, bytes: 2e5 } as const
 
 const expectedTime = (calls: readonly Call<WasmKernel>[]): number => calls.reduce((ms, { kernel: { flops, bytes } }) => ms + flops / slowly.flops + bytes / slowly.bytes, 0)
 

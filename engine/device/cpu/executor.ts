@@ -66,7 +66,7 @@ export class Executor {
   private readonly control: Int32Array
   private readonly thread: number
   private readonly members: number
-  /** How long it waits for others, in milliseconds. */
+  /** How long it waits for something to be completed, in milliseconds. */
   private readonly patience: number
   private readonly kernels: KernelFunction[] = []
   private readonly plans = new Map<number, Prepared>()

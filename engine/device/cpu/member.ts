@@ -8,7 +8,7 @@ export class Member {
   private readonly control: Int32Array
   private readonly report: (report: Report) => void
 
-  /** The `thread`-th of `members`. It waits for others for `patience` milliseconds, and then leaves the run to them. */
+  /** The `thread`-th of `members`. Where nothing is completed for `patience` milliseconds that it waits for, it leaves the run to the others. */
   constructor(memory: WebAssembly.Memory, thread: number, members: number, patience: number, report: (report: Report) => void) {
     this.executor = new Executor(memory, thread, members, patience)
     this.control = new Int32Array(memory.buffer)

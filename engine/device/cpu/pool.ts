@@ -33,11 +33,11 @@ interface Waiting {
   readonly done: () => void
 }
 
-/** How long the calling thread computes before it lets others run, in milliseconds. */
+/** How long the calling thread computes before it lets others run, in milliseconds: between brief runs, or launches. */
 const slice = 8
 /** The calling thread takes part in runs that take less than this, in milliseconds. */
 const brief = 4
-/** How long it waits for other threads' shares before it leaves the run to them, in milliseconds. */
+/** How long it waits for others to complete a launch before it leaves the run to them, in milliseconds. */
 const patience = 1
 /** How often it looks whether others have done theirs, before it awaits their message: about 50 µs. */
 const looks = 20_000
@@ -122,12 +122,12 @@ export class WorkerThreads implements Threads {
     this.workers[thread]?.post(command)
   }
 
-  /** Wakes a worker that waits at its station. */
+  /** Wakes a worker that waits at its station. Returns whether it is there: one that was told before and is not awake yet will look for the run all the same. */
   private call(thread: number, state: number): boolean {
     const station = stationOf(thread)
-    if (Atomics.compareExchange(this.control, station, listening, state) !== listening) return false
-    Atomics.notify(this.control, station)
-    return true
+    const before = Atomics.compareExchange(this.control, station, listening, state)
+    if (before === listening) Atomics.notify(this.control, station)
+    return before !== away
   }
 
   /** One run at a time. */
@@ -146,9 +146,9 @@ export class WorkerThreads implements Threads {
     if (takesPart) this.takePart(caller)
     if (this.waiting !== undefined) await this.message(end)
     if (plan !== undefined) plan.lasts = performance.now() - start
+    if (takesPart && this.slices.over) await this.slices.giveWay()
     this.assertWhole()
     if (errors[0] !== undefined) throw new DeviceError(`cpu: a kernel failed: ${errors[0]}`)
-    if (takesPart && this.slices.over) await this.slices.giveWay()
   }
 
   /** Tells as many workers as are of use, less those whose places are `taken`. */

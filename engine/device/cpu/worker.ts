@@ -36,7 +36,7 @@ class Station {
       this.member.join(ready)
       Atomics.store(control, state, listening)
       // After a brief run the next may be near, and there is a core to spare: the calling thread has a worker's place.
-      if (Atomics.load(control, words.brief) === 1) for (let i = 0; i < looks && Atomics.load(control, state) === listening; i++);
+      if (ready() && Atomics.load(control, words.brief) === 1) for (let i = 0; i < looks && Atomics.load(control, state) === listening; i++);
       if (ready()) Atomics.wait(control, state, listening, patience)
       if (Atomics.exchange(control, state, away) !== told) return
     }
