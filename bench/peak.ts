@@ -96,7 +96,7 @@ async function leastTime(kernel: FunctionBuilder, bytes: number, { threads, leve
     pool.addModule(await compile(encodeModule(new Map([['kernel', kernel]]), { shared, maximum: pages }, level), level, experimental), ['kernel'])
     const addresses = controlBytes(threads)
     pool.addPlan(0, { launches: [{ kernel: 0, items, chunks: threads, after: -1, constants: [], sources: [] }], addresses, buffers: 0, progress: addresses + 4 * pool.members })
-    await pool.run(0) // Starts the threads and touches the memory, which can take longer than all that follows.
+    await pool.run(0) // Starts the threads.
     let least = Infinity
     const until = performance.now() + patience
     for (let round = 0; round < rounds || performance.now() < until; round++) {

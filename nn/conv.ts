@@ -3,6 +3,7 @@ import { conv1d, conv2d, conv3d, convTranspose1d, convTranspose2d, convTranspose
 import type { ConvOptions, ConvTransposeOptions, Padding, PerAxis, Tensor, TensorLike } from '../engine/index.ts'
 import { checkWord } from '../engine/error.ts'
 import { convPadding, perAxis } from '../engine/ops/convolve.ts'
+import type { PaddingWord } from '../engine/ops/convolve.ts'
 import { at } from '../engine/shape.ts'
 import { WeightAndBias } from './linear.ts'
 import type { LinearOptions } from './linear.ts'
@@ -19,7 +20,7 @@ interface WindowOptions extends LinearOptions {
 
 export interface ConvLayerOptions extends WindowOptions {
   /** What is put around x: `same` keeps the size, at stride 1; `valid` is nothing. Default 0. */
-  readonly padding?: Padding | 'same' | 'valid'
+  readonly padding?: Padding | PaddingWord
   /** What it is filled with. Default `zeros`. */
   readonly paddingMode?: 'zeros' | 'reflect' | 'replicate' | 'circular'
 }

@@ -56,8 +56,8 @@ interface Prepared {
   readonly addresses: Uint32Array
 }
 
-/** Polls before sleeping: about 50 µs. */
-const spins = 20_000
+/** Polls for what other threads do, before sleeping: about 50 µs. */
+export const spins = 20_000
 
 type KernelFunction = (begin: number, end: number, ...args: number[]) => void
 

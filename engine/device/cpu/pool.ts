@@ -6,8 +6,8 @@
 import { mayHoldUp, nextTask, spawnCpuWorker } from '#platform'
 import { DeviceError } from '../../error.ts'
 import type { WorkerHandle } from '../../platform.ts'
-import { Executor } from './executor.ts'
-import type { PlanCode } from './executor.ts'
+import { Executor, spins } from './executor.ts'
+import type { LaunchCode, PlanCode } from './executor.ts'
 import { Member } from './member.ts'
 import { away, listening, over, sentTo, stationOf, told, words } from './protocol.ts'
 import type { Command, Report } from './protocol.ts'
@@ -39,8 +39,6 @@ const slice = 8
 const brief = 4
 /** How long it waits for others to complete a launch before it leaves the run to them, in milliseconds. */
 const patience = 1
-/** How often it looks whether others have done theirs, before it awaits their message: about 50 µs. */
-const looks = 20_000
 
 /** The calling thread's time: many short runs hold others up as one long run does. */
 class Slices {
@@ -63,9 +61,16 @@ class Slices {
 
 interface KnownPlan {
   readonly code: PlanCode
+  /** Threads that are of use to it: as many as its most divided launch has chunks. */
+  readonly useful: number
   /** How long its last run took, in milliseconds, or how long one is expected to take. */
   lasts: number
 }
+
+const usefulThreads = (launches: readonly LaunchCode[]): number => Math.max(1, ...launches.map(({ chunks }) => chunks))
+
+/** What is run of a plan that is not known: nothing, and each thread says that it has not got it. */
+const unknown: Pick<KnownPlan, 'code' | 'useful'> = { code: { launches: [], addresses: 0, buffers: 0, progress: 0 }, useful: 1 }
 
 /** Workers over one shared memory. */
 export class WorkerThreads implements Threads {
@@ -100,7 +105,7 @@ export class WorkerThreads implements Threads {
   }
 
   addPlan(id: number, code: PlanCode): void {
-    this.plans.set(id, { code, lasts: code.expected ?? Infinity })
+    this.plans.set(id, { code, useful: usefulThreads(code.launches), lasts: code.expected ?? Infinity })
     this.caller?.executor.addPlan(id, code)
     this.tellAll({ kind: 'plan', id, code })
   }
@@ -142,7 +147,7 @@ export class WorkerThreads implements Threads {
     })
     const { caller } = this
     const takesPart = caller !== undefined && plan !== undefined && plan.lasts < brief
-    this.begin(id, plan?.code, takesPart ? 1 : 0)
+    this.begin(id, plan ?? unknown, takesPart ? 1 : 0)
     if (takesPart) this.takePart(caller)
     if (this.waiting !== undefined) await this.message(end)
     if (plan !== undefined) plan.lasts = performance.now() - start
@@ -152,7 +157,7 @@ export class WorkerThreads implements Threads {
   }
 
   /** Tells as many workers as are of use, less those whose places are `taken`. */
-  private begin(id: number, { launches, progress }: PlanCode = { launches: [], addresses: 0, buffers: 0, progress: 0 }, taken = 0): void {
+  private begin(id: number, { code: { launches, progress }, useful }: Pick<KnownPlan, 'code' | 'useful'>, taken: number): void {
     const { control } = this
     new Int32Array(this.memory.buffer, progress, 2 * launches.length).fill(0)
     control[words.plan] = id
@@ -160,20 +165,15 @@ export class WorkerThreads implements Threads {
     control[words.failures] = 0
     control[words.brief] = taken
     Atomics.store(control, words.inside, 0)
-    const useful = Math.max(1, ...launches.map(({ chunks }) => chunks))
-    this.tell(Math.min(useful, this.count) - taken)
-  }
-
-  private tell(workers: number): void {
-    for (let thread = 0; thread < workers; thread++) {
+    for (let thread = 0; thread < Math.min(useful, this.count) - taken; thread++) {
       if (!this.call(thread, told)) this.send(thread, { kind: 'run' })
     }
   }
 
-  /** Does the calling thread's share of the run, and stays to the end if that is near. */
+  /** Does the calling thread's share of the run, and looks for the end before it awaits a message. */
   private takePart(caller: Member): void {
     caller.join(() => true)
-    for (let i = 0; i < looks && this.waiting !== undefined; i++) {
+    for (let i = 0; i < spins && this.waiting !== undefined; i++) {
       if (Atomics.load(this.control, words.inside) !== over) continue
       this.receive({ kind: 'end', run: this.runs, failures: Atomics.load(this.control, words.failures) })
       return
