@@ -4,7 +4,7 @@
  */
 import type { ReduceOp } from '../descriptor.ts'
 import type { ScalarType } from '../expression.ts'
-import { type Code, f32x4, type FunctionBuilder, get, i32, i32x4, type Local, set, v128, when } from './assembler.ts'
+import { type Code, f32x4, type FunctionBuilder, get, i32, i32x4, type Local, set, settled, v128, when } from './assembler.ts'
 import type { VectorScope } from './scope.ts'
 
 export const blockRounds = 32
@@ -48,7 +48,7 @@ export class Accumulators {
   private readonly scope: VectorScope
   private readonly monoid: Monoid
   private readonly vectors: readonly Local[]
-  /** For single vectors, as the others must all be treated alike to become 256 bits wide. */
+  /** For single vectors, as the others must all be treated alike to become 256 bits wide; with them it shares no value. */
   private readonly rest: Local
   private readonly compensated: { readonly total: Local; readonly lost: Local } | undefined
   private readonly left: Local
@@ -71,11 +71,15 @@ export class Accumulators {
 
   start(): void {
     const { compensated } = this
-    this.scope.emit(this.clear(), compensated === undefined ? [] : [set(compensated.total, this.identity), set(compensated.lost, this.identity)])
+    this.scope.emit(this.clear(), compensated === undefined ? [] : this.set(1, [compensated.total, compensated.lost]))
   }
 
   private clear(): Code {
-    return [[...this.vectors, this.rest].map((v) => set(v, this.identity)), set(this.left, i32.const(blockRounds))]
+    return [this.set(this.vectors.length, this.vectors), this.set(1, [this.rest]), set(this.left, i32.const(blockRounds))]
+  }
+
+  private set(width: number, vectors: readonly Local[]): Code[] {
+    return this.scope.within(width, () => vectors.map((v) => set(v, this.identity)))
   }
 
   /** Adds a value to each vector, or one alone. */
@@ -100,7 +104,7 @@ export class Accumulators {
   /** The vectors folded into one, neighbours first. Stores next to each other are what V8 makes wider, with all that leads to them. */
   private joined(): Code {
     const { scope, spill, vectors, monoid: { fold } } = this
-    scope.emit(vectors.map((v, i) => v128.store(get(spill), get(v), 16 * i)))
+    scope.emit(vectors.map((v, i) => v128.store(get(spill), settled(v), 16 * i)))
     const join = (from: number, to: number): Code => {
       const middle = Math.ceil((from + to) / 2)
       return to - from === 1 ? v128.load(get(spill), 16 * from) : fold(join(from, middle), join(middle, to))

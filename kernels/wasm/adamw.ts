@@ -19,7 +19,7 @@ import { type Code, f32, f32x4, get, i32, type Local, loopWhile, set, v128, when
 import { Arguments } from './arguments.ts'
 import { chunkTable, eachChunk } from './chunks.ts'
 import type { WasmKernel } from './kernel.ts'
-import { Lanes, squareRoot } from './lanes.ts'
+import { Lanes, squareRoot, Uniform } from './lanes.ts'
 
 /** What the f32 of the `scalars` buffer mean, in order. `correction1` is 1 − beta1ᵗ, `correction2` is 1 − beta2ᵗ. */
 const adamwScalars = ['lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaWeight', 'apply'] as const
@@ -51,10 +51,10 @@ export function adamwKernel({ sizes, ema }: AdamwDescriptor): WasmKernel {
       const value = (name: (typeof adamwScalars)[number]): Code => f32.load(get(scalars), 4 * adamwScalars.indexOf(name))
       const oneMinus = (x: Code): Code => f32.sub(f32.const(1), x)
       const setup: Code[] = []
-      const scalar = (code: Code): Code => {
-        const local = f.local('v128')
-        setup.push(set(local, f32x4.splat(code)))
-        return get(local)
+      const scalar = (code: Code): Uniform => {
+        const local = new Uniform(f)
+        setup.push(local.set(code))
+        return local
       }
       const [gradScale, beta2, eps, emaWeight] = [scalar(value('gradScale')), scalar(value('beta2')), scalar(value('eps')), scalar(value('emaWeight'))]
       const [a, b] = [scalar(oneMinus(value('beta1'))), scalar(oneMinus(value('beta2')))]
@@ -79,11 +79,11 @@ export function adamwKernel({ sizes, ema }: AdamwDescriptor): WasmKernel {
           })
           if (p === undefined || g === undefined || m === undefined || v === undefined) continue
           compute.push(
-            set(g, mul(get(g), gradScale)),
-            set(m, add(get(m), mul(a, sub(get(g), get(m))))),
-            set(v, add(mul(beta2, get(v)), mul(b, mul(get(g), get(g))))),
-            set(p, sub(mul(get(p), decay), div(mul(size, get(m)), add(mul(sqrt(get(v)), root), eps)))),
-            average === undefined ? [] : set(average, add(get(average), mul(emaWeight, sub(get(p), get(average))))),
+            set(g, mul(get(g), gradScale.of(vectors))),
+            set(m, add(get(m), mul(a.of(vectors), sub(get(g), get(m))))),
+            set(v, add(mul(beta2.of(vectors), get(v)), mul(b.of(vectors), mul(get(g), get(g))))),
+            set(p, sub(mul(get(p), decay.of(vectors)), div(mul(size.of(vectors), get(m)), add(mul(sqrt(get(v)), root.of(vectors)), eps.of(vectors))))),
+            average === undefined ? [] : set(average, add(get(average), mul(emaWeight.of(vectors), sub(get(p), get(average))))),
           )
           ;[p, m, v, ...(average === undefined ? [] : [average])].forEach((result, k) => {
             const pointer = to[k]

@@ -219,6 +219,12 @@ export const f64x2: Readonly<Record<'promoteLow' | 'demote' | 'truncSatI32', Una
 /** `condition ? x : y` without a branch, for scalars. */
 export const select = (x: Code, y: Code, condition: Code): Code => [x, y, condition, 0x1b]
 
+/**
+ * What a vector holds after a loop, to be stored: a value of its own. V8 stores the lower half of a pair once more alone, and that of one that a
+ * loop carries would leave the loop beside the pair: see docs/cpu.md.
+ */
+export const settled = (vector: Local): Code => v128.or(get(vector), get(vector))
+
 /** The smaller of two signed integers; both are computed twice. */
 export const minimum = (a: Code, b: Code): Code => select(a, b, i32.lt(a, b))
 

@@ -8,11 +8,11 @@
  * the keys its last query may see. A query's arithmetic depends on its block alone, and so on no split of the items.
  * A query that is masked everywhere gives 0, and its log-sum-exp is +∞, which makes its gradient 0 as well.
  */
-import { type Code, f32x4, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
+import { type Code, f32, f32x4, get, i32, type Local, loopRange, loopWhile, minimum, set, settled, v128, when } from './assembler.ts'
 import type { AttentionDescriptor } from '../descriptor.ts'
 import { Arguments, begin, end, Nest } from './arguments.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
-import { Lanes } from './lanes.ts'
+import { Lanes, Uniform } from './lanes.ts'
 import { copyElements, copyRows, packPanels, packTransposed, zero } from './panels.ts'
 import { multiply, panelWidth, rowsBeyond } from './product.ts'
 import { blocksOf, Heads, maskScores, pad, rowPitch } from './scores.ts'
@@ -64,7 +64,7 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
       const addresses = operands.map(() => i())
       const [qAt, kAt, vAt, outAt, maskAt] = addresses
       if (qAt === undefined || kAt === undefined || vAt === undefined || outAt === undefined) throw new Error('attention: operands')
-      const scale = f.local('v128')
+      const scale = new Uniform(f)
       /** Four of the queries' numbers in `area`, from query `column` of the block. */
       const place = (area: Local): Code => i32.add(get(area), i32.shl(get(column), i32.const(2)))
       const read = (area: Local, offset: number): Code => v128.load(place(area), offset)
@@ -85,6 +85,7 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
       ]
       /** Scores of `4·vectors` queries become weights; the queries' largest scores, sums and factors are brought up to date. */
       const weigh = (vectors: number): Code => {
+        const [topsAt, sumsAt, factorsAt] = [i(), i(), i()]
         const lane = Array.from({ length: vectors }, (_, u) => ({
           offset: 16 * u, top: f.local('v128'), sum: f.local('v128'), before: lanes.temporary(), factor: lanes.temporary(), weight: lanes.temporary(),
         }))
@@ -93,16 +94,18 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
           loopWhile(get(left), [body, set(at, i32.add(get(at), get(pitch.scores))), set(left, i32.sub(get(left), i32.const(1))), lanes.clear]),
         ]
         return [
-          lane.map(({ top, offset }) => set(top, read(tops, offset))),
+          set(topsAt, place(tops)), set(sumsAt, place(sums)), set(factorsAt, place(factors)),
+          lane.map(({ top, offset }) => set(top, v128.load(get(topsAt), offset))),
           // pmax passes NaN over; it shows in the sum.
           overKeys(lane.map(({ top, offset }) => set(top, f32x4.pmax(get(top), v128.load(get(at), offset))))),
-          lane.map(({ before, offset }) => set(before, read(tops, offset))),
-          lane.map(({ top, offset }) => write(tops, get(top), offset)),
+          lane.map(({ before, offset }) => set(before, v128.load(get(topsAt), offset))),
+          lane.map(({ sum, offset }) => set(sum, v128.load(get(sumsAt), offset))),
+          lane.map(({ top, offset }) => v128.store(get(topsAt), settled(top), offset)),
           // Nothing may be subtracted from itself where all scores are −∞.
           lane.map(({ top }) => set(top, v128.andnot(get(top), f32x4.eq(get(top), lanes.f32(-Infinity))))),
           lane.map(({ factor, before, top }) => set(factor, lanes.exp(f32x4.sub(get(before), get(top))))),
-          lane.map(({ factor, offset }) => write(factors, get(factor), offset)),
-          lane.map(({ sum, factor, offset }) => set(sum, f32x4.mul(get(factor), read(sums, offset)))),
+          lane.map(({ sum, factor }) => set(sum, f32x4.mul(get(factor), get(sum)))),
+          lane.map(({ factor, offset }) => v128.store(get(factorsAt), get(factor), offset)),
           lanes.clear,
           overKeys([
             lane.map(({ weight, top, offset }) => set(weight, f32x4.sub(v128.load(get(at), offset), get(top)))),
@@ -110,16 +113,16 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
             lane.map(({ sum, weight }) => set(sum, f32x4.add(get(sum), get(weight)))),
             lane.map(({ weight, offset }) => v128.store(get(at), get(weight), offset)),
           ]),
-          lane.map(({ sum, offset }) => write(sums, get(sum), offset)),
+          lane.map(({ sum, offset }) => v128.store(get(sumsAt), settled(sum), offset)),
         ]
       }
-      const factorOf = f.local('v128')
+      const factorOf = new Uniform(f)
       const scaled = lanes.temporaryList(2)
       const rescale = loopRange(row, i32.const(0), get(count), 1, [
         set(at, i32.add(get(outRows), i32.mul(get(row), get(pitch.out)))),
-        set(factorOf, v128.load32Splat(i32.add(get(factors), i32.shl(get(row), i32.const(2))))),
+        factorOf.set(f32.load(i32.add(get(factors), i32.shl(get(row), i32.const(2))))),
         loopRange(column, i32.const(0), get(sizes.values), 8, [
-          scaled.map((x, u) => set(x, f32x4.mul(v128.load(get(at), 16 * u), get(factorOf)))),
+          scaled.map((x, u) => set(x, f32x4.mul(v128.load(get(at), 16 * u), factorOf.of(2)))),
           scaled.map((x, u) => v128.store(get(at), get(x), 16 * u)),
           set(at, i32.add(get(at), i32.const(32))), lanes.clear,
         ]),
@@ -141,20 +144,20 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
       ]
       /** The sums become their inverses, the largest scores log-sum-exps. */
       const [total, top, masked] = [lanes.temporary(), lanes.temporary(), lanes.temporary()]
-      const statistics = loopRange(column, i32.const(0), get(columns), 4, [
+      const statistics = lanes.within(1, () => loopRange(column, i32.const(0), get(columns), 4, [
         set(total, read(sums, 0)), set(top, read(tops, 0)),
         set(masked, f32x4.eq(get(total), lanes.f32(0))),
         write(tops, v128.select(lanes.f32(Infinity), f32x4.add(get(top), lanes.log(get(total))), get(masked)), 0),
         write(sums, v128.andnot(f32x4.div(lanes.f32(1), get(total)), get(masked)), 0),
         lanes.clear,
-      ])
+      ]))
       const leave = [
         statistics,
         set(to, i32.add(get(lse), i32.shl(i32.add(i32.mul(get(head), get(sizes.queries)), get(first)), i32.const(2)))),
         set(from, get(tops)), set(left, get(count)),
         copyElements(lanes, { from, to, count: left }),
         loopRange(row, i32.const(0), get(count), 1, [
-          set(factorOf, v128.load32Splat(i32.add(get(sums), i32.shl(get(row), i32.const(2))))),
+          factorOf.set(f32.load(i32.add(get(sums), i32.shl(get(row), i32.const(2))))),
           set(from, i32.add(get(outRows), i32.mul(get(row), get(pitch.out)))),
           set(to, out.rowAt(outAt, i32.add(get(first), get(row)))), set(left, get(sizes.valueDim)),
           copyElements(lanes, { from, to, count: left, toStep: out.contiguous ? undefined : out.element, factor: factorOf }),
@@ -162,7 +165,7 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
       ]
       const code = [
         areas.prologue(),
-        set(scale, v128.load32Splat(get(scaleAddress))),
+        scale.set(f32.load(get(scaleAddress))),
         zero(f, get(kRows), get(cleared.k)), zero(f, get(queryPanels), get(cleared.queries)),
         set(copied, i32.const(-1)),
         loopRange(item, get(begin), get(end), 1, [

@@ -12,7 +12,7 @@ import { type Code, f32, f32x4, get, i32, type Local, loopRange, loopWhile, mini
 import type { AttentionGradDescriptor, Strided } from '../descriptor.ts'
 import { Arguments, begin, end, Nest } from './arguments.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
-import { Lanes, sumLanes } from './lanes.ts'
+import { Lanes, sumLanes, Uniform } from './lanes.ts'
 import { copyElements, copyRows, packPanels, packTransposed, zero } from './panels.ts'
 import { multiply, panelWidth, type Product, rowsBeyond } from './product.ts'
 import { blockOf, blocksOf, Heads, maskScores, pad, rowPitch } from './scores.ts'
@@ -84,7 +84,7 @@ export function attentionGradKernel(options: AttentionGradDescriptor, target: Wa
       const addresses = operands.map(() => i())
       const [qAt, kAt, vAt, oAt, doutAt, dqAt, dkAt, dvAt, maskAt] = addresses
       if (qAt === undefined || kAt === undefined || vAt === undefined || oAt === undefined || doutAt === undefined || dqAt === undefined || dkAt === undefined || dvAt === undefined) throw new Error('attentionGrad: operands')
-      const scale = f.local('v128')
+      const scale = new Uniform(f)
       const rowAt = (base: Local, step: Local, index: Code): Code => i32.add(get(base), i32.mul(index, get(step)))
       const floatAt = (base: Local, index: Code): Code => i32.add(get(base), i32.shl(index, i32.const(2)))
       // The first pass makes dk and dv, the second dq; of a whole head one pass makes all.
@@ -164,7 +164,7 @@ export function attentionGradKernel(options: AttentionGradDescriptor, target: Wa
         })),
       ]
       /** Copies rows of scratch memory to a gradient. */
-      const write = (matrix: Heads, base: Local, source: Local, step: Local, first: Code, rows: Code, elements: Local, factor?: Local): Code => loopRange(row, i32.const(0), rows, 1, [
+      const write = (matrix: Heads, base: Local, source: Local, step: Local, first: Code, rows: Code, elements: Local, factor?: Uniform): Code => loopRange(row, i32.const(0), rows, 1, [
         set(from, rowAt(source, step, get(row))), set(to, matrix.rowAt(base, i32.add(first, get(row)))), set(left, get(elements)),
         copyElements(lanes, { from, to, count: left, toStep: matrix.contiguous ? undefined : matrix.element, factor }),
       ])
@@ -189,7 +189,7 @@ export function attentionGradKernel(options: AttentionGradDescriptor, target: Wa
       }
       const code = [
         areas.prologue(),
-        set(scale, v128.load32Splat(get(scaleAddress))),
+        scale.set(f32.load(get(scaleAddress))),
         zero(f, get(kRows), get(cleared)),
         loopRange(item, get(begin), get(end), 1, [
           set(head, i32.divu(get(item), get(n.parts))),

@@ -7,9 +7,9 @@
  * contiguous): channel by channel, lanes run over positions. `any`: one channel at a time.
  * Sums go to memory after every block of positions, which keeps their rounding error small.
  */
-import { type Code, doWhile, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128 } from './assembler.ts'
+import { type Code, doWhile, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, settled, v128 } from './assembler.ts'
 import type { Strided } from '../descriptor.ts'
-import { type Lanes, sumLanes } from './lanes.ts'
+import { type Lanes, sumLanes, Uniform } from './lanes.ts'
 
 export type Layout = 'last' | 'first' | 'any'
 
@@ -122,7 +122,7 @@ const zeroAll = (grid: readonly (readonly Local[])[]): Code => grid.map((row) =>
 const spillOffset = (sum: number, vector: number): number => 16 * (width * sum + vector)
 /** Running sums become 256 bits wide only if they end in adjacent stores to addresses that nothing else is stored to. */
 const spill = (sweep: Sweep, sums: readonly (readonly Local[])[]): Code =>
-  sweep.sums.map((_, k) => sums.map((row, u) => { const sum = row[k]; return sum === undefined ? [] : v128.store(get(sweep.spill), get(sum), spillOffset(k, u)) }))
+  sweep.sums.map((_, k) => sums.map((row, u) => { const sum = row[k]; return sum === undefined ? [] : v128.store(get(sweep.spill), settled(sum), spillOffset(k, u)) }))
 const spilled = (sweep: Sweep, sum: number, vector: number): Code => v128.load(get(sweep.spill), spillOffset(sum, vector))
 
 /** A block of positions of a panel of channels. */
@@ -135,7 +135,7 @@ function alongChannels(place: Place, vectors: number, scalar: boolean): Code {
     const local = f.local('v128')
     return { local, code: set(local, scalar ? v128.load32Zero(at(array)) : v128.load(at(array), 16 * u)) }
   }))
-  const inner = bundle(place, vectors, scalar, constants.map((row) => row.map((c) => get(c.local))), sums)
+  const inner = lanes.within(vectors, () => bundle(place, vectors, scalar, constants.map((row) => row.map((c) => get(c.local))), sums))
   const flush = sweep.sums.map((array, k) => sums.map((_, u) => (scalar
     ? v128.store32Lane(at(array), f32x4.add(v128.load32Zero(at(array)), spilled(sweep, k, u)), 0)
     : v128.store(at(array), f32x4.add(v128.load(at(array), 16 * u), spilled(sweep, k, u)), 16 * u))))
@@ -161,15 +161,15 @@ function alongPositions(place: Place): Code {
   const left = f.local('i32')
   const at = (array: Local): Code => i32.add(get(array), i32.mul(get(channel), i32.const(4)))
   const constants = sweep.constants.map((array) => {
-    const local = f.local('v128')
-    return { local, code: set(local, v128.load32Splat(at(array))) }
+    const local = new Uniform(f)
+    return { local, code: local.set(f32.load(at(array))) }
   })
-  const shared = constants.map((c) => get(c.local))
   const [wide, single, tail] = [localGrid(f, width, sweep.sums.length), localGrid(f, 1, sweep.sums.length), localGrid(f, 1, sweep.sums.length)]
   const advance = (bytes: number): Code => pointers.map((pointer) => step(pointer, i32.const(bytes)))
   const run = (u: number, scalar: boolean, sums: readonly (readonly Local[])[]): Code => {
     const elements = scalar ? 1 : 4 * u
-    const inner = bundle(place, u, scalar, Array.from({ length: u }, () => shared), sums)
+    const shared = constants.map((c) => c.local.of(u))
+    const inner = lanes.within(u, () => bundle(place, u, scalar, Array.from({ length: u }, () => shared), sums))
     return loopWhile(i32.ge(get(left), i32.const(elements)), [inner, advance(4 * elements), step(left, i32.const(-elements)), lanes.clear])
   }
   const total = (array: Local, k: number): Code => {

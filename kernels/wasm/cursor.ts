@@ -42,6 +42,9 @@ function vectorExists({ range }: Cursor, { position, stop }: Place, lane: number
   return stop === undefined ? i32.const(1) : i32.leu(at(position, lane + 4), get(stop))
 }
 
+/** A vector to load lanes into, one by one. */
+const empty = (scope: VectorScope): Code => scope.within(1, () => scope.i32(0))
+
 /** The elements of vector `vector` of the bundle as 32-bit lanes, zero where there is none. */
 export function readLanes(scope: VectorScope, cursor: Cursor, place: Place, vector: number): Code {
   const { dtype, access, pointer, stride, walker, range } = cursor
@@ -58,12 +61,12 @@ export function readLanes(scope: VectorScope, cursor: Cursor, place: Place, vect
       const lanes = scope.temporary()
       const whole = loadVector(dtype, address(first), 0)
       const single = [0, 1, 2, 3].map((k) => when(laneExists(cursor, place, first + k), set(lanes, loadLane(dtype, address(first + k), get(lanes), k))))
-      scope.emit(when(vectorExists(cursor, place, first), set(lanes, whole), [set(lanes, scope.i32(0)), single]))
+      scope.emit(when(vectorExists(cursor, place, first), set(lanes, whole), [set(lanes, empty(scope)), single]))
       return scope.read(lanes)
     }
     case 'lanes': {
       const lanes = scope.temporary()
-      scope.emit(set(lanes, scope.i32(0)))
+      scope.emit(set(lanes, empty(scope)))
       if (vector === 0) scope.emit(set(walker, get(pointer)))
       for (let k = 0; k < 4; k++) {
         const read = set(lanes, loadLane(dtype, get(walker), get(lanes), k))
@@ -76,7 +79,7 @@ export function readLanes(scope: VectorScope, cursor: Cursor, place: Place, vect
 
 function readSplat(scope: VectorScope, { dtype, pointer }: Cursor, range: { lo: Local; hi: Local }): Code {
   const lanes = scope.temporary()
-  scope.emit(set(lanes, scope.i32(0)), when(i32.ltu(get(range.lo), get(range.hi)), set(lanes, loadSplat(dtype, get(pointer)))))
+  scope.emit(set(lanes, empty(scope)), when(i32.ltu(get(range.lo), get(range.hi)), set(lanes, loadSplat(dtype, get(pointer)))))
   return scope.read(lanes)
 }
 

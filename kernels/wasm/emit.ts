@@ -17,6 +17,33 @@ export type Bundle = readonly Code[]
 /** Values that are already computed, for instance outside the loop. */
 export type Known = ReadonlyMap<Expression, Bundle>
 
+/** Values computed before a loop, once for its bundles and once for its single vectors, which share none. */
+export class Hoisted {
+  private readonly scope: VectorScope
+  private readonly paired = new Map<Expression, Bundle>()
+  private readonly single = new Map<Expression, Bundle>()
+
+  constructor(scope: VectorScope) {
+    this.scope = scope
+  }
+
+  /** What bundles of `width` vectors use. */
+  of(width: number): Known {
+    return width === 1 ? this.single : this.paired
+  }
+
+  /** Computes `roots` for loops over bundles of `width` vectors and over single ones; `leaf` makes the leaves for either. */
+  compute(roots: readonly Expression[], width: number, leaf: () => Leaf): void {
+    for (const [count, known] of [[width, this.paired], [1, this.single]] as const) {
+      if (known === this.paired && width === 1) continue
+      this.scope.within(count, () => {
+        const bundles = emitExpressions(this.scope, roots, 1, known, leaf())
+        roots.forEach((e, i) => known.set(e, bundles[i] ?? []))
+      })
+    }
+  }
+}
+
 /** Code of a load, an index or the accumulator for one vector of the bundle. */
 export type Leaf = (e: Expression, vector: number) => Code
 

@@ -60,7 +60,7 @@ export function emitEpilogue(f: FunctionBuilder, block: Pick<Block, 'mc' | 'n0' 
   const [target, inputs] = [cursorOf(out), operands.map(cursorOf)]
   const enterRow = ({ base, rows, columnStep }: EpilogueOperand, { pointer }: Cursor): Code =>
     set(pointer, i32.add(i32.add(get(base), rows.offset(get(row))), i32.mul(get(block.n0), get(columnStep))))
-  const vectors = (count: number, stop: Local | undefined): Code => scope.block(() => {
+  const vectors = (count: number, stop: Local | undefined): Code => scope.within(count, () => scope.block(() => {
     const place: Place = { position, stop }
     const numbers = Array.from({ length: count }, (_, vector) => vector)
     const accumulator = numbers.map((vector) => readLanes(scope, target, place, vector))
@@ -69,7 +69,7 @@ export function emitEpilogue(f: FunctionBuilder, block: Pick<Block, 'mc' | 'n0' 
     write(scope, target, place, value.type, numbers.map((vector) => values[vector] ?? values[0] ?? []))
     scope.emit([target, ...inputs].map((cursor) => advance(cursor, 4 * count)), set(position, i32.add(get(position), i32.const(4 * count))))
     scope.reset()
-  })
+  }))
   const columns = [
     loopWhile(i32.le(i32.add(get(position), i32.const(4 * bundle)), get(block.nc)), vectors(bundle, undefined)),
     loopWhile(i32.lt(get(position), get(block.nc)), vectors(1, block.nc)),

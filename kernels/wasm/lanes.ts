@@ -2,7 +2,8 @@
  * Arithmetic on four f32 lanes for the hand-written kernels: constants kept in locals, temporaries
  * that are cleared at the end of a loop's body, and the functions the kernels need.
  * V8's revectorizer joins two adjacent stores and what feeds them into 256-bit code, but only where
- * no value lives on to the next round: hence the clearing, which costs nothing.
+ * no value lives on to the next round: hence the clearing, which costs nothing. What it has joined no single vector may
+ * use, too: hence two sets of constants, and `Uniform`. docs/cpu.md says why.
  */
 import { type Code, f32, f32x4, type FunctionBuilder, get, i32, i32x4, type Local, set, v128 } from './assembler.ts'
 
@@ -11,7 +12,9 @@ const expCoefficients: readonly number[] = [0.49999994, 0.166665211, 0.041668389
 const exponentRange = 87.33654
 
 export class Lanes {
-  private readonly constants = new Map<string, Local>()
+  private readonly paired = new Map<string, Local>()
+  private readonly single = new Map<string, Local>()
+  private constants = this.paired
   private readonly loads: Code[] = []
   private readonly temporaries: Local[] = []
   private readonly f: FunctionBuilder
@@ -33,6 +36,15 @@ export class Lanes {
       this.loads.push(set(local, value))
     }
     return get(local)
+  }
+
+  /** What `write` makes, for bundles of `width` vectors: one alone shares no constant with those that come in pairs. */
+  within(width: number, write: () => Code): Code {
+    const outside = this.constants
+    this.constants = width === 1 ? this.single : this.paired
+    const code = write()
+    this.constants = outside
+    return code
   }
 
   /** The constant `value` in all lanes. */
@@ -136,6 +148,29 @@ export class Lanes {
 
   private horner(x: Code, coefficients: readonly number[]): Code {
     return coefficients.slice(1).reduce<Code>((sum, k) => this.madd(sum, x, this.f32(k)), this.f32(coefficients[0] ?? 0))
+  }
+}
+
+/** One number in all lanes, for bundles and for single vectors, which share no value. */
+export class Uniform {
+  readonly number: Local
+  private readonly paired: Local
+  private readonly single: Local
+
+  constructor(f: FunctionBuilder) {
+    this.number = f.local('f32')
+    this.paired = f.local('v128')
+    this.single = f.local('v128')
+  }
+
+  /** Sets it to an f32. */
+  set(x: Code): Code {
+    return [set(this.number, x), [this.paired, this.single].map((vector) => set(vector, f32x4.splat(get(this.number))))]
+  }
+
+  /** For bundles of `width` vectors. */
+  of(width: number): Code {
+    return get(width === 1 ? this.single : this.paired)
   }
 }
 

@@ -7,7 +7,7 @@ import { type Code, f32, f32x4, get, i32, type Local, loopRange, set } from './a
 import type { LayerNormGradDescriptor, LayerNormDescriptor } from '../descriptor.ts'
 import { Arguments, begin, end } from './arguments.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
-import { Lanes, squareRoot } from './lanes.ts'
+import { Lanes, squareRoot, Uniform } from './lanes.ts'
 import { RowFold, Rows, walkRow } from './rows.ts'
 import { ScratchAreas } from './scratch.ts'
 
@@ -32,7 +32,7 @@ export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerN
       const f = args.open()
       const lanes = new Lanes(f, target.relaxed)
       const [item, from, to] = [f.local('i32'), f.local('i32'), f.local('i32')]
-      const [mean, rstd] = [f.local('v128'), f.local('v128')]
+      const [mean, rstd] = [new Uniform(f), new Uniform(f)]
       const [sum, squares] = [new RowFold(f, sumSpill, 'sum'), new RowFold(f, squaresSpill, 'sum')]
       const average = ({ total }: RowFold): Code => f32.div(get(total), f32.reinterpretI32(get(size)))
       const statistic = (array: Local): Code => i32.add(get(array), i32.shl(get(item), i32.const(2)))
@@ -40,23 +40,21 @@ export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerN
         areas.prologue(),
         loopRange(item, get(begin), get(end), 1, [
           input.room(item, from), output.room(item, to), input.read(f, item, count),
-          !centred ? [] : [
-            walkRow(f, lanes, [from], count, [sum], (step) => range(step.vectors).map((u) => sum.add(step, u, step.load(0, u)))),
-            set(mean, f32x4.splat(average(sum))),
-          ],
+          centred ? walkRow(f, lanes, [from], count, [sum], (step) => range(step.vectors).map((u) => sum.add(step, u, step.load(0, u)))) : [],
+          mean.set(centred ? average(sum) : f32.const(0)),
           walkRow(f, lanes, [from], count, [squares], (step) => {
             const values = lanes.temporaryList(step.vectors)
             return [
-              values.map((value, u) => set(value, f32x4.sub(step.load(0, u), get(mean)))),
+              values.map((value, u) => set(value, f32x4.sub(step.load(0, u), mean.of(step.vectors)))),
               values.map((value, u) => { const local = squares.accumulator(step, u); return set(local, lanes.madd(get(value), get(value), get(local))) }),
             ]
           }),
-          set(rstd, f32x4.splat(f32.div(f32.const(1), squareRoot(f32.add(average(squares), f32.reinterpretI32(get(added))))))),
-          f32.store(statistic(means), f32x4.extract(get(mean), 0)), f32.store(statistic(rstds), f32x4.extract(get(rstd), 0)),
+          rstd.set(f32.div(f32.const(1), squareRoot(f32.add(average(squares), f32.reinterpretI32(get(added)))))),
+          f32.store(statistic(means), get(mean.number)), f32.store(statistic(rstds), get(rstd.number)),
           walkRow(f, lanes, [from, weight, bias, to], count, [], (step) => {
             const values = lanes.temporaryList(step.vectors)
             return [
-              values.map((value, u) => set(value, lanes.madd(f32x4.mul(f32x4.sub(step.load(0, u), get(mean)), get(rstd)), step.load(1, u), step.load(2, u)))),
+              values.map((value, u) => set(value, lanes.madd(f32x4.mul(f32x4.sub(step.load(0, u), mean.of(step.vectors)), rstd.of(step.vectors)), step.load(1, u), step.load(2, u)))),
               values.map((value, u) => step.store(3, u, value)),
             ]
           }),
@@ -88,31 +86,31 @@ export function layerNormGradKernel({ rows, length, centred, dy, x, dx }: LayerN
       const f = args.open()
       const lanes = new Lanes(f, target.relaxed)
       const [item, g, from, to] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')]
-      const [mean, rstd, first, second] = [f.local('v128'), f.local('v128'), f.local('v128'), f.local('v128')]
+      const [mean, rstd, first, second] = [new Uniform(f), new Uniform(f), new Uniform(f), new Uniform(f)]
       const [sum, products] = [new RowFold(f, sumSpill, 'sum'), new RowFold(f, productSpill, 'sum')]
-      const average = ({ total }: RowFold): Code => f32x4.splat(f32.div(get(total), f32.reinterpretI32(get(size))))
-      const statistic = (array: Local): Code => f32x4.splat(f32.load(i32.add(get(array), i32.shl(get(item), i32.const(2)))))
+      const average = ({ total }: RowFold): Code => f32.div(get(total), f32.reinterpretI32(get(size)))
+      const statistic = (array: Local): Code => f32.load(i32.add(get(array), i32.shl(get(item), i32.const(2))))
       const code = [
         areas.prologue(),
         loopRange(item, get(begin), get(end), 1, [
           upstream.room(item, g), input.room(item, from), output.room(item, to), upstream.read(f, item, count), input.read(f, item, count),
-          set(mean, statistic(means)), set(rstd, statistic(rstds)),
+          mean.set(statistic(means)), rstd.set(statistic(rstds)),
           walkRow(f, lanes, [g, from, weight], count, centred ? [sum, products] : [products], (step) => {
             const values = lanes.temporaryList(step.vectors)
             return [
               values.map((value, u) => set(value, f32x4.mul(step.load(0, u), step.load(2, u)))),
               centred ? values.map((value, u) => sum.add(step, u, get(value))) : [],
-              values.map((value, u) => { const local = products.accumulator(step, u); return set(local, lanes.madd(get(value), f32x4.sub(step.load(1, u), get(mean)), get(local))) }),
+              values.map((value, u) => { const local = products.accumulator(step, u); return set(local, lanes.madd(get(value), f32x4.sub(step.load(1, u), mean.of(step.vectors)), get(local))) }),
             ]
           }),
           // dx = rstd·(g − ⟨g⟩) − (x − μ)·rstd³·⟨g·(x − μ)⟩
-          centred ? set(first, f32x4.mul(get(rstd), average(sum))) : [],
-          set(second, f32x4.mul(f32x4.mul(f32x4.mul(get(rstd), get(rstd)), get(rstd)), average(products))),
+          centred ? first.set(f32.mul(get(rstd.number), average(sum))) : [],
+          second.set(f32.mul(f32.mul(f32.mul(get(rstd.number), get(rstd.number)), get(rstd.number)), average(products))),
           walkRow(f, lanes, [g, from, weight, to], count, [], (step) => {
             const values = lanes.temporaryList(step.vectors)
             return [
-              values.map((value, u) => set(value, lanes.madd(f32x4.mul(step.load(0, u), step.load(2, u)), get(rstd), f32x4.mul(f32x4.sub(get(mean), step.load(1, u)), get(second))))),
-              centred ? values.map((value) => set(value, f32x4.sub(get(value), get(first)))) : [],
+              values.map((value, u) => set(value, lanes.madd(f32x4.mul(step.load(0, u), step.load(2, u)), rstd.of(step.vectors), f32x4.mul(f32x4.sub(mean.of(step.vectors), step.load(1, u)), second.of(step.vectors))))),
+              centred ? values.map((value) => set(value, f32x4.sub(get(value), first.of(step.vectors)))) : [],
               values.map((value, u) => step.store(3, u, value)),
             ]
           }),

@@ -14,7 +14,7 @@ import { sizeShift } from './access.ts'
 import { Arguments, begin, end } from './arguments.ts'
 import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, select, set, when } from './assembler.ts'
 import { advance, type Cursor, type Place, write } from './cursor.ts'
-import { type Bundle, emitExpressions, type Leaf } from './emit.ts'
+import { emitExpressions, Hoisted, type Leaf } from './emit.ts'
 import type { WasmKernel } from './kernel.ts'
 import { leaves } from './leaves.ts'
 import { axisKey, passAxis, type PassedAxis, Walk } from './loops.ts'
@@ -112,18 +112,18 @@ function buildMap(plan: MapPlan): FunctionBuilder {
   const chunks: PassedAxis = { size: plan.chunks, index: undefined, steps: plan.operands.map(() => undefined), ranges: [] }
   const axes = plan.outer.toSpliced(plan.chunksLast ? plan.outer.length : -1, 0, chunks)
   const walk = new Walk(f, axes, [axes.map((axis) => (axis === chunks ? get(plan.chunk) : undefined))])
-  const emission: Emission = { plan, scope, cursors, walk, known: new Map() }
+  const emission: Emission = { plan, scope, cursors, walk, known: new Hoisted(scope) }
   const [once = [], perItem = []] = hoist(plan.values, 2, (leaf) => levelOf(emission, leaf))
 
   const code = scope.block(() => {
     placeCursors(emission, position, 0)
-    emitHoisted(emission, once, { position, stop: undefined })
+    emission.known.compute(once, width, () => mapLeaves(emission, { position, stop: undefined }))
     scope.emit(set(item, get(begin)), walk.odometer.seek(get(begin)))
     const body = scope.block(() => {
       scope.emit(set(position, walk.extra(0)), set(stop, i32.add(get(position), get(plan.chunk))))
       scope.emit(set(stop, select(get(stop), get(plan.lane.size), i32.ltu(get(stop), get(plan.lane.size)))))
       placeCursors(emission, position, 1)
-      emitHoisted(emission, perItem, { position, stop: undefined })
+      emission.known.compute(perItem, width, () => mapLeaves(emission, { position, stop: undefined }))
       scope.emit(loopWhile(i32.geu(i32.sub(get(stop), get(position)), i32.const(4 * width)), emitBundle(emission, width, { position, stop: undefined })))
       scope.emit(loopWhile(i32.ltu(get(position), get(stop)), emitBundle(emission, 1, { position, stop })))
       scope.emit(walk.odometer.advance(), set(item, i32.add(get(item), i32.const(1))))
@@ -139,8 +139,7 @@ interface Emission {
   readonly scope: VectorScope
   readonly cursors: readonly Cursor[]
   readonly walk: Walk
-  /** What is computed already, outside the loop being written. */
-  readonly known: Map<Expression, Bundle>
+  readonly known: Hoisted
 }
 
 function levelOf({ plan, walk }: Emission, leaf: Expression): number {
@@ -163,16 +162,11 @@ function placeCursors({ plan, scope, cursors, walk }: Emission, position: Local,
 const mapLeaves = ({ plan, scope, cursors, walk }: Emission, place: Place): Leaf =>
   leaves({ scope, cursors, place, laneIndex: plan.lane.index, position: (axis) => walk.position(axis) })
 
-function emitHoisted(emission: Emission, roots: readonly Expression[], place: Place): void {
-  const bundles = emitExpressions(emission.scope, roots, 1, emission.known, mapLeaves(emission, place))
-  roots.forEach((e, i) => emission.known.set(e, bundles[i] ?? []))
-}
-
 /** The body of a loop over bundles of `count` vectors. */
 function emitBundle(emission: Emission, count: number, place: Place): Code {
   const { plan, scope, cursors, known } = emission
-  return scope.block(() => {
-    const results = emitExpressions(scope, plan.values, count, known, mapLeaves(emission, place))
+  return scope.within(count, () => scope.block(() => {
+    const results = emitExpressions(scope, plan.values, count, known.of(count), mapLeaves(emission, place))
     cursors.slice(plan.inputs).forEach((cursor, i) => {
       const [values = [], value] = [results[i], plan.values[i]]
       if (value !== undefined) write(scope, cursor, place, value.type, Array.from({ length: count }, (_, vector) => values[vector] ?? values[0] ?? []))
@@ -180,5 +174,5 @@ function emitBundle(emission: Emission, count: number, place: Place): Code {
     scope.emit(cursors.map((cursor, i) => ((plan.levels[i] ?? 2) === 2 ? advance(cursor, 4 * count) : [])))
     scope.emit(set(place.position, i32.add(get(place.position), i32.const(4 * count))))
     scope.reset()
-  })
+  }))
 }

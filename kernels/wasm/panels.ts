@@ -1,6 +1,6 @@
 /** Copies of matrices into a kernel's scratch memory: as they are, transposed, or in the panels that `product.ts` reads. */
 import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128 } from './assembler.ts'
-import type { Lanes } from './lanes.ts'
+import type { Lanes, Uniform } from './lanes.ts'
 import { panelWidth } from './product.ts'
 
 const step = (local: Local, by: Code): Code => set(local, i32.add(get(local), by))
@@ -15,8 +15,8 @@ export interface Matrix {
   readonly contiguous: boolean
   readonly rows: Code
   readonly elements: Code
-  /** What the copy is multiplied by, in all lanes. */
-  readonly factor?: Local
+  /** What the copy is multiplied by. */
+  readonly factor?: Uniform
 }
 
 export interface Run {
@@ -26,24 +26,26 @@ export interface Run {
   /** Bytes from one element to the next; neighbours if absent. */
   readonly fromStep?: Local | undefined
   readonly toStep?: Local | undefined
-  readonly factor?: Local | undefined
+  readonly factor?: Uniform | undefined
 }
 
 /** Copies `count` elements; destroys its three locals. */
 export function copyElements(lanes: Lanes, { from, to, count, fromStep, toStep, factor }: Run): Code {
-  const scaled = (x: Code): Code => (factor === undefined ? x : f32x4.mul(x, get(factor)))
   const advance = (n: number): Code => [step(from, fromStep === undefined ? i32.const(4 * n) : get(fromStep)), toStep === undefined ? step(to, i32.const(4 * n)) : [], step(count, i32.const(-n))]
   const vectors = (n: number): Code => {
     const values = lanes.temporaryList(n)
+    const times = factor?.of(toStep === undefined ? n : 1) // lane by lane nothing is stored in pairs
     const write = (value: Local, v: number): Code => (toStep === undefined ? v128.store(get(to), get(value), 16 * v) : [0, 1, 2, 3].map((lane) => [v128.store32Lane(get(to), get(value), lane), step(to, get(toStep))]))
-    return loopWhile(i32.ge(get(count), i32.const(4 * n)), [values.map((value, v) => set(value, scaled(v128.load(get(from), 16 * v)))), values.map(write), advance(4 * n), lanes.clear])
+    return loopWhile(i32.ge(get(count), i32.const(4 * n)), [values.map((value, v) => set(value, scaled(v128.load(get(from), 16 * v), times))), values.map(write), advance(4 * n), lanes.clear])
   }
-  const one = factor === undefined ? f32.load(get(from)) : f32.mul(f32.load(get(from)), f32x4.extract(get(factor), 0))
+  const one = factor === undefined ? f32.load(get(from)) : f32.mul(f32.load(get(from)), get(factor.number))
   return [
     fromStep === undefined ? [vectors(2), vectors(1)] : [],
     loopWhile(get(count), [f32.store(get(to), one), toStep === undefined ? [] : step(to, get(toStep)), advance(1)]),
   ]
 }
+
+const scaled = (x: Code, factor: Code | undefined): Code => (factor === undefined ? x : f32x4.mul(x, factor))
 
 const runOf = ({ contiguous, element, factor }: Matrix, from: Local, to: Local, count: Local, toStep?: Local): Run => ({ from, to, count, fromStep: contiguous ? undefined : element, toStep, factor })
 

@@ -2,7 +2,7 @@
  * The tile of a convolution to many channels: pixels × target channels in locals. For each source
  * channel it broadcasts an element a pixel and adds its products with a row of packed weights.
  */
-import { type Code, f32x4, type FunctionBuilder, get, i32, type Local, loopWhile, set, v128, when } from './assembler.ts'
+import { type Code, f32x4, type FunctionBuilder, get, i32, type Local, loopWhile, set, settled, v128, when } from './assembler.ts'
 import { advance, type ConvTile, type ConvTileShape, eachSegment, type PixelTarget, scatter } from './convTile.ts'
 
 export class PixelTile implements ConvTile {
@@ -49,18 +49,20 @@ export class PixelTile implements ConvTile {
   write(target: PixelTarget): Code {
     const { f, sums, width } = this
     const address = f.local('i32')
+    const paired = width > 4
     const whole = sums.map((vectors, r): Code => {
       const row = [
         set(address, target.pixel(i32.const(r))),
+        paired ? [] : vectors.map((sum) => set(sum, v128.load(get(target.spill), 16 * r))),
         when(target.later, vectors.map((sum, v) => set(sum, f32x4.add(get(sum), v128.load(get(address), 16 * v))))),
         vectors.map((sum, v) => v128.store(get(address), get(sum), 16 * v)),
       ]
       return r === 0 ? row : when(i32.gt(get(target.rows), i32.const(r)), row)
     })
-    const spilled = [
-      sums.map((vectors, r) => vectors.map((sum, v) => v128.store(get(target.spill), get(sum), 4 * width * r + 16 * v))),
-      scatter(f, width, target),
-    ]
-    return target.adjacent ? when(i32.eq(get(target.columns), i32.const(width)), whole, spilled) : spilled
+    const spill = sums.map((vectors, r) => vectors.map((sum, v) => v128.store(get(target.spill), settled(sum), 4 * width * r + 16 * v)))
+    if (!target.adjacent) return [spill, scatter(f, width, target)]
+    const fits = i32.eq(get(target.columns), i32.const(width))
+    // Where a pixel is one vector, pairs are of two pixels, which part here: each is read from the copy.
+    return paired ? when(fits, whole, [spill, scatter(f, width, target)]) : [spill, when(fits, whole, scatter(f, width, target))]
   }
 }

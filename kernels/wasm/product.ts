@@ -5,7 +5,7 @@
  * of 6 rows stays in registers over a block of terms, whose piece of a panel stays in the first-level cache. With
  * 256-bit code the tile has 16 columns, else 8, half a panel. What a sum adds up, and in which order, is the same.
  */
-import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
+import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, settled, v128, when } from './assembler.ts'
 import type { Lanes } from './lanes.ts'
 
 export const panelWidth = 16
@@ -138,7 +138,7 @@ class RegisterTile {
         step(right, i32.const(4 * panelWidth * unrolled)),
         lanes.clear,
       ], i32.ne(get(right), get(end))),
-      eachRow((line) => line.map((sum, v) => v128.store(get(left), get(sum), 16 * v))),
+      eachRow((line) => line.map((sum, v) => v128.store(get(left), settled(sum), 16 * v))),
     ]
   }
 }

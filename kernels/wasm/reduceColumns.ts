@@ -8,7 +8,7 @@ import { addBlock, blockRounds, monoid } from './accumulate.ts'
 import { begin, end } from './arguments.ts'
 import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import { advance, type Place, write } from './cursor.ts'
-import { type Bundle, emitExpressions } from './emit.ts'
+import { emitExpressions, Hoisted } from './emit.ts'
 import { leaves } from './leaves.ts'
 import { type PassedAxis, Walk } from './loops.ts'
 import { openCursor, placeCursor } from './operands.ts'
@@ -33,7 +33,7 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
     ? new Walk(f, [...plan.kept, chunks], [[...outer, get(plan.chunk)]])
     : new Walk(f, [...plan.kept, parts.axis, chunks], [[...outer, undefined, get(plan.chunk)], [...outer, get(parts.roundStep), undefined]])
   const reduced = new Walk(f, plan.reduced)
-  const known = new Map<Expression, Bundle>()
+  const known = new Hoisted(scope)
   const elements = (place: Place) => leaves({ scope, cursors, place, laneIndex: plan.lane.index, position: (axis) => kept.position(axis) ?? reduced.position(axis) })
 
   const [once = [], perRound = []] = hoist([plan.element], 2, (leaf) => {
@@ -41,10 +41,7 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
     if (plan.lane.index === leaf.value) return 2
     return kept.position(leaf.value) === undefined && reduced.position(leaf.value) === undefined ? 0 : 1
   })
-  const compute = (roots: readonly Expression[]): void => {
-    const bundles = emitExpressions(scope, roots, 1, known, elements({ position, stop: undefined }))
-    roots.forEach((e, i) => known.set(e, bundles[i] ?? []))
-  }
+  const compute = (roots: readonly Expression[]): void => known.compute(roots, plan.width, () => elements({ position, stop: undefined }))
   const place = (level: number): Code => plan.inputs.map((o, i) => {
     const cursor = cursors[i]
     if (cursor === undefined || o.access === 'blank' || plan.levels[i] !== level) return []
@@ -56,11 +53,11 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
 
   /** The stretch from its start, a bundle at a time, then vector by vector; goes along in the areas that `body` uses. */
   const walk = (using: readonly Area[], body: (width: number, at: Place) => void): void => {
-    const run = (width: number, at: Place): Code => scope.block(() => {
+    const run = (width: number, at: Place): Code => scope.within(width, () => scope.block(() => {
       body(width, at)
       scope.emit(set(position, i32.add(get(position), i32.const(4 * width))), using.map(({ at: pointer }) => set(pointer, i32.add(get(pointer), i32.const(16 * width)))))
       scope.reset()
-    })
+    }))
     scope.emit(set(position, get(start)), using.map(({ area, at: pointer }) => set(pointer, get(area))))
     if (plan.width > 1) scope.emit(loopWhile(i32.ge(i32.sub(get(stop), get(position)), i32.const(4 * plan.width)), run(plan.width, { position, stop: undefined })))
     scope.emit(loopWhile(i32.lt(get(position), get(stop)), run(1, { position, stop })))
@@ -72,7 +69,7 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
   const clear = (): void => walk(areas, (width) => areas.forEach((area) => keep(area, numbers(width).map(() => identity(scope)))))
   const addRound = (): void => walk([block], (width, at) => {
     const before = read(block, width)
-    const [values = []] = emitExpressions(scope, [plan.element], width, known, elements(at))
+    const [values = []] = emitExpressions(scope, [plan.element], width, known.of(width), elements(at))
     keep(block, before.map((x, v) => fold(x, values[v] ?? values[0] ?? [])))
     scope.emit(cursors.map((cursor, i) => (plan.levels[i] === 2 ? advance(cursor, 4 * width) : [])))
   })

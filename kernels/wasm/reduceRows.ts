@@ -1,11 +1,10 @@
 /** Reductions over a vectorised axis: an item is a part of one output, its accumulators are folded across lanes at the end. */
-import type { Expression } from '../expression.ts'
 import { hoist } from '../nodes.ts'
 import { Accumulators } from './accumulate.ts'
 import { begin, end } from './arguments.ts'
 import { type Code, doWhile, type FunctionBuilder, get, i32, i32x4, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import { advance, type Place, positions, writeOne } from './cursor.ts'
-import { type Bundle, emitExpressions } from './emit.ts'
+import { emitExpressions, Hoisted } from './emit.ts'
 import { leaves } from './leaves.ts'
 import { Walk } from './loops.ts'
 import { openCursor, placeCursor } from './operands.ts'
@@ -23,7 +22,7 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
   const starts = parts === undefined ? [] : [parts.roundStep, parts.laneStep].map((step) => [...plan.kept.map(() => undefined), get(step)])
   const [kept, reduced] = [new Walk(f, parts === undefined ? plan.kept : [...plan.kept, parts.axis], starts), new Walk(f, plan.reduced)]
   const accumulators = new Accumulators(f, scope, plan.op, plan.type, plan.width, spill)
-  const known = new Map<Expression, Bundle>()
+  const known = new Hoisted(scope)
   const whole: Place = { position, stop: undefined }
   const elements = (place: Place) => leaves({ scope, cursors, place, laneIndex: plan.lane.index, position: (axis) => kept.position(axis) ?? reduced.position(axis) })
 
@@ -32,11 +31,7 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
     if (plan.lane.index === leaf.value || reduced.position(leaf.value) !== undefined) return 2
     return kept.position(leaf.value) === undefined ? 0 : 1
   })
-  const compute = (level: number): void => {
-    const roots = hoisted[level] ?? []
-    const bundles = emitExpressions(scope, roots, 1, known, elements(whole))
-    roots.forEach((e, i) => known.set(e, bundles[i] ?? []))
-  }
+  const compute = (level: number): void => known.compute(hoisted[level] ?? [], plan.width, () => elements(whole))
   const place = (level: number): Code => plan.inputs.map((o, i) => {
     const cursor = cursors[i]
     if (cursor === undefined || o.access === 'blank' || plan.levels[i] !== level) return []
@@ -50,8 +45,8 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
     cursors.map((cursor, i) => (plan.levels[i] === 2 ? advance(cursor, elementCount) : [])),
     set(position, i32.add(get(position), i32.const(elementCount))),
   ]
-  const bundle = (count: number, at: Place): Code => scope.block(() => {
-    const [values = []] = emitExpressions(scope, [plan.element], count, known, elements(at))
+  const bundle = (count: number, at: Place): Code => scope.within(count, () => scope.block(() => {
+    const [values = []] = emitExpressions(scope, [plan.element], count, known.of(count), elements(at))
     const { stop: guard } = at
     const inside = (x: Code): Code => {
       if (guard === undefined) return x
@@ -61,7 +56,7 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
     scope.emit(moveOn(4 * count))
     accumulators.endRound()
     scope.reset()
-  })
+  }))
 
   const code = scope.block(() => {
     scope.emit(plan.scratch.prologue(), place(0))
@@ -84,7 +79,7 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
       })
       // A walk over nothing must not be sought: it divides by its sizes.
       scope.emit(when(i32.gt(get(round), i32.const(0)), [reduced.odometer.seek(get(firstRound)), doWhile(run, get(round))]))
-      writeResults(accumulators.finish())
+      scope.within(1, () => writeResults(accumulators.finish()))
       scope.emit(kept.odometer.advance(), set(item, i32.add(get(item), i32.const(1))))
     })
     scope.emit(doWhile(body, i32.ltu(get(item), get(end))))

@@ -2,7 +2,7 @@
  * Rows, one an item: where they lie, the walk over their elements, and sums or maxima over them. Rows whose elements are
  * not neighbours are copied to scratch, worked on there and copied back, so that the arithmetic is that of contiguous rows.
  */
-import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, set, v128 } from './assembler.ts'
+import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, set, settled, v128 } from './assembler.ts'
 import type { Strided } from '../descriptor.ts'
 import type { Arguments } from './arguments.ts'
 import type { Lanes } from './lanes.ts'
@@ -73,11 +73,11 @@ export function walkRow(f: FunctionBuilder, lanes: Lanes, bases: readonly Local[
   const at = (row: number): Code => { const pointer = pointers[row]; return pointer === undefined ? i32.const(0) : get(pointer.at) }
   const run = (vectors: number, scalar: boolean): Code => {
     const elements = scalar ? 1 : 4 * vectors
-    const code = body({
+    const code = lanes.within(vectors, () => body({
       vectors, scalar,
       load: (row, vector) => (scalar ? v128.load32Zero(at(row)) : v128.load(at(row), 16 * vector)),
       store: (row, vector, value) => (scalar ? v128.store32Lane(at(row), get(value), 0) : v128.store(at(row), get(value), 16 * vector)),
-    })
+    }))
     return loopWhile(i32.ge(get(left), i32.const(elements)), [
       code,
       pointers.map((pointer) => set(pointer.at, i32.add(get(pointer.at), i32.const(4 * elements)))),
@@ -150,7 +150,7 @@ export class RowFold {
     const spilled = (u: number): Code => v128.load(get(this.spill), 16 * u)
     const lane = (k: number): Code => f32x4.extract(get(single), k)
     return [
-      this.wide.map((local, u) => v128.store(get(this.spill), get(local), 16 * u)),
+      this.wide.map((local, u) => v128.store(get(this.spill), settled(local), 16 * u)),
       set(single, fold(get(single), fold(fold(spilled(0), spilled(1)), fold(spilled(2), spilled(3))))),
       set(this.total, foldScalars(get(this.total), foldScalars(foldScalars(foldScalars(lane(0), lane(2)), foldScalars(lane(1), lane(3))), f32x4.extract(get(this.tail), 0)))),
       this.clear,

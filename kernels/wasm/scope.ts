@@ -1,7 +1,8 @@
 /**
  * Where vector code is written: shared constants, temporaries, and the statements of the current block.
  * V8 turns two adjacent 128-bit operations into one 256-bit operation only if no temporary is carried
- * around the loop, hence `reset`, and only if both use one constant, hence constants in locals.
+ * around the loop, hence `reset`, and only if both use one constant, hence constants in locals. What it has made
+ * 256 bits wide no single vector may use, too, hence a second set of constants: see docs/cpu.md.
  */
 import { type Code, type FunctionBuilder, get, type Local, set, v128 } from './assembler.ts'
 
@@ -17,7 +18,9 @@ export class VectorScope {
   /** Sets the constants; runs once, before all loops. */
   readonly setup: Code[] = []
   private readonly f: FunctionBuilder
-  private readonly constants = new Map<string, Code>()
+  private readonly paired = new Map<string, Code>()
+  private readonly single = new Map<string, Code>()
+  private constants = this.paired
   private readonly temporaries: Local[] = []
   private taken = 0
   private blockStart = 0
@@ -49,6 +52,15 @@ export class VectorScope {
     this.named.add(code)
     this.constants.set(key, code)
     return code
+  }
+
+  /** What `write` makes, for bundles of `width` vectors: one alone shares no constant with those that come in pairs. */
+  within<T>(width: number, write: () => T): T {
+    const outside = this.constants
+    this.constants = width === 1 ? this.single : this.paired
+    const result = write()
+    this.constants = outside
+    return result
   }
 
   emit(...code: readonly Code[]): void {

@@ -6,6 +6,7 @@
 import { type Code, f32, f32x4, get, i32, type FunctionBuilder, type Local, loopRange, loopWhile, select, set, v128 } from './assembler.ts'
 import type { AttentionSizes, Strided } from '../descriptor.ts'
 import type { Arguments } from './arguments.ts'
+import type { Uniform } from './lanes.ts'
 import type { Matrix } from './panels.ts'
 import { panelWidth, rowsBeyond } from './product.ts'
 
@@ -53,7 +54,7 @@ export class Heads {
   }
 
   /** Rows `first` … `first + rows − 1` of the matrix at `address`. */
-  matrix(address: Local, first: Code, rows: Code, elements: Code, factor?: Local): Matrix {
+  matrix(address: Local, first: Code, rows: Code, elements: Code, factor?: Uniform): Matrix {
     const matrix = { address: this.rowAt(address, first), row: this.row, element: this.element, contiguous: this.contiguous, rows, elements }
     return factor === undefined ? matrix : { ...matrix, factor }
   }

@@ -6,7 +6,7 @@ import { f32, f32x4, get, type Local, loopRange, set } from './assembler.ts'
 import type { SoftmaxGradDescriptor, SoftmaxDescriptor } from '../descriptor.ts'
 import { Arguments, begin, end } from './arguments.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
-import { Lanes } from './lanes.ts'
+import { Lanes, Uniform } from './lanes.ts'
 import { RowFold, Rows, walkRow } from './rows.ts'
 import { ScratchAreas } from './scratch.ts'
 
@@ -30,7 +30,7 @@ export function softmaxKernel({ rows, length, x, y }: SoftmaxDescriptor, target:
       const f = args.open()
       const lanes = new Lanes(f, target.relaxed)
       const [item, from, to] = [f.local('i32'), f.local('i32'), f.local('i32')]
-      const [top, inverse] = [f.local('v128'), f.local('v128')]
+      const [top, inverse] = [new Uniform(f), new Uniform(f)]
       const [largest, sum] = [new RowFold(f, largestSpill, 'max'), new RowFold(f, sumSpill, 'sum')]
       const code = [
         areas.prologue(),
@@ -38,20 +38,20 @@ export function softmaxKernel({ rows, length, x, y }: SoftmaxDescriptor, target:
           input.room(item, from), output.room(item, to), input.read(f, item, count),
           // The maximum passes NaN over; it shows in the sum.
           walkRow(f, lanes, [from], count, [largest], (step) => range(step.vectors).map((u) => largest.add(step, u, step.load(0, u)))),
-          set(top, f32x4.splat(get(largest.total))),
+          top.set(get(largest.total)),
           walkRow(f, lanes, [from, to], count, [sum], (step) => {
             const values = lanes.temporaryList(step.vectors)
             return [
-              values.map((value, u) => set(value, f32x4.sub(step.load(0, u), get(top)))),
+              values.map((value, u) => set(value, f32x4.sub(step.load(0, u), top.of(step.vectors)))),
               values.map((value) => set(value, lanes.exp(get(value)))),
               values.map((value, u) => sum.add(step, u, get(value))),
               values.map((value, u) => step.store(1, u, value)),
             ]
           }),
-          set(inverse, f32x4.splat(f32.div(f32.const(1), get(sum.total)))),
+          inverse.set(f32.div(f32.const(1), get(sum.total))),
           walkRow(f, lanes, [to], count, [], (step) => {
             const values = lanes.temporaryList(step.vectors)
-            return [values.map((value, u) => set(value, f32x4.mul(step.load(0, u), get(inverse)))), values.map((value, u) => step.store(0, u, value))]
+            return [values.map((value, u) => set(value, f32x4.mul(step.load(0, u), inverse.of(step.vectors)))), values.map((value, u) => step.store(0, u, value))]
           }),
           output.write(f, item, count),
         ]),
@@ -81,7 +81,7 @@ export function softmaxGradKernel({ rows, length, y, dy, dx }: SoftmaxGradDescri
       const lanes = new Lanes(f, target.relaxed)
       const item = f.local('i32')
       const bases = operands.map((operand) => ({ operand, base: f.local('i32') }))
-      const dot = f.local('v128')
+      const dot = new Uniform(f)
       const sum = new RowFold(f, spill, 'sum')
       const addresses: readonly Local[] = bases.map(({ base }) => base)
       const code = [
@@ -92,11 +92,11 @@ export function softmaxGradKernel({ rows, length, y, dy, dx }: SoftmaxGradDescri
             const local = sum.accumulator(step, u)
             return set(local, lanes.madd(step.load(0, u), step.load(1, u), get(local)))
           })),
-          set(dot, f32x4.splat(get(sum.total))),
+          dot.set(get(sum.total)),
           walkRow(f, lanes, addresses, count, [], (step) => {
             const values = lanes.temporaryList(step.vectors)
             return [
-              values.map((value, u) => set(value, f32x4.mul(step.load(0, u), f32x4.sub(step.load(1, u), get(dot))))),
+              values.map((value, u) => set(value, f32x4.mul(step.load(0, u), f32x4.sub(step.load(1, u), dot.of(step.vectors))))),
               values.map((value, u) => step.store(2, u, value)),
             ]
           }),

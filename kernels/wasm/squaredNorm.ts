@@ -3,7 +3,7 @@
  * 8192 elements and writes one partial sum, made from 32 running sums of at most 256 terms each and those
  * of the rest; the caller adds the partials with a reduction.
  */
-import { type Code, f32, f32x4, get, i32, type Local, loopWhile, set, v128 } from './assembler.ts'
+import { type Code, f32, f32x4, get, i32, type Local, loopWhile, set, settled, v128 } from './assembler.ts'
 import { Arguments } from './arguments.ts'
 import { chunkTable, eachChunk } from './chunks.ts'
 import type { WasmKernel } from './kernel.ts'
@@ -53,7 +53,7 @@ export function squaredNormKernel({ sizes }: { readonly sizes: readonly number[]
           run(4, add([tail], () => v128.load(get(at)))),
           run(1, add([tail], () => v128.load32Zero(get(at)))),
           // As neighbours in memory, sums are added up two vectors at a time.
-          sums.map((sum, u) => v128.store(get(room), get(sum), 16 * u)),
+          sums.map((sum, u) => v128.store(get(room), settled(sum), 16 * u)),
           set(total, sums.reduce<Code>((sum, _, u) => f32x4.add(sum, v128.load(get(room), 16 * u)), get(tail))),
           f32.store(i32.add(get(partials), i32.shl(get(item), i32.const(2))), sumLanes(total)),
         ]

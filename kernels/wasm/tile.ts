@@ -6,7 +6,7 @@
  * output, go through a copy in scratch memory. Rows below the edge are computed and dropped.
  */
 import {
-  type Code, doWhile, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, set, v128, when,
+  type Code, doWhile, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, set, settled, v128, when,
 } from './assembler.ts'
 
 export interface Tile {
@@ -73,22 +73,29 @@ export class TileCode {
   /** Adds the accumulators to the output, or on the first block of k writes them. */
   write(t: TileTarget): Code {
     const address = this.f.local('i32')
+    const paired = this.tile.vectors > 1
     const wide = this.accumulators.map((accumulators, r): Code => {
       const row: Code = [
         set(address, t.outRow(r)),
+        paired ? [] : accumulators.map((sum) => set(sum, v128.load(get(t.spill), 16 * r))),
         when(t.later, accumulators.map((sum, v) => set(sum, f32x4.add(get(sum), v128.load(get(address), 16 * v))))),
         accumulators.map((sum, v) => v128.store(get(address), get(sum), 16 * v)),
       ]
       return r === 0 ? row : when(i32.gt(get(t.rows), i32.const(r)), row)
     })
-    return when(t.adjacent, wide, this.scatter(t))
+    // Where a row is one vector, pairs are of two rows, which part here: each is read from the copy.
+    return paired ? when(t.adjacent, wide, [this.spill(t), this.scatter(t)]) : [this.spill(t), when(t.adjacent, wide, this.scatter(t))]
+  }
+
+  private spill(t: TileTarget): Code {
+    const { vectors } = this.tile
+    return this.accumulators.map((accumulators, row) => accumulators.map((sum, v) => v128.store(get(t.spill), settled(sum), 16 * (row * vectors + v))))
   }
 
   private scatter(t: TileTarget): Code {
     const width = 16 * this.tile.vectors
     const [r, c, source, address] = [this.f.local('i32'), this.f.local('i32'), this.f.local('i32'), this.f.local('i32')]
     return [
-      this.accumulators.map((accumulators, row) => accumulators.map((sum, v) => v128.store(get(t.spill), get(sum), row * width + 16 * v))),
       loopRange(r, i32.const(0), get(t.rows), 1, [
         set(source, i32.add(get(t.spill), i32.mul(get(r), i32.const(width)))),
         loopRange(c, i32.const(0), get(t.columns), 1, [
