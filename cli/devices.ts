@@ -61,8 +61,10 @@ async function describe(wanted: DeviceArguments, several: boolean): Promise<{ re
 
 const row = (name: string, text: string): string => `${name.padEnd(8)} ${text}`
 
+export const describeInstructions = ({ level, why, failed }: NonNullable<DeviceInfo['instructions']>): string => `${level}: ${why}${failed.length === 0 ? '' : `; ${failed.length} kernels failed their trial and run at 128 bits`}`
+
 function factsOf({ adapter, instructions }: DeviceInfo): string[] {
-  if (instructions !== undefined) return [`instructions ${instructions.level}: ${instructions.why}`]
+  if (instructions !== undefined) return [`instructions ${describeInstructions(instructions)}`]
   if (adapter === undefined) return []
   const limits = Object.entries(adapter.limits).map(([name, limit]) => `${name} ${limit}`)
   return [...(adapter.software ? ['software: the CPU device is faster'] : []), `features ${adapter.features.join(', ') || 'none'}`, `limits ${limits.join(', ')}`]

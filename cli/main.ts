@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import process from 'node:process'
 import { UsageError, help, parseCommand } from './arguments.ts'
 import type { Command, DeviceArguments } from './arguments.ts'
-import { listDevices, openFor } from './devices.ts'
+import { describeInstructions, listDevices, openFor } from './devices.ts'
 import { loadDigits } from './digits.ts'
 import { readFile } from './files.ts'
 import { sample } from './sample.ts'
@@ -25,7 +25,7 @@ async function info(wanted: DeviceArguments): Promise<number> {
     ['node', `${process.version} on ${process.platform} ${process.arch}`],
     ['device', device.description],
     ...(noGpu === undefined ? [] : [['gpu', `none taken: ${noGpu}`]]),
-    ['instructions', instructions === undefined ? 'none' : `${instructions.level}: ${instructions.why}`],
+    ['instructions', instructions === undefined ? 'none' : describeInstructions(instructions)],
     ['fingerprint', device.fingerprint],
     ['data', `${name}, ${shape[0]} images of ${shape.slice(1).join('x')}`],
     ['defaults', `${defaults.steps} steps, batch ${defaults.batch}, seed ${defaults.seed}`],

@@ -54,7 +54,7 @@ describe.each(rows)('%s', (name, { calls, smooth = calls }) => {
 })
 
 test('info says what was chosen and why, and the fingerprint tells levels apart', async () => {
-  expect(at('relaxed').info.instructions).toEqual({ level: 'relaxed', why: 'asked for' })
+  expect(at('relaxed').info.instructions).toEqual({ level: 'relaxed', why: 'asked for', failed: [] })
   expect(new Set([...opened.values()].map((one) => one.fingerprint)).size).toBe(opened.size)
   await using refused = await device('cpu', { experimental: false, threads: 1, makeDefault: false })
   expect(refused.info).toMatchObject({ kind: 'cpu', threads: 1, instructions: { level: 'relaxed', why: 'experimental flags were refused' } })

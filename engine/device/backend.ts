@@ -59,8 +59,8 @@ export type DeviceKind = 'webgpu' | 'cpu' | 'reference' | 'meta'
 export interface DeviceDetails {
   /** Threads that compute. */
   readonly threads?: number
-  /** CPU: the level of vector instructions. */
-  readonly instructions?: { readonly level: string; readonly why: string }
+  /** CPU: the level of vector instructions, and the kernels that failed their trial at the level `wide`: they run at 128 bits. */
+  readonly instructions?: { readonly level: string; readonly why: string; readonly failed: readonly string[] }
   /** WebGPU: which GPU, whether it is the processor in disguise, and the features that are switched on. */
   readonly adapter?: { readonly name: string; readonly software: boolean; readonly unchecked: boolean; readonly features: readonly string[]; readonly limits: Readonly<Record<string, number>> }
 }

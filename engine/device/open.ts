@@ -17,6 +17,11 @@ export interface DeviceOptions {
   readonly instructions?: InstructionLevel
   /** CPU: whether flags of V8 may be set while kernels are compiled. Default true; with false, `wide` is never chosen. */
   readonly experimental?: boolean
+  /**
+   * CPU: whether each kernel of the level `wide` runs beside its 128-bit like, on drawn data, before a plan uses it; one that writes
+   * other bits stays at 128 bits, and `device.info` names it. Default true.
+   */
+  readonly trials?: boolean
   /** WebGPU in Node: part of the name of the adapter to use, as `langevin devices` lists them. Default: the fastest. */
   readonly adapter?: string
   /**
@@ -45,9 +50,9 @@ export async function device(kind?: DeviceKind, { makeDefault = true, ...options
 }
 
 /** The one kind that has all the options, if there are any. */
-function kindOf({ adapter, unchecked, threads, sharedMemory, instructions, experimental }: Options): 'webgpu' | 'cpu' | undefined {
+function kindOf({ adapter, unchecked, threads, sharedMemory, instructions, experimental, trials }: Options): 'webgpu' | 'cpu' | undefined {
   if (adapter !== undefined || unchecked !== undefined) return 'webgpu'
-  return [threads, sharedMemory, instructions, experimental].some((option) => option !== undefined) ? 'cpu' : undefined
+  return [threads, sharedMemory, instructions, experimental, trials].some((option) => option !== undefined) ? 'cpu' : undefined
 }
 
 async function openBest(options: Options): Promise<Device> {

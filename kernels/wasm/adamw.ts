@@ -17,7 +17,7 @@
 import type { AdamwDescriptor } from '../descriptor.ts'
 import { type Code, f32, f32x4, get, i32, type Local, loopWhile, set, v128, when } from './assembler.ts'
 import { Arguments } from './arguments.ts'
-import { chunkTable, eachChunk } from './chunks.ts'
+import { chunkTable, eachChunk, smallSize } from './chunks.ts'
 import type { WasmKernel } from './kernel.ts'
 import { Lanes, squareRoot, Uniform } from './lanes.ts'
 
@@ -45,6 +45,11 @@ export function adamwKernel({ sizes, ema }: AdamwDescriptor): WasmKernel {
     table: chunks,
     flops: elements * (ema ? 17 : 14),
     bytes: 4 * elements * (inputs + outputs),
+    small: () => {
+      const largest = sizes.indexOf(Math.max(...sizes))
+      const operands = [0, ...lists.map((_, k) => 1 + inputs * largest + k), ...results.map((_, k) => firstOutput + outputs * largest + k)]
+      return { kernel: adamwKernel({ sizes: [Math.min(smallSize, sizes[largest] ?? 0)], ema }), operands }
+    },
     build() {
       const f = args.open()
       const lanes = new Lanes(f, false)

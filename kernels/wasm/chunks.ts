@@ -6,6 +6,8 @@ import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, set }
 import { begin, end } from './arguments.ts'
 
 const chunkElements = 8192
+/** Elements of a tensor that takes every path of such a kernel. */
+export const smallSize = 1003
 
 export function chunkTable(sizes: readonly number[]): Int32Array<ArrayBuffer> {
   const rows: number[] = []

@@ -32,9 +32,17 @@ export interface WasmKernel {
   readonly callFlops?: number
   /** A call repeats nothing that counts: the launch may be cut into many. */
   readonly divisible?: boolean
+  /** A launch of the same code over little data, if there is one: see small.ts. */
+  readonly small?: () => SmallLaunch | undefined
   /** What the kernel costs, for plans and benchmarks. */
   readonly flops: number
   readonly bytes: number
+}
+
+export interface SmallLaunch {
+  readonly kernel: WasmKernel
+  /** Which of the launch's operands its own are; absent: the same ones. */
+  readonly operands?: readonly number[]
 }
 
 /** Choices that change code and results: part of the device's fingerprint. */

@@ -5,7 +5,7 @@
  */
 import { type Code, f32, f32x4, get, i32, type Local, loopWhile, set, settled, v128 } from './assembler.ts'
 import { Arguments } from './arguments.ts'
-import { chunkTable, eachChunk } from './chunks.ts'
+import { chunkTable, eachChunk, smallSize } from './chunks.ts'
 import type { WasmKernel } from './kernel.ts'
 import { Lanes, sumLanes } from './lanes.ts'
 
@@ -29,6 +29,10 @@ export function squaredNormKernel({ sizes }: { readonly sizes: readonly number[]
     scratchBytes: 128,
     flops: 2 * elements,
     bytes: 4 * elements + (4 * chunks.length) / 3,
+    small: () => {
+      const largest = sizes.indexOf(Math.max(...sizes))
+      return { kernel: squaredNormKernel({ sizes: [Math.min(smallSize, sizes[largest] ?? 0)] }), operands: [largest, sizes.length] }
+    },
     build() {
       const f = args.open()
       const lanes = new Lanes(f, false)

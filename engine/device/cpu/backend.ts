@@ -1,5 +1,4 @@
 /** The CPU device: plans become WebAssembly kernels over one linear memory, run by a pool of threads. */
-import { encodeModule } from '../../../kernels/wasm/assembler.ts'
 import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
 import type { LoweredGraph } from '../../compile/lower.ts'
 import { dependences } from '../../compile/dependence.ts'
@@ -22,9 +21,10 @@ import { describePlan } from './describe.ts'
 import { constantSource, scratchSource } from './executor.ts'
 import type { LaunchCode } from './executor.ts'
 import type { Call, KernelTable } from '../rules/calls.ts'
-import { compile, targetOf } from './instructions.ts'
+import { targetOf } from './instructions.ts'
 import type { Instructions } from './instructions.ts'
 import { cpuKernels } from './kernels.ts'
+import { Modules } from './modules.ts'
 import { packOperands } from './packing.ts'
 import { controlBytes } from './protocol.ts'
 import { copyIn, copyOut } from './transfer.ts'
@@ -86,6 +86,8 @@ export interface CpuBackendOptions {
   readonly instructions: Instructions
   /** Whether V8's flags may be touched. */
   readonly experimental: boolean
+  /** Whether 256-bit code is tried before it is used. */
+  readonly trials: boolean
   readonly description: string
 }
 
@@ -123,11 +125,9 @@ export class CpuBackend implements Backend {
   private readonly options: CpuBackendOptions
   private readonly table: KernelTable<WasmKernel>
   private readonly allocator: Allocator
-  /** Kernels by key: their number in every thread. */
-  private readonly kernels = new Map<string, number>()
+  private readonly modules: Modules
   /** Memory that all plans share, as much as the largest so far needs. Runs take turns. */
   private readonly shared: Record<'workspace' | 'scratch', CpuBlock> = { workspace: nothing, scratch: nothing }
-  private compiling: Promise<void> = Promise.resolve()
   private plans = 0
 
   constructor(options: CpuBackendOptions) {
@@ -136,7 +136,9 @@ export class CpuBackend implements Backend {
     const target = targetOf(options.instructions.level)
     this.table = cpuKernels(target)
     this.fingerprint = `cpu wasm simd128${target.relaxed ? ' relaxed' : ''}${target.wide === true ? ' wide' : ''}`
-    this.details = { threads: options.threads.count, instructions: options.instructions }
+    const { shared, maximumPages, threads, instructions, experimental, trials } = options
+    this.modules = new Modules({ memory: { shared, maximum: maximumPages }, threads, level: instructions.level, experimental, trials })
+    this.details = { threads: threads.count, instructions: { ...instructions, failed: this.modules.failed } }
     this.memoryLimit = options.maximumPages * 65536
     this.allocator = new Allocator(options.memory, controlBytes(options.threads.count), this.memoryLimit)
   }
@@ -154,7 +156,7 @@ export class CpuBackend implements Backend {
     const memory = planMemory(plan)
     const waits = dependences(plan, memory)
     const calls = plan.launches.map((launch) => this.table.call(launch))
-    await this.compileKernels(calls.map((c) => c.kernel))
+    await this.modules.compile(plan, calls)
     const pointers: PointerBlock[] = []
     const owned: CpuBlock[] = []
     const release = (): void => owned.forEach((block) => this.allocator.release(block))
@@ -173,23 +175,6 @@ export class CpuBackend implements Backend {
       release()
       throw error
     }
-  }
-
-  /** New kernels go into one module. One module at a time: kernels are numbered in the order threads get them. */
-  private async compileKernels(kernels: readonly WasmKernel[]): Promise<void> {
-    const turn = this.compiling.then(async () => this.compileModule(kernels))
-    this.compiling = turn.catch(() => undefined)
-    return turn
-  }
-
-  private async compileModule(kernels: readonly WasmKernel[]): Promise<void> {
-    const fresh = new Map(kernels.filter(({ key }) => !this.kernels.has(key)).map((kernel) => [kernel.key, kernel]))
-    if (fresh.size === 0) return
-    const functions = new Map([...fresh.values()].map((kernel, i) => [`k${i}`, kernel.build()]))
-    const { shared, maximumPages, threads, instructions: { level }, experimental } = this.options
-    const module = await compile(encodeModule(functions, { shared, maximum: maximumPages }, level), level, experimental)
-    threads.addModule(module, [...functions.keys()])
-    for (const key of fresh.keys()) this.kernels.set(key, this.kernels.size)
   }
 
   /** Those with something to do. */
@@ -226,12 +211,12 @@ export class CpuBackend implements Backend {
       new Int32Array(this.options.memory.buffer, block.address, kernel.table.length).set(kernel.table)
       push(block.address, constantSource)
     }
-    return { kernel: this.kernels.get(kernel.key) ?? missing(kernel.key), items: kernel.items, chunks: chunksOf(kernel, this.options.threads.count), after, constants, sources }
+    return { kernel: this.modules.numberOf(kernel), items: kernel.items, chunks: chunksOf(kernel, this.options.threads.count), after, constants, sources }
   }
 
   /** Kernels this device has compiled. */
   get kernelCount(): number {
-    return this.kernels.size
+    return this.modules.size
   }
 
   /** Bytes of the linear memory; it never shrinks. */
@@ -292,8 +277,4 @@ export class CpuBackend implements Backend {
   async close(): Promise<void> {
     await this.options.threads.close()
   }
-}
-
-function missing(key: string): never {
-  throw new RangeError(`kernel ${key} was not compiled`)
 }

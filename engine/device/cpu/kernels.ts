@@ -15,6 +15,7 @@ import { philoxKernel } from '../../../kernels/wasm/random.ts'
 import { reduceKernel } from '../../../kernels/wasm/reduce.ts'
 import { scanKernel } from '../../../kernels/wasm/scan.ts'
 import { scatterAddKernel } from '../../../kernels/wasm/scatterAdd.ts'
+import { smallAttention, smallConv, smallMatmul, smallNorm, withSmall } from '../../../kernels/wasm/small.ts'
 import { softmaxGradKernel, softmaxKernel } from '../../../kernels/wasm/softmax.ts'
 import { argsortKernel } from '../../../kernels/wasm/sort.ts'
 import { KernelTable } from '../rules/calls.ts'
@@ -25,11 +26,11 @@ import { listRules } from './lists.ts'
 const primitives = (target: WasmTarget): PrimitiveGenerators<WasmKernel> => ({
   map: mapKernel,
   reduce: reduceKernel,
-  matmul: (d, epilogue) => matmulKernel(d, target, epilogue),
+  matmul: withSmall((d, epilogue) => matmulKernel(d, target, epilogue), smallMatmul),
   packMatmul: (d) => (packingPays(d) ? matmulPanels(d, target) : undefined),
-  conv: (d, epilogue) => convKernel(d, target, epilogue),
-  convInputGrad: (d, epilogue) => convInputGradKernel(d, target, epilogue),
-  convWeightGrad: (d) => convWeightGradKernel(d, target),
+  conv: withSmall((d, epilogue) => convKernel(d, target, epilogue), smallConv),
+  convInputGrad: withSmall((d, epilogue) => convInputGradKernel(d, target, epilogue), smallConv),
+  convWeightGrad: withSmall((d) => convWeightGradKernel(d, target), smallConv),
   convTakesPlanes: takesPlanes,
   gather: gatherKernel,
   scatterAdd: scatterAddKernel,
@@ -39,14 +40,14 @@ const primitives = (target: WasmTarget): PrimitiveGenerators<WasmKernel> => ({
 })
 
 const fused = (target: WasmTarget): FusedGenerators<WasmKernel> => ({
-  groupNorm: (d) => groupNormKernel(d, target),
-  groupNormGrad: (d) => groupNormGradKernel(d, target),
+  groupNorm: withSmall((d) => groupNormKernel(d, target), smallNorm),
+  groupNormGrad: withSmall((d) => groupNormGradKernel(d, target), smallNorm),
   layerNorm: (d) => layerNormKernel(d, target),
   layerNormGrad: (d) => layerNormGradKernel(d, target),
   softmax: (d) => softmaxKernel(d, target),
   softmaxGrad: (d) => softmaxGradKernel(d, target),
-  attention: (d) => attentionKernel(d, target),
-  attentionGrad: (d) => attentionGradKernel(d, target),
+  attention: withSmall((d) => attentionKernel(d, target), smallAttention),
+  attentionGrad: withSmall((d) => attentionGradKernel(d, target), smallAttention),
 })
 
 export function cpuKernels(target: WasmTarget): KernelTable<WasmKernel> {

@@ -14,9 +14,10 @@ export interface CpuOptions {
   readonly sharedMemory?: boolean
   readonly instructions?: InstructionLevel
   readonly experimental?: boolean
+  readonly trials?: boolean
 }
 
-export function openCpu({ threads = cores(), sharedMemory = canShareMemory(), instructions, experimental = true }: CpuOptions = {}): CpuBackend {
+export function openCpu({ threads = cores(), sharedMemory = canShareMemory(), instructions, experimental = true, trials = true }: CpuOptions = {}): CpuBackend {
   if (!Number.isInteger(threads) || threads < 1) throw new ConfigError(`device: threads is ${threads}; use an integer of at least 1`)
   if (sharedMemory && !canShareMemory()) throw new ConfigError('device: this page cannot share memory with workers; serve it with COOP and COEP headers, or leave sharedMemory out')
   const chosen = chooseInstructions(instructions, experimental)
@@ -24,7 +25,7 @@ export function openCpu({ threads = cores(), sharedMemory = canShareMemory(), in
   const pool = sharedMemory ? new WorkerThreads(memory, threads) : new CallingThread(memory)
   const how = sharedMemory ? `${pool.count} worker thread${pool.count === 1 ? '' : 's'}` : 'the calling thread (no shared memory)'
   return new CpuBackend({
-    memory, shared: sharedMemory, maximumPages, threads: pool, instructions: chosen, experimental,
+    memory, shared: sharedMemory, maximumPages, threads: pool, instructions: chosen, experimental, trials,
     description: `CPU, WebAssembly ${names[chosen.level]} on ${how}`,
   })
 }
