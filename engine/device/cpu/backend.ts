@@ -177,13 +177,17 @@ export class CpuBackend implements Backend {
     }
   }
 
-  /** Those with something to do. */
+  /** Those with something to do; what one that has not was to wait for, the next one waits for, as those after it count on it. */
   private launchCodes(calls: readonly Call<WasmKernel>[], waits: readonly number[], pointers: PointerBlock[], owned: CpuBlock[]): LaunchCode[] {
     const launches: LaunchCode[] = []
     const places = [-1] // The last of `launches` that comes no later than each of the plan's.
+    let after = -1
     calls.forEach((call, i) => {
-      const after = at(waits, i)
-      if (call.kernel.items > 0) launches.push(this.launchCode(call, at(places, after + 1), pointers, owned))
+      after = Math.max(after, at(places, at(waits, i) + 1))
+      if (call.kernel.items > 0) {
+        launches.push(this.launchCode(call, after, pointers, owned))
+        after = -1
+      }
       places.push(launches.length - 1)
     })
     return launches
