@@ -5,7 +5,7 @@ import { diffusionLoss } from '../diffusion/loss.ts'
 import { NoiseSchedule } from '../diffusion/schedule.ts'
 import { Trainer } from '../diffusion/trainer.ts'
 import { UNet2D } from '../diffusion/unet.ts'
-import type { UNet2DConfig } from '../diffusion/unet.ts'
+import type { UNet2DConfig } from '../diffusion/unet-config.ts'
 import { CheckpointError, Generator, normal, randint } from '../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
@@ -28,7 +28,7 @@ export interface Settings {
   /** The longest memory of the moving average of the weights. */
   readonly emaDecay: number
   readonly timesteps: number
-  readonly model: UNet2DConfig
+  readonly model: UNet2DConfig & { readonly sample_size: number }
 }
 
 export const defaults: Omit<Settings, 'digest'> = {
