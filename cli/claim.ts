@@ -30,11 +30,11 @@ export async function claim(folder: string): Promise<() => void> {
     throw fileError('write', file, error)
   })
   if (owner !== undefined) throw new ClaimedError(`${folder} is in use: process ${owner} trains there; let it end first, or choose another folder. If there is no such process any more, remove ${file}`)
-  const alive = setInterval(() => touch(file), every).unref()
+  const alive = setInterval(() => attempt(() => utimesSync(file, new Date(), new Date())), every).unref()
   const release = (): void => {
     clearInterval(alive)
     process.off('exit', release)
-    rmSync(file, { force: true })
+    attempt(() => rmSync(file, { force: true }))
   }
   process.on('exit', release)
   return release
@@ -49,9 +49,9 @@ function ownerOf(file: string): string | undefined {
   return host !== '' && Date.now() - written.mtimeMs < abandoned ? `${pid} of ${host}` : undefined
 }
 
-function touch(file: string): void {
+function attempt(act: () => void): void {
   try {
-    utimesSync(file, new Date(), new Date())
+    act()
   } catch {
     // Saving says what is wrong with the disk.
   }

@@ -117,7 +117,7 @@ export function readSettings(notes: Readonly<Record<string, string>>, source: st
   const text = notes['settings'] ?? foreign('does not say what it was trained with; only runs of langevin train can be taken up')
   const recorded = parseJson(new TextEncoder().encode(text), 'the record of settings', (why) => foreign(`is damaged: ${why}`))
   const found: Readonly<Record<string, unknown>> = { ...recorded, ...unrecorded, ...recorded } // In the order of the record, so that it is written again as it was.
-  const unknown = Object.keys(found).filter((key) => !(key in defaults || key === 'digest'))
+  const unknown = Object.keys(found).filter((key) => !Object.hasOwn(template, key))
   if (unknown.length > 0) foreign(`was trained with ${unknown.join(' and ')}, which this version does not know; go on with the version that wrote it`)
   if (!isSettings(found)) {
     const [key = ''] = Object.entries(template).find(([name, value]) => typeof value !== typeof found[name]) ?? ['model.sample_size']
