@@ -30,7 +30,7 @@ const make = (changes: Partial<UNet2DConfig> = {}): UNet2D => new UNet2D({ ...sm
 const makeFrom = (changes: object): UNet2D => Reflect.construct(UNet2D, [{ ...small, ...changes }, { device, generator: new Generator(1) }])
 const draw = (shape: number[]): Tensor => normal(shape, { generator: new Generator(2), device })
 
-test('every parameter gets a gradient, and none but key biases a vanishing one', async () => {
+test('every parameter gets a gradient, and none but key biases a vanishing one', { timeout: 120_000 }, async () => {
   const model = make()
   const y = model.call(draw([2, 2, 4, 6]), tensor([3, 700.5], null, { device }))
   expect(y.shape).toEqual([2, 3, 4, 6])
