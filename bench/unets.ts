@@ -13,13 +13,13 @@ import { count, input, values } from './values.ts'
 export interface UNetSubject {
   readonly name: string
   readonly batch: number
-  readonly config: UNet2DConfig
+  readonly config: UNet2DConfig & { readonly sample_size: number }
 }
 
 /** Attention in the deepest stage and in the middle, with heads of 8 channels. */
 function unet(name: string, batch: number, size: number, channels: number, stages: readonly number[], groups: number): UNetSubject {
   const deepest = (i: number, count: number): boolean => i === count - 1
-  const config: UNet2DConfig = {
+  const config: UNetSubject['config'] = {
     sample_size: size, in_channels: channels, out_channels: channels, block_out_channels: stages, layers_per_block: 1, norm_num_groups: groups, attention_head_dim: 8,
     down_block_types: stages.map((_, i) => (deepest(i, stages.length) ? 'AttnDownBlock2D' : 'DownBlock2D')),
     up_block_types: stages.map((_, i) => (i === 0 ? 'AttnUpBlock2D' : 'UpBlock2D')),

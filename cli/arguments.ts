@@ -18,9 +18,9 @@ export const help: string = `langevin: trains diffusion models.
     --seed N          where all randomness comes from (default ${defaults.seed})
     --name NAME       the run's name (default digits, or digits-2 and so on if there is one)
     --out DIR         where runs are kept (default runs)
-    --resume DIR      goes on with the run in DIR; bit for bit as if it had never stopped
-    --save-every N    steps between checkpoints (default 250)
-    --sampling N      sampling steps of the pictures at the end (default 100)
+    --resume DIR      goes on with the run in DIR, as it was begun; bit for bit as if it had never stopped
+    --save-every N    steps between checkpoints (default ${defaults.saveEvery})
+    --sampling N      sampling steps of the pictures at the end (default ${defaults.sampling})
 
   langevin sample --run DIR   draws new pictures from a trained run
     --count N         how many (default 64)
@@ -41,10 +41,12 @@ export const help: string = `langevin: trains diffusion models.
   langevin info               what this machine and this version can do
   langevin devices            all devices: what they are, and whether they compute what they should
 
-  all commands
+  train, sample, bench and info
     --device KIND     webgpu, cpu or reference (default: webgpu if there is a GPU, else cpu)
     --adapter NAME    part of a GPU's name, as langevin devices lists them (default: the fastest)
     --threads N       CPU threads (default: one a core)
+
+  all commands
     --verbose         whole error messages
     --help, --version
 
@@ -65,8 +67,8 @@ export interface TrainArguments extends DeviceArguments {
   readonly name: string | undefined
   readonly out: string
   readonly resume: string | undefined
-  readonly saveEvery: number
-  readonly sampling: number
+  readonly saveEvery: number | undefined
+  readonly sampling: number | undefined
 }
 
 export interface SampleArguments extends DeviceArguments {
@@ -128,13 +130,14 @@ const options = {
 } as const
 
 type Name = keyof typeof options
-const everywhere: readonly Name[] = ['device', 'adapter', 'threads', 'verbose', 'help', 'version']
+const everywhere: readonly Name[] = ['verbose', 'help', 'version']
+const ofDevices: readonly Name[] = ['device', 'adapter', 'threads']
 const own: Readonly<Record<'train' | 'sample' | 'info' | 'devices' | 'bench', readonly Name[]>> = {
-  train: ['steps', 'batch', 'rate', 'seed', 'name', 'out', 'resume', 'save-every', 'sampling'],
-  sample: ['run', 'count', 'sampling', 'seed', 'file'],
-  info: [],
+  train: ['steps', 'batch', 'rate', 'seed', 'name', 'out', 'resume', 'save-every', 'sampling', ...ofDevices],
+  sample: ['run', 'count', 'sampling', 'seed', 'file', ...ofDevices],
+  info: ofDevices,
   devices: [],
-  bench: ['torch', 'python', 'only', 'seconds', 'level', 'no-experimental', 'json', 'markdown'],
+  bench: ['torch', 'python', 'only', 'seconds', 'level', 'no-experimental', 'json', 'markdown', ...ofDevices],
 }
 
 type Values = ReturnType<typeof parse>['values']
@@ -153,9 +156,15 @@ export function parseCommand(args: readonly string[]): Command {
   const { values, positionals } = parse(args)
   const [name, ...rest] = positionals
   if (values.version === true) return { name: 'version' }
-  if (values.help === true || name === undefined || name === 'help') return { name: 'help' }
+  if (values.help === true || name === 'help') return { name: 'help' }
+  if (name === undefined) {
+    const [given] = Object.keys(values).filter((option) => option !== 'verbose')
+    if (given !== undefined) throw new UsageError(`--${given} is an option of a command; put train, sample, bench, info or devices before it`)
+    return { name: 'help' }
+  }
   if (name !== 'train' && name !== 'sample' && name !== 'info' && name !== 'devices' && name !== 'bench') throw new UsageError(`there is no command "${name}"; use train, sample, bench, info or devices`)
-  for (const given of Object.keys(values)) {
+  for (const [given, value] of Object.entries(values)) {
+    if (value === '') throw new UsageError(`--${given} is empty; give it a value, or leave it out`)
     if (![...own[name], ...everywhere].some((known) => known === given)) throw new UsageError(`langevin ${name} has no option --${given}; see langevin --help`)
   }
   const dataset = name === 'train' ? rest.shift() : undefined
@@ -183,7 +192,7 @@ function deviceArguments(values: Values): DeviceArguments {
   if (device !== undefined && device !== 'webgpu' && device !== 'cpu' && device !== 'reference') throw new UsageError(`there is no device "${device}"; use webgpu, cpu or reference`)
   const threads = integer(values, 'threads', 1, 256)
   if (adapter !== undefined && (device ?? 'webgpu') !== 'webgpu') throw new UsageError(`--adapter names a GPU; leave out --device ${device}`)
-  if (threads !== undefined && (adapter !== undefined || device === 'webgpu')) throw new UsageError('--threads is for the CPU; leave it out')
+  if (threads !== undefined && (adapter !== undefined || (device ?? 'cpu') !== 'cpu')) throw new UsageError('--threads is for the CPU; leave it out')
   return { device, adapter, threads }
 }
 
@@ -200,8 +209,8 @@ function trainArguments(values: Values): TrainArguments {
     name,
     out,
     resume,
-    saveEvery: integer(values, 'save-every', 1, 1e9) ?? 250,
-    sampling: integer(values, 'sampling', 1, 1000) ?? 100,
+    saveEvery: integer(values, 'save-every', 1, 1e9),
+    sampling: integer(values, 'sampling', 1, 1000),
   }
 }
 

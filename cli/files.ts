@@ -1,7 +1,7 @@
 /** Reading and writing files, and saying why it failed. */
-import { accessSync, constants, mkdirSync, readFileSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
-import { replaceFile } from '../nn/checkpoint/files.node.ts'
+import { hasCode, replaceFile } from '../nn/checkpoint/files.node.ts'
 
 /** A file or folder that could not be read or written; the message says which, why, and what to do. */
 export class FileError extends Error {
@@ -15,6 +15,7 @@ const causes: Readonly<Record<string, string>> = {
   EACCES: 'permission is denied; change its permissions, or choose another folder with --out',
   EPERM: 'permission is denied; change its permissions, or choose another folder with --out',
   ENOENT: 'it, or the folder it is in, does not exist; check the path',
+  'create ENOENT': 'its file system takes no new folders there; choose another folder with --out',
   ENOTDIR: 'part of the path is a file, not a folder; choose another folder with --out',
   EEXIST: 'a file is in the way; choose another folder with --out',
   EISDIR: 'it is a folder, not a file; check the path',
@@ -23,10 +24,11 @@ const causes: Readonly<Record<string, string>> = {
 }
 
 /** What the system said, as one line for people. */
-function fileError(action: string, file: string, error: unknown): FileError {
+export function fileError(action: string, file: string, error: unknown): FileError {
   const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
-  const reason = causes[code] ?? (error instanceof Error ? error.message : String(error))
-  return new FileError(`cannot ${action} ${file}: ${reason}${causes[code] === undefined ? '' : ` (${code})`}`, { cause: error })
+  const cause = causes[`${action} ${code}`] ?? causes[code]
+  const reason = cause === undefined ? (error instanceof Error ? error.message : String(error)) : `${cause} (${code})`
+  return new FileError(`cannot ${action} ${file}: ${reason}`, { cause: error })
 }
 
 /** Runs `act`; an error of the system becomes a FileError about `file`. */
@@ -38,9 +40,20 @@ function about<T>(action: string, file: string, act: () => T): T {
   }
 }
 
-/** Creates a folder and those above it. */
+/** Creates a folder and those above it. (Node's own way takes a read-only disk for a path that does not exist, and never ends in /proc.) */
 export function makeFolder(folder: string): void {
-  about('create', folder, () => mkdirSync(folder, { recursive: true }))
+  const make = (place: string): void => {
+    try {
+      mkdirSync(place)
+    } catch (error) {
+      if (statSync(place, { throwIfNoEntry: false })?.isDirectory() === true) return
+      const parent = path.dirname(place)
+      if (!hasCode(error, 'ENOENT') || parent === place || statSync(parent, { throwIfNoEntry: false }) !== undefined) throw error
+      make(parent)
+      mkdirSync(place)
+    }
+  }
+  about('create', folder, () => make(path.resolve(folder)))
 }
 
 export function readFile(file: string): Uint8Array<ArrayBuffer> {

@@ -6,7 +6,8 @@ import { UsageError, help, parseCommand } from './arguments.ts'
 import type { Command, DeviceArguments } from './arguments.ts'
 import { describeInstructions, listDevices, openFor } from './devices.ts'
 import { loadDigits } from './digits.ts'
-import { readFile } from './files.ts'
+import { fileError, readFile } from './files.ts'
+import { isBrokenPipe } from './interrupt.ts'
 import { sample } from './sample.ts'
 import { defaults } from './settings.ts'
 import { train } from './train.ts'
@@ -68,9 +69,15 @@ function report(error: unknown): void {
   for (let cause = error instanceof Error ? error.cause : undefined; verbose && cause instanceof Error; cause = cause.cause) process.stderr.write(`because: ${cause.stack ?? cause.message}\n`)
 }
 
-process.stdout.on('error', () => undefined) // Whoever read it has gone; that is no reason to fail.
+let unwritten: Error | undefined
+process.stdout.on('error', (error: Error) => {
+  unwritten ??= error
+})
 try {
-  process.exitCode = await run(parseCommand(process.argv.slice(2)))
+  const code = await run(parseCommand(process.argv.slice(2)))
+  await new Promise((resolve) => setImmediate(resolve)) // The last words may fail, too.
+  if (unwritten !== undefined && !isBrokenPipe(unwritten)) throw fileError('write', 'standard output', unwritten)
+  process.exitCode = code
 } catch (error) {
   report(error)
   process.exitCode = error instanceof UsageError ? 2 : 1

@@ -5,10 +5,12 @@ import { diffusionLoss } from '../diffusion/loss.ts'
 import { NoiseSchedule } from '../diffusion/schedule.ts'
 import { Trainer } from '../diffusion/trainer.ts'
 import { UNet2D } from '../diffusion/unet.ts'
-import type { UNet2DConfig } from '../diffusion/unet.ts'
+import { checkConfig } from '../diffusion/unet-config.ts'
+import type { UNet2DConfig } from '../diffusion/unet-config.ts'
 import { CheckpointError, Generator, normal, randint } from '../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
+import { isRecord, parseJson, show } from '../nn/checkpoint/json.ts'
 import { warmupDecay } from '../nn/ema-decay.ts'
 import { cosineSchedule, withWarmup } from '../nn/schedule.ts'
 import type { Images } from './digits.ts'
@@ -20,6 +22,10 @@ export interface Settings {
   readonly steps: number
   readonly batch: number
   readonly seed: number
+  /** Steps between checkpoints. */
+  readonly saveEvery: number
+  /** Sampling steps of the pictures at the end. */
+  readonly sampling: number
   /** The highest learning rate. */
   readonly rate: number
   readonly warmup: number
@@ -28,7 +34,7 @@ export interface Settings {
   /** The longest memory of the moving average of the weights. */
   readonly emaDecay: number
   readonly timesteps: number
-  readonly model: UNet2DConfig
+  readonly model: UNet2DConfig & { readonly sample_size: number }
 }
 
 export const defaults: Omit<Settings, 'digest'> = {
@@ -36,6 +42,8 @@ export const defaults: Omit<Settings, 'digest'> = {
   steps: 800,
   batch: 64,
   seed: 0,
+  saveEvery: 250,
+  sampling: 100,
   rate: 2e-3,
   warmup: 50,
   weightDecay: 0.01,
@@ -56,7 +64,7 @@ export const defaults: Omit<Settings, 'digest'> = {
 }
 
 /** Children of the seed's generator: what is drawn from one does not depend on how much was drawn from another. */
-const streams = { weights: 0, training: 1, samples: 2 } as const
+const streams = { weights: 0, training: 1, samples: 2, layers: 3 } as const
 
 export const generatorFor = (seed: number, stream: keyof typeof streams): Generator => new Generator(seed).fork(streams[stream])
 
@@ -65,9 +73,10 @@ export interface Run {
   readonly trainer: Trainer
 }
 
-/** A run at its beginning. */
+/** A run at its beginning. The device's generator, from which layers such as dropout draw, is started anew. */
 export function startRun(settings: Settings, images: Images, device: Device): Run {
   const { batch, seed, rate, steps, warmup, weightDecay, clip, emaDecay } = settings
+  device.generator.restore(generatorFor(seed, 'layers').state())
   const model = new UNet2D(settings.model, { device, generator: generatorFor(seed, 'weights') })
   const rising = Math.min(warmup, Math.floor(steps / 2))
   const schedule = NoiseSchedule.linear({ timesteps: settings.timesteps })
@@ -97,24 +106,30 @@ export function denoiserFor(model: UNet2D, { timesteps }: Settings): Denoiser {
   return clipped(denoiserOf(network, NoiseSchedule.linear({ timesteps })))
 }
 
-/** The settings in a checkpoint's notes. Throws CheckpointError where there are none, or other ones than this program knows. */
+/** Settings that runs did not record at first, as they were then: what is new goes in here, with what the code before did. */
+const unrecorded: Partial<Settings> = { saveEvery: 250, sampling: 100 }
+
+/** The settings in a checkpoint's notes. Throws CheckpointError where there are none, or other ones than this program knows; ConfigError for a network that it does not know. */
 export function readSettings(notes: Readonly<Record<string, string>>, source: string): Settings {
-  const text = notes['settings']
-  const found: unknown = text === undefined ? undefined : JSON.parse(text)
-  if (!isSettings(found)) throw new CheckpointError(`${source} does not say what it was trained with; only runs of langevin train can be taken up`)
+  const foreign = (what: string): never => {
+    throw new CheckpointError(`${source} ${what}`)
+  }
+  const text = notes['settings'] ?? foreign('does not say what it was trained with; only runs of langevin train can be taken up')
+  const recorded = parseJson(new TextEncoder().encode(text), 'the record of settings', (why) => foreign(`is damaged: ${why}`))
+  const found: Readonly<Record<string, unknown>> = { ...recorded, ...unrecorded, ...recorded } // In the order of the record, so that it is written again as it was.
+  const unknown = Object.keys(found).filter((key) => !Object.hasOwn(template, key))
+  if (unknown.length > 0) foreign(`was trained with ${unknown.join(' and ')}, which this version does not know; go on with the version that wrote it`)
+  if (!isSettings(found)) {
+    const [key = ''] = Object.entries(template).find(([name, value]) => typeof value !== typeof found[name]) ?? ['model.sample_size']
+    return foreign(`does not say its ${key}: it is ${show(found[key])}; use the version that wrote it, or an earlier checkpoint`)
+  }
+  checkConfig(found.model)
   return found
 }
 
-/** Whether it has every setting, each of the type that the default has. */
-function isSettings(found: unknown): found is Settings {
-  const template: object = { ...defaults, digest: '' }
-  return alike(template, found)
-}
+const template: Readonly<Record<string, unknown>> = { ...defaults, digest: '' }
 
-function alike(template: unknown, found: unknown): boolean {
-  if (Array.isArray(template)) return Array.isArray(found) && found.length > 0 && found.every((item) => alike(template[0], item))
-  if (typeof template !== 'object' || template === null) return typeof template === typeof found
-  if (typeof found !== 'object' || found === null) return false
-  const fields = new Map<string, unknown>(Object.entries(found))
-  return Object.entries(template).every(([key, value]) => alike(value, fields.get(key)))
+/** Whether it has every setting, each of the type that the default has. */
+function isSettings(found: Readonly<Record<string, unknown>>): found is Readonly<Record<string, unknown>> & Settings {
+  return Object.entries(template).every(([key, value]) => typeof value === typeof found[key]) && isRecord(found['model']) && typeof found['model']['sample_size'] === 'number'
 }

@@ -7,7 +7,7 @@ import { UsageError } from './arguments.ts'
 import { openShown } from './devices.ts'
 import { loadDigits } from './digits.ts'
 import type { Images } from './digits.ts'
-import { FileError } from './files.ts'
+import { FileError, fileError } from './files.ts'
 import { Interrupt } from './interrupt.ts'
 import { draw } from './pictures.ts'
 import type { Drawn } from './pictures.ts'
@@ -16,8 +16,8 @@ import { Progress, formatTime } from './progress.ts'
 import type { Output } from './progress.ts'
 import { renderReport } from './report.ts'
 import type { Report } from './report.ts'
-import { RunFolder, createRun, resumeCommand } from './run-folder.ts'
-import type { LogLine } from './run-folder.ts'
+import { createRun, openRun, resumeCommand } from './run-folder.ts'
+import type { LogLine, RunFolder } from './run-folder.ts'
 import { defaults, denoiserFor, generatorFor, readSettings, startRun } from './settings.ts'
 import type { Run, Settings } from './settings.ts'
 
@@ -28,7 +28,7 @@ export async function train(options: TrainArguments, output: Output): Promise<nu
   using interrupt = new Interrupt(() => progress.line('stopping after this step; Ctrl-C again stops at once'))
   const session = await open(options, images, progress)
   try {
-    return await session.train(options, interrupt)
+    return await session.train(interrupt)
   } finally {
     progress.end()
     await session.device.close()
@@ -37,10 +37,9 @@ export async function train(options: TrainArguments, output: Output): Promise<nu
 
 async function open(options: TrainArguments, images: Images, progress: Progress): Promise<Session> {
   const { resume, name, out } = options
-  const earlier = resume === undefined ? undefined : new RunFolder(resume)
-  const checkpoint = earlier?.readCheckpoint()
-  const settings = checkpoint === undefined ? newSettings(options, images) : resumedSettings(options, images, readSettings(checkpoint.notes, earlier?.path('checkpoint') ?? ''))
-  const folder = earlier ?? createRun(out, name, settings.dataset)
+  const folder = resume === undefined ? await createRun(out, name, defaults.dataset) : await openRun(resume)
+  const checkpoint = resume === undefined ? undefined : folder.readCheckpoint()
+  const settings = checkpoint === undefined ? newSettings(options, images) : resumedSettings(options, images, readSettings(checkpoint.notes, folder.path('checkpoint')))
   const device = await openShown(options, progress)
   progress.line(`${checkpoint === undefined ? 'training' : `going on with step ${checkpoint.step + 1} of`} ${folder.folder} on ${device.description}`)
   const run = startRun(settings, images, device)
@@ -48,18 +47,20 @@ async function open(options: TrainArguments, images: Images, progress: Progress)
   return new Session(folder, settings, run, device, progress, folder.readLog(run.trainer.step))
 }
 
-function newSettings({ steps = defaults.steps, batch = defaults.batch, rate = defaults.rate, seed = defaults.seed }: TrainArguments, { digest }: Images): Settings {
-  return { ...defaults, digest, steps, batch, rate, seed }
+/** What was given, else the defaults. */
+function newSettings({ steps, batch, rate, seed, saveEvery, sampling }: TrainArguments, { digest }: Images): Settings {
+  const given = Object.entries({ steps, batch, rate, seed, saveEvery, sampling }).filter(([, value]) => value !== undefined)
+  return { ...defaults, digest, ...Object.fromEntries(given) }
 }
 
-/** A run keeps what it began with; only its end may be moved, which moves the learning rate's schedule too. */
+/** A run keeps what it began with; only its end may be moved, which moves the learning rate's schedule too, and what does not change its course. */
 function resumedSettings(options: TrainArguments, images: Images, settings: Settings): Settings {
   for (const key of ['batch', 'rate', 'seed'] as const) {
     const given = options[key]
     if (given !== undefined && given !== settings[key]) throw new UsageError(`the run began with --${key} ${settings[key]} and cannot go on with ${given}; leave the option out`)
   }
   if (settings.digest !== images.digest) throw new CheckpointError('the run was trained on other data than the digits of this version; resume it with the version that began it')
-  return { ...settings, steps: options.steps ?? settings.steps }
+  return { ...settings, steps: options.steps ?? settings.steps, saveEvery: options.saveEvery ?? settings.saveEvery, sampling: options.sampling ?? settings.sampling }
 }
 
 class Session {
@@ -82,9 +83,9 @@ class Session {
     this.#log = log
   }
 
-  async train({ saveEvery, sampling }: TrainArguments, interrupt: Interrupt): Promise<number> {
+  async train(interrupt: Interrupt): Promise<number> {
     const { trainer } = this.#run
-    const { steps } = this.#settings
+    const { steps, saveEvery } = this.#settings
     this.#progress.wait(() => 'the first step')
     this.#epoch = performance.now() - 1000 * (this.#log.at(-1)?.seconds ?? 0)
     try {
@@ -99,7 +100,8 @@ class Session {
       this.#progress.end()
       throw this.#explain(error)
     }
-    if (interrupt.code === undefined) await this.#finish(sampling, interrupt)
+    if (interrupt.code === undefined) await this.#finish(interrupt)
+    if (interrupt.failure !== undefined) throw this.#explain(fileError('write', 'standard output', interrupt.failure))
     if (interrupt.code === undefined) return 0
     const after = trainer.step < steps ? `stopped after step ${trainer.step} of ${steps}` : 'stopped while drawing pictures'
     this.#progress.line(`${after}; everything is saved. Go on with: ${resumeCommand(this.#folder.folder)}`)
@@ -149,7 +151,7 @@ class Session {
   }
 
   /** Pictures from the averaged weights, and the page. */
-  async #finish(sampling: number, interrupt: Interrupt): Promise<void> {
+  async #finish(interrupt: Interrupt): Promise<void> {
     const { trainer, model } = this.#run
     this.#progress.line(`trained ${trainer.step} steps in ${formatTime(this.#log.at(-1)?.seconds ?? 0)}; drawing pictures`)
     const values = trainer.ema?.values ?? new Map()
@@ -159,7 +161,7 @@ class Session {
       settings: this.#settings,
       generator: generatorFor(this.#settings.seed, 'samples'),
       count: 64,
-      steps: sampling,
+      steps: this.#settings.sampling,
       progress: this.#progress,
       stop: () => interrupt.code !== undefined,
     })

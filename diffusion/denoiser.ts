@@ -5,7 +5,7 @@
 import { clamp, expand, mul, scalar } from '../engine/index.ts'
 import type { Tensor, TensorLike } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
-import { cleanOf } from './parameterization.ts'
+import { checkPrediction, cleanOf } from './parameterization.ts'
 import type { Prediction } from './parameterization.ts'
 import type { NoiseSchedule } from './schedule.ts'
 
@@ -17,9 +17,10 @@ export type Network = (x: Tensor, t: TensorLike) => Tensor
 
 /**
  * The denoiser inside such a network: with a = 1/√(1+σ²) and s = σ·a, the network sees a·x at the timestep of σ.
- * Numbers go in as data, so that every noise level runs the same plan.
+ * Numbers go in as data, so that every noise level runs the same plan. Throws ConfigError for a prediction that is none.
  */
 export function denoiserOf(network: Network, schedule: NoiseSchedule, prediction: Prediction = 'eps'): Denoiser {
+  checkPrediction('denoiserOf', prediction)
   return (x, sigma) => {
     const a = 1 / Math.hypot(1, sigma)
     const scaled = mul(x, a)

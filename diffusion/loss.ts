@@ -3,7 +3,7 @@ import { cast, indexSelect, mean, mul, reshape, sub, tensor } from '../engine/in
 import type { Tensor, TensorLike } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
 import type { Network } from './denoiser.ts'
-import { addNoise, targetOf } from './parameterization.ts'
+import { addNoise, checkPrediction, targetOf } from './parameterization.ts'
 import type { Level, Prediction } from './parameterization.ts'
 import type { NoiseSchedule } from './schedule.ts'
 
@@ -24,8 +24,9 @@ export interface DiffusionLossOptions {
   readonly prediction?: Prediction
 }
 
-/** The mean squared error over all elements, []. x0 [B, …]: clean images, in [-1, 1]. */
+/** The mean squared error over all elements, []. x0 [B, …]: clean images, in [-1, 1]. Throws ConfigError for a prediction that is none. */
 export function diffusionLoss(network: Network, x0: TensorLike, { schedule, t, eps, prediction = 'eps' }: DiffusionLossOptions): Tensor {
+  checkPrediction('diffusionLoss', prediction)
   const level = levelAt(schedule, t, x0.shape.length)
   const said = network(addNoise(x0, eps, level), cast(t, 'f32'))
   const error = sub(said, targetOf(prediction, x0, eps, level))

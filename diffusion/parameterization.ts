@@ -3,10 +3,17 @@
  * v = a·ε − s·x₀ (Salimans and Ho, arXiv:2202.00512, appendix D). Each is a linear map of x₀ and ε, and with x_t known,
  * of either alone.
  */
+import { checkWord } from '../engine/error.ts'
 import { add, div, mul, sub } from '../engine/index.ts'
 import type { Operand, Tensor, TensorLike } from '../engine/index.ts'
 
-export type Prediction = 'eps' | 'x0' | 'v'
+const predictions = ['eps', 'x0', 'v'] as const
+export type Prediction = (typeof predictions)[number]
+
+/** Throws ConfigError for another word, such as those of diffusers' schedulers. */
+export function checkPrediction(op: string, prediction: Prediction): void {
+  checkWord(op, 'prediction', prediction, predictions, " (diffusers' epsilon, sample and v_prediction)")
+}
 
 /** Factors of the clean image and of the noise: numbers, or tensors that broadcast over the images. */
 export interface Level {
@@ -21,6 +28,7 @@ export function addNoise(x0: TensorLike, eps: TensorLike, { a, s }: Level): Tens
 
 /** What the network should say. */
 export function targetOf(prediction: Prediction, x0: TensorLike, eps: TensorLike, { a, s }: Level): Tensor {
+  checkPrediction('targetOf', prediction)
   switch (prediction) {
     case 'eps':
       return eps.read()
@@ -35,6 +43,7 @@ export function targetOf(prediction: Prediction, x0: TensorLike, eps: TensorLike
 
 /** The clean image from what the network says of x_t; from `eps` it does not exist where a = 0. */
 export function cleanOf(prediction: Prediction, said: TensorLike, x: TensorLike, { a, s }: Level): Tensor {
+  checkPrediction('cleanOf', prediction)
   switch (prediction) {
     case 'eps':
       return div(sub(x, mul(s, said)), a)
@@ -49,6 +58,7 @@ export function cleanOf(prediction: Prediction, said: TensorLike, x: TensorLike,
 
 /** The noise from what the network says of x_t; from `x0` it does not exist where s = 0. */
 export function noiseOf(prediction: Prediction, said: TensorLike, x: TensorLike, { a, s }: Level): Tensor {
+  checkPrediction('noiseOf', prediction)
   switch (prediction) {
     case 'eps':
       return said.read()

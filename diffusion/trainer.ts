@@ -122,7 +122,7 @@ export class Trainer {
    * Throws CheckpointError where it does not fit the model.
    */
   restore({ step, history, generator, deviceGenerator, fingerprint, variables }: TrainingCheckpoint, source = 'checkpoint'): string[] {
-    loadVariables(this.#variables(), variables, { source })
+    loadVariables(this.#variables(), variables, { source, strict: true })
     const { device, examples } = this.#options
     this.#options.generator.restore(generator)
     device.generator.restore(deviceGenerator)

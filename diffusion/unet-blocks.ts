@@ -12,8 +12,8 @@ import { Downsample2D, Upsample2D } from '../nn/resample.ts'
 interface BlockOptions extends LayerOptions {
   /** Groups of every group norm. */
   readonly normGroups: number
-  /** Channels of one attention head. */
-  readonly headSize: number
+  /** Channels of one attention head; null for a single head of all. */
+  readonly headSize: number | null
   /** Size of the time embedding. */
   readonly timeSize: number
 }
@@ -62,7 +62,7 @@ class AttentionBlock extends Module<[TensorLike], Tensor> {
 
   constructor(channels: number, { normGroups, headSize, ...options }: BlockOptions) {
     super()
-    this.#heads = channels / headSize
+    this.#heads = channels / (headSize ?? channels)
     this.group_norm = new GroupNorm(normGroups, channels, options)
     this.to_q = new Linear(channels, channels, options)
     this.to_k = new Linear(channels, channels, options)

@@ -3,7 +3,7 @@
  * UNet2DModel, whose checkpoints it loads: stages of residual blocks on the way down and up, skip connections between
  * them, self-attention where the configuration asks for it.
  */
-import { ConfigError, ShapeError } from '../engine/index.ts'
+import { ShapeError } from '../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../engine/index.ts'
 import { at, formatShape } from '../engine/shape.ts'
 import { Conv2d } from '../nn/conv.ts'
@@ -12,24 +12,8 @@ import type { LayerOptions } from '../nn/module.ts'
 import { GroupNorm } from '../nn/norm.ts'
 import { TimestepEmbedding, timestepEmbedding } from './timestep.ts'
 import { DownStage, MiddleStage, UpStage } from './unet-blocks.ts'
-
-export interface UNet2DConfig {
-  /** Height and width of the images, for whoever samples; the network takes any that its downsampling divides. */
-  readonly sample_size: number
-  readonly in_channels: number
-  readonly out_channels: number
-  /** Channels of each stage, from the finest. */
-  readonly block_out_channels: readonly number[]
-  /** Residual blocks a stage on the way down; one more on the way up. */
-  readonly layers_per_block: number
-  readonly norm_num_groups: number
-  /** `DownBlock2D` or `AttnDownBlock2D`, a stage each. */
-  readonly down_block_types: readonly string[]
-  /** `UpBlock2D` or `AttnUpBlock2D`, a stage each, from the coarsest. */
-  readonly up_block_types: readonly string[]
-  /** Channels of one attention head. */
-  readonly attention_head_dim: number
-}
+import { attends, checkConfig } from './unet-config.ts'
+import type { UNet2DConfig } from './unet-config.ts'
 
 export class UNet2D extends Module<[x: TensorLike, t: TensorLike], Tensor> {
   readonly config: UNet2DConfig
@@ -41,7 +25,7 @@ export class UNet2D extends Module<[x: TensorLike, t: TensorLike], Tensor> {
   readonly conv_norm_out: GroupNorm
   readonly conv_out: Conv2d
 
-  /** Throws ConfigError for a configuration that contradicts itself. Initial values are PyTorch's. */
+  /** Throws ConfigError for a configuration that contradicts itself, or asks for what the network does not compute. Initial values are PyTorch's. */
   constructor(config: UNet2DConfig, options: LayerOptions = {}) {
     super()
     checkConfig(config)
@@ -53,13 +37,13 @@ export class UNet2D extends Module<[x: TensorLike, t: TensorLike], Tensor> {
     this.time_embedding = new TimestepEmbedding(first, 4 * first, options)
     this.down_blocks = config.down_block_types.map((type, i) => {
       const final = i === channels.length - 1
-      return new DownStage(channels[i - 1] ?? first, at(channels, i), { ...block, layers, attention: type.startsWith('Attn'), resample: !final })
+      return new DownStage(channels[i - 1] ?? first, at(channels, i), { ...block, layers, attention: attends(type), resample: !final })
     })
     const upward = channels.toReversed()
     this.up_blocks = config.up_block_types.map((type, i) => {
       const final = i === channels.length - 1
       const skip = upward[i + 1] ?? first
-      return new UpStage(upward[i - 1] ?? last, skip, at(upward, i), { ...block, layers: layers + 1, attention: type.startsWith('Attn'), resample: !final })
+      return new UpStage(upward[i - 1] ?? last, skip, at(upward, i), { ...block, layers: layers + 1, attention: attends(type), resample: !final })
     })
     this.mid_block = new MiddleStage(last, block)
     this.conv_norm_out = new GroupNorm(groups, first, { ...options, silu: true })
@@ -93,19 +77,5 @@ export class UNet2D extends Module<[x: TensorLike, t: TensorLike], Tensor> {
     if (x.shape.length !== 4 || own !== channels) throw new ShapeError(`UNet2D: x is ${formatShape(x.shape)} but the network takes [B,${channels},H,W]; reshape it`)
     if (((height ?? 0) % factor) + ((width ?? 0) % factor) !== 0) throw new ShapeError(`UNet2D: images of ${height}x${width} cannot be halved ${stages.length - 1} times; use sizes that ${factor} divides`)
     if (t.shape.length !== 1 || t.shape[0] !== batch) throw new ShapeError(`UNet2D: t is ${formatShape(t.shape)} but x has a batch of ${batch}; pass one timestep per image, [${batch}]`)
-  }
-}
-
-function checkConfig(config: UNet2DConfig): void {
-  const { block_out_channels: channels, down_block_types: down, up_block_types: up, norm_num_groups: groups, attention_head_dim: headSize } = config
-  if (channels.length === 0 || down.length !== channels.length || up.length !== channels.length) {
-    throw new ConfigError(`UNet2D: there are ${channels.length} stages of channels, ${down.length} down and ${up.length} up blocks; give one of each per stage`)
-  }
-  for (const [list, types] of [[down, ['DownBlock2D', 'AttnDownBlock2D']], [up, ['UpBlock2D', 'AttnUpBlock2D']]] as const) {
-    for (const type of list) if (!types.some((known) => known === type)) throw new ConfigError(`UNet2D: block type ${type} is not one of ${types.join(', ')}`)
-  }
-  for (const c of channels) {
-    if (c % groups !== 0) throw new ConfigError(`UNet2D: ${c} channels do not divide into ${groups} groups; choose norm_num_groups that divides every stage`)
-    if (c % headSize !== 0) throw new ConfigError(`UNet2D: ${c} channels do not divide into heads of ${headSize}; choose attention_head_dim that divides every stage`)
   }
 }

@@ -5,6 +5,7 @@
  */
 import { inCreationOrder, reach } from './compile/capture.ts'
 import { GradientError } from './error.ts'
+import { finished } from './finished.ts'
 import { pullback } from './grad.ts'
 import { Node, Tensor } from './graph.ts'
 import type { TensorLike } from './graph.ts'
@@ -65,7 +66,7 @@ export function checkpoint<T extends Tensor | readonly Tensor[]>(fn: (...inputs:
   const [head] = inputs
   if (head === undefined) throw new GradientError('checkpoint: pass the tensors the function is applied to after the function')
   const first = head.device.nextNodeId()
-  const result = fn(...inputs.map((x) => x.read()))
+  const result = finished('checkpoint', fn(...inputs.map((x) => x.read())), 'return a tensor, or a list of tensors')
   const ys: readonly Tensor[] = result instanceof Tensor ? [result] : result
   const inner = inCreationOrder(reach(ys).nodes).filter((node) => node.id > first)
   const boundary = boundaryOf(inner)

@@ -7,6 +7,7 @@ import type { CreateOptions, HostData } from './create.ts'
 import type { Device } from './device/device.ts'
 import type { DType } from './dtype.ts'
 import { DTypeError, DeviceError, ShapeError } from './error.ts'
+import { finished } from './finished.ts'
 import { Tensor } from './graph.ts'
 import type { Spec, TensorLike } from './graph.ts'
 import type { Run } from './run.ts'
@@ -74,14 +75,14 @@ export class Variable implements TensorLike {
     this.device.moved.add(this)
   }
 
-  /** Reads `value` instead of the cell while `fn` runs. */
+  /** Reads `value` instead of the cell while `fn` runs. Throws ConfigError where `fn` would run on later. */
   with<T>(value: TensorLike, fn: () => T): T {
     const outer = this.substitute
     if (!sameShape(value.shape, this.shape)) throw new ShapeError(`withValues: variable ${this.name} has shape ${formatShape(this.shape)} but its substitute has ${formatShape(value.shape)}`)
     if (value.dtype !== this.dtype) throw new DTypeError(`withValues: variable ${this.name} is ${this.dtype} but its substitute is ${value.dtype}; cast the substitute`)
     this.substitute = value.read()
     try {
-      return fn()
+      return finished('withValues', fn())
     } finally {
       this.substitute = outer
     }
@@ -154,7 +155,10 @@ export function variable(initial: TensorLike | HostData, { name = '', trainable 
   return cell
 }
 
-/** Runs `fn` with other values in the place of variables: no copy, the same plan (evaluation with EMA weights). */
+/**
+ * Runs `fn` with other values in the place of variables: no copy, the same plan (evaluation with EMA weights). `fn` builds
+ * tensors and returns them; ConfigError where it returns what runs later, a promise or a generator: of a sampler, wrap the denoiser.
+ */
 export function withValues<T>(values: ReadonlyMap<Variable, TensorLike>, fn: () => T): T {
-  return [...values].reduceRight<() => T>((inner, [cell, value]) => () => cell.with(value, inner), fn)()
+  return [...values].reduceRight<() => T>((inner, [cell, value]) => () => cell.with(value, inner), () => finished('withValues', fn()))()
 }

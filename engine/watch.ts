@@ -2,6 +2,7 @@
 import type { Watch } from './device/backend.ts'
 import type { Device } from './device/device.ts'
 import { DeviceError } from './error.ts'
+import { finished } from './finished.ts'
 
 /** What `fn` returns, once all it queued has run. Throws DeviceError where the device cannot look, or does already. */
 export async function watched<T>(name: string, device: Device, watch: Watch, fn: () => T | Promise<T>): Promise<T> {
@@ -13,7 +14,7 @@ export async function watched<T>(name: string, device: Device, watch: Watch, fn:
   try {
     await device.idle() // What was queued before is not meant.
     backend.watch(watch)
-    return await fn()
+    return finished(name, await fn(), 'iterate inside, in an async function')
   } finally {
     await device.idle()
     backend.watch(undefined)

@@ -4,6 +4,7 @@
  * names need no table.
  */
 import * as errors from '../engine/error.ts'
+import { finished } from '../engine/finished.ts'
 import { ConfigError, Variable } from '../engine/index.ts'
 import type { DType, Device, Generator, Tensor, TensorLike } from '../engine/index.ts'
 import { sizeOf } from '../engine/shape.ts'
@@ -34,7 +35,8 @@ export abstract class Module<Arguments extends readonly [TensorLike, ...unknown[
 
   /**
    * `forward`, under the module's name in the module around it: `down_blocks.0.resnets.1`. Errors of the engine's that it
-   * throws have the path of the innermost module in front of their message.
+   * throws have the path of the innermost module in front of their message. ConfigError where it returns a promise or a
+   * generator, which would run on without the name.
    */
   call(...inputs: Arguments): Result {
     const [{ device }] = inputs
@@ -58,7 +60,7 @@ export abstract class Module<Arguments extends readonly [TensorLike, ...unknown[
   }
 
   #run(inputs: Arguments): Result {
-    const innermost = (...given: Arguments): Result => this.forward(...given)
+    const innermost = (...given: Arguments): Result => finished('call', this.forward(...given), 'return tensors from forward, and let another method do what waits')
     if (this.#around.length === 0) return innermost(...inputs)
     return (this.#around as readonly Around<Arguments, Result>[]).reduce((inner, around) => (...given) => around(inner, ...given), innermost)(...inputs)
   }

@@ -1,12 +1,13 @@
 /** The small UNet and its training steps, as the tests of plans and counts take them. */
 import { UNet2D } from '../diffusion/unet.ts'
+import type { UNet2DConfig } from '../diffusion/unet-config.ts'
 import { Generator, mean, mul, sub, tensor, valueAndGrad } from '../engine/index.ts'
 import type { Device, Tensor } from '../engine/index.ts'
 import { EMA } from '../nn/ema.ts'
 import { namedParameters } from '../nn/module.ts'
 import { AdamW } from '../nn/optim/adam.ts'
 
-const config = {
+const config: UNet2DConfig = {
   sample_size: 8, in_channels: 1, out_channels: 1, block_out_channels: [32, 64], layers_per_block: 1, norm_num_groups: 8, attention_head_dim: 8,
   down_block_types: ['DownBlock2D', 'AttnDownBlock2D'], up_block_types: ['AttnUpBlock2D', 'UpBlock2D'],
 }

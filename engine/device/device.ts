@@ -2,6 +2,7 @@
 import { PlanCache } from '../compile/cache.ts'
 import type { DType } from '../dtype.ts'
 import { DTypeError, DeviceError } from '../error.ts'
+import { finished } from '../finished.ts'
 import { Generator } from '../random.ts'
 import type { Storage } from '../storage.ts'
 import { MovedVariables } from '../moved.ts'
@@ -141,7 +142,7 @@ export class Device {
     return result
   }
 
-  /** Runs `fn` with `part` appended to the path of the nodes it makes. */
+  /** Runs `fn` with `part` appended to the path of the nodes it makes. Throws ConfigError where `fn` would run on later, as do all of its kind. */
   scope<T>(part: string, fn: () => T): T {
     return this.withPath(this.path === '' ? part : `${this.path}.${part}`, fn)
   }
@@ -151,7 +152,7 @@ export class Device {
     const outer = this.path
     this.path = path
     try {
-      return fn()
+      return finished('scope', fn())
     } finally {
       this.path = outer
     }
@@ -163,7 +164,7 @@ export class Device {
     const outer = this.productType
     this.productType = type
     try {
-      return fn()
+      return finished('withProductType', fn())
     } finally {
       this.productType = outer
     }
@@ -276,7 +277,7 @@ export function withDefaultDevice<T>(device: Device, fn: () => T): T {
   const outer = defaults.device
   defaults.device = device
   try {
-    return fn()
+    return finished('withDefaultDevice', fn())
   } finally {
     defaults.device = outer
   }

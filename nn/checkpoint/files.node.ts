@@ -115,7 +115,7 @@ async function removeLeftovers(folder: string): Promise<void> {
   }
 }
 
-function isRunning(pid: number): boolean {
+export function isRunning(pid: number): boolean {
   try {
     return process.kill(pid, 0) // sends nothing
   } catch (error) {
@@ -128,7 +128,7 @@ function ageMs(file: string): Promise<number> {
   return stat(file).then(({ mtimeMs }) => Date.now() - mtimeMs, () => 0)
 }
 
-function hasCode(error: unknown, code: string): boolean {
+export function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code
 }
 
@@ -136,7 +136,7 @@ function hasCode(error: unknown, code: string): boolean {
 const lockMs = 60_000
 
 /** A file stands for the right to act: of all processes one can create it. One that a crash left is taken away. */
-async function whileLocked(lock: string, act: () => Promise<void>): Promise<void> {
+export async function whileLocked<T>(lock: string, act: () => Promise<T>): Promise<T> {
   for (let taken = false; !taken; ) {
     taken = await open(lock, 'wx').then((handle) => handle.close()).then(() => true, (error: unknown) => {
       if (!hasCode(error, 'EEXIST')) throw error
@@ -146,7 +146,7 @@ async function whileLocked(lock: string, act: () => Promise<void>): Promise<void
     else if (!taken) await new Promise((resolve) => setTimeout(resolve, 10))
   }
   try {
-    await act()
+    return await act()
   } finally {
     await rm(lock, { force: true })
   }

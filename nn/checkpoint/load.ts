@@ -15,7 +15,7 @@ export interface LoadOptions {
   readonly source?: string
   /** Only names that start with this are looked at; it is taken off. */
   readonly prefix?: string
-  /** Default true: names on one side only are an error. */
+  /** Default true: names on one side only are an error, which tells of this option unless it was given. */
   readonly strict?: boolean
 }
 
@@ -111,7 +111,7 @@ interface Match<T> extends Loaded {
   readonly twins: readonly (readonly [Target<T>, Target<T>])[]
 }
 
-function match<T extends Described>(variables: Readonly<Record<string, Variable>>, values: ReadonlyMap<string, T>, { source = 'checkpoint', prefix = '', strict = true }: LoadOptions): Match<T> {
+function match<T extends Described>(variables: Readonly<Record<string, Variable>>, values: ReadonlyMap<string, T>, { source = 'checkpoint', prefix = '', strict }: LoadOptions): Match<T> {
   const wanted = new Map(Object.entries(variables).map(([name, variable]) => [prefix + name, variable]))
   const present = [...wanted].flatMap(([name, variable]) => {
     const value = values.get(name)
@@ -132,11 +132,11 @@ function match<T extends Described>(variables: Readonly<Record<string, Variable>
     return [`${name} is ${dtype ?? format} ${formatShape(shape)} but the model has ${variable.dtype} ${formatShape(variable.shape)}${why === undefined ? '' : ` (${why})`}`]
   })
   const problems = [
-    ...(strict && missing.length > 0 ? [`missing: ${missing.join(', ')}`] : []),
-    ...(strict && unexpected.length > 0 ? [`unexpected: ${unexpected.join(', ')}`] : []),
+    ...(strict !== false && missing.length > 0 ? [`missing: ${missing.join(', ')}`] : []),
+    ...(strict !== false && unexpected.length > 0 ? [`unexpected: ${unexpected.join(', ')}`] : []),
     ...(misfits.length > 0 ? [`of another shape or type: ${misfits.join('; ')}`] : []),
   ]
-  const hint = strict && misfits.length === 0 ? ', or pass { strict: false } to load what fits' : ''
+  const hint = strict === undefined && misfits.length === 0 ? ', or pass { strict: false } to load what fits' : ''
   if (problems.length > 0) throw new CheckpointError(`${source} does not fit the model. ${problems.join('. ')}. Load it into the model it was saved from${hint}`)
   return { targets: [...targets.values()], twins, missing, unexpected }
 }

@@ -6,7 +6,7 @@ const parse = (line: string): unknown => parseCommand(line.split(' ').filter((wo
 
 describe('parses', () => {
   const none = { device: undefined, adapter: undefined, threads: undefined }
-  const train = { ...none, steps: undefined, batch: undefined, rate: undefined, seed: undefined, name: undefined, out: 'runs', resume: undefined, saveEvery: 250, sampling: 100 }
+  const train = { ...none, steps: undefined, batch: undefined, rate: undefined, seed: undefined, name: undefined, out: 'runs', resume: undefined, saveEvery: undefined, sampling: undefined }
   const bench = { device: 'cpu', adapter: undefined, threads: undefined, torch: undefined, only: undefined, seconds: 3, level: undefined, experimental: true, json: undefined, markdown: undefined }
 
   test.each([
@@ -18,9 +18,12 @@ describe('parses', () => {
     ['info --threads 2', { name: 'info', info: { ...none, threads: 2 } }],
     ['info --device webgpu --adapter H100', { name: 'info', info: { ...none, device: 'webgpu', adapter: 'H100' } }],
     ['devices', { name: 'devices' }],
+    ['devices --verbose', { name: 'devices' }],
+    ['--verbose', { name: 'help' }],
     ['train', { name: 'train', train }],
     ['train digits --steps 5 --batch=2 --seed 0 --rate 1e-4 --name a.b-c_1 --out x/y --device reference --save-every 7', { name: 'train', train: { ...train, device: 'reference', steps: 5, batch: 2, rate: 1e-4, seed: 0, name: 'a.b-c_1', out: 'x/y', saveEvery: 7 } }],
     ['train --resume runs/digits', { name: 'train', train: { ...train, resume: 'runs/digits' } }],
+    ['train --resume runs/digits --save-every 9 --sampling 8', { name: 'train', train: { ...train, resume: 'runs/digits', saveEvery: 9, sampling: 8 } }],
     ['bench cpu', { name: 'bench', bench }],
     ['bench cpu --torch --threads 1 --only conv,matmul --seconds 0.5 --level relaxed --no-experimental --json a.json --markdown b.md', { name: 'bench', bench: { device: 'cpu', adapter: undefined, threads: 1, torch: 'python3', only: 'conv,matmul', seconds: 0.5, level: 'relaxed', experimental: false, json: 'a.json', markdown: 'b.md' } }],
     ['bench webgpu --adapter H100', { name: 'bench', bench: { ...bench, device: 'webgpu', adapter: 'H100' } }],
@@ -46,6 +49,18 @@ describe('refuses', () => {
     ['train --device gpu', 'there is no device "gpu"; use webgpu, cpu or reference'],
     ['train --device cpu --adapter H100', '--adapter names a GPU; leave out --device cpu'],
     ['train --device webgpu --threads 2', '--threads is for the CPU; leave it out'],
+    ['train --device reference --threads 2', '--threads is for the CPU; leave it out'],
+    ['info --threads banana', '--threads is banana, but must be an integer from 1 to 256'],
+    ['sample --run r --adapter H100 --threads 2', '--threads is for the CPU; leave it out'],
+    ['devices --threads banana', 'langevin devices has no option --threads; see langevin --help'],
+    ['devices --device cpu', 'langevin devices has no option --device; see langevin --help'],
+    ['devices --adapter H100', 'langevin devices has no option --adapter; see langevin --help'],
+    ['devices webgpu', 'what is "webgpu"? See langevin --help'],
+    ['info --seed 3', 'langevin info has no option --seed; see langevin --help'],
+    ['--seed 3', '--seed is an option of a command; put train, sample, bench, info or devices before it'],
+    ['train --out=', '--out is empty; give it a value, or leave it out'],
+    ['sample --run=', '--run is empty; give it a value, or leave it out'],
+    ['bench cpu --only=', '--only is empty; give it a value, or leave it out'],
     ['bench cpu --adapter H100', 'langevin bench cpu measures the CPU; leave out --adapter'],
     ['train --name ../up', '--name ../up is no name for a folder; use letters, digits, dots, dashes and underscores'],
     ['train --resume r --name n', '--resume goes on in the folder it names; leave out --name and --out'],

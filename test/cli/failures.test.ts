@@ -1,9 +1,9 @@
 /** What can go wrong around a run ends it with one line that says what, why and what to do; the last good checkpoint stays. */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import process from 'node:process'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { encodeSafetensors } from '../../nn/checkpoint/write.ts'
 import { Scratch, checkpointOf, langevin, tiny } from './langevin.ts'
 
@@ -75,11 +75,11 @@ test('a loss that is no number', slow, async () => {
 
 const commands = { mount: 'mount', unmount: 'umount' } as const
 
-/** A file system of that size, if this process may make one. */
-function mountSmall(folder: string, size: string): boolean {
+/** A file system with those options, if this process may make one. */
+function mounted(folder: string, options: string): boolean {
   try {
     mkdirSync(folder)
-    execFileSync(commands.mount, ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder], { stdio: 'ignore' })
+    execFileSync(commands.mount, ['-t', 'tmpfs', '-o', options, 'tmpfs', folder], { stdio: 'ignore' })
     return true
   } catch {
     return false
@@ -89,18 +89,64 @@ function mountSmall(folder: string, size: string): boolean {
 test('a full disk', slow, async (context) => {
   using scratch = new Scratch()
   const disk = scratch.path('disk')
-  if (!mountSmall(disk, '16m')) return context.skip('needs the right to mount a small file system')
+  if (!mounted(disk, 'size=16m')) return context.skip('needs the right to mount a small file system')
   try {
     // One checkpoint fits; a second beside it, while it is replaced, does not.
     const { code, stderr } = await langevin(`train --steps 50 --save-every 3 ${tiny} --out ${disk}`)
     const run = path.join(disk, 'digits')
     const file = path.join(run, 'checkpoint.safetensors')
-    expect([code, stderr]).toEqual([1, `langevin: cannot write ${file}: the disk is full; free some space (ENOSPC). The last good checkpoint is ${file}, of step 0; go on with: npm start -- --resume ${run}\n`])
+    expect([code, stderr]).toEqual([1, `langevin: cannot write ${file}: the disk is full; free some space (ENOSPC). The last good checkpoint is ${file}, of step 0; go on with: node cli/main.ts train --resume ${run}\n`])
     expect(checkpointOf(run).checkpoint.step).toBe(0)
     expect(readdirSync(run).filter((name) => name.endsWith('.tmp'))).toEqual([])
   } finally {
     execFileSync(commands.unmount, [disk])
   }
+})
+
+test('a read-only disk', slow, async (context) => {
+  using scratch = new Scratch()
+  const disk = scratch.path('disk')
+  if (!mounted(disk, 'ro')) return context.skip('needs the right to mount a small file system')
+  try {
+    for (const [out, wanted] of [[disk, path.join(disk, 'digits')], [path.join(disk, 'a', 'b'), path.join(disk, 'a', 'b')]] as const) {
+      const { code, stderr } = await langevin(`train --steps 1 ${tiny} --out ${out}`)
+      expect([code, stderr]).toEqual([1, expect.stringMatching(/^langevin: cannot create \S+: the file system is read-only; choose another folder with --out \(EROFS\)\n$/)])
+      expect(wanted).toContain(/cannot create (\S+):/.exec(stderr)?.[1])
+    }
+  } finally {
+    execFileSync(commands.unmount, [disk])
+  }
+})
+
+const isLinux = process.platform === 'linux'
+
+test.skipIf(!isLinux).each(['/proc', '/proc/self/runs', '/proc/new/runs'])('a file system that takes no folders: %s', slow, async (out) => {
+  const { code, stderr } = await langevin(`train --steps 1 ${tiny} --out ${out}`)
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/^langevin: cannot create \/proc\/\S+: its file system takes no new folders there; choose another folder with --out \(ENOENT\)\n$/)])
+})
+
+test('folders above a run are made as deep as they are asked for', slow, async () => {
+  using scratch = new Scratch()
+  const { code } = await langevin(`train --steps 1 ${tiny} --out ${scratch.path('a', 'b', 'c')}`)
+  expect([code, existsSync(scratch.path('a', 'b', 'c', 'digits', 'samples.png'))]).toEqual([0, true])
+})
+
+describe.skipIf(!isLinux)('an output that takes nothing', () => {
+  const full = { output: '/dev/full' }
+  const message = 'langevin: cannot write standard output: the disk is full; free some space (ENOSPC)'
+
+  test.each(['--help', '--version', 'info --threads 1'])('langevin %s', slow, async (line) => {
+    const { code, stderr } = await langevin(line, full)
+    expect([code, stderr]).toEqual([1, `${message}\n`])
+  })
+
+  test('a run that is being trained is saved, and says so where it can', slow, async () => {
+    using scratch = new Scratch()
+    const run = scratch.path('digits')
+    const { code, stderr } = await langevin(`train --steps 100000 ${tiny} --out ${scratch.folder}`, full)
+    const { step } = checkpointOf(run).checkpoint
+    expect([code, stderr]).toEqual([1, `${message}. The last good checkpoint is ${path.join(run, 'checkpoint.safetensors')}, of step ${step}; go on with: node cli/main.ts train --resume ${run}\n`])
+  })
 })
 
 test('a command line that makes no sense', slow, async () => {

@@ -1,7 +1,7 @@
 /** Runs the command line in a process of its own, as a shell does. */
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { decodeTraining } from '../../diffusion/checkpoint.ts'
@@ -19,17 +19,21 @@ export interface Ended {
 export interface Watching {
   /** Called with all output so far, whenever there is more. */
   readonly watch?: (stdout: string, child: ChildProcess) => void
+  /** A file that takes the output, instead of the result. */
+  readonly output?: string
 }
 
 /** `langevin` with those arguments, separated by spaces. */
-export function langevin(line: string, { watch }: Watching = {}): Promise<Ended> {
-  const child = spawn(process.execPath, [path.join(root, 'cli/main.ts'), ...line.split(' ')], { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
+export function langevin(line: string, { watch, output }: Watching = {}): Promise<Ended> {
+  const into = output === undefined ? 'pipe' : openSync(output, 'w')
+  const child = spawn(process.execPath, [path.join(root, 'cli/main.ts'), ...line.split(' ')], { cwd: root, stdio: ['ignore', into, 'pipe'] })
+  if (into !== 'pipe') closeSync(into)
   let [stdout, stderr] = ['', '']
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     stdout += text
     watch?.(stdout, child)
   })
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr += text
   })
   return new Promise((resolve, reject) => {

@@ -3,6 +3,7 @@ import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { denoiserOf } from '../../diffusion/denoiser.ts'
 import type { Denoiser } from '../../diffusion/denoiser.ts'
+import { diffusionLoss } from '../../diffusion/loss.ts'
 import { addNoise, cleanOf, noiseOf, targetOf } from '../../diffusion/parameterization.ts'
 import type { Prediction } from '../../diffusion/parameterization.ts'
 import { ddim } from '../../diffusion/samplers.ts'
@@ -152,4 +153,27 @@ describe('ddim', () => {
     expect(() => run([1])).toThrow('ddim: noise levels must end in 0 and be at least two; use NoiseSchedule.levels')
     expect(() => run([1, 0], 1)).toThrow('ddim: eta is 1, which needs noise; pass { noise }, or eta 0')
   })
+})
+
+test.each(['v_prediction', 'epsilon', 'sample', 'EPS', '', undefined, null])('a prediction that is none, %o, is refused by all that take one, before a network is called', (word) => {
+  const x = tensor([1], null, { device })
+  const network = (): Tensor => {
+    throw new Error('the network was called')
+  }
+  const schedule = NoiseSchedule.linear()
+  const level = { a: 1, s: 1 }
+  const calls: Record<string, readonly [run: (...given: never[]) => unknown, ...given: readonly unknown[]]> = {
+    targetOf: [targetOf, word, x, x, level],
+    cleanOf: [cleanOf, word, x, x, level],
+    noiseOf: [noiseOf, word, x, x, level],
+    ...(word !== undefined && { // Left out, it has a default.
+      denoiserOf: [denoiserOf, network, schedule, word],
+      diffusionLoss: [diffusionLoss, network, x, { schedule, t: tensor([1], null, { device, dtype: 'i32' }), eps: x, prediction: word }],
+    }),
+  }
+  for (const [name, [run, ...given]] of Object.entries(calls)) {
+    const call = (): unknown => Reflect.apply(run, undefined, given)
+    expect(call).toThrow(ConfigError)
+    expect(call).toThrow(`${name}: prediction is "${word}"; use eps, x0 or v (diffusers' epsilon, sample and v_prediction)`)
+  }
 })

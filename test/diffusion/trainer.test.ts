@@ -6,6 +6,7 @@ import type { FinishedStep, TrainerOptions } from '../../diffusion/trainer.ts'
 import { CheckpointError, ConfigError, Generator, add, device as openDevice, mseLoss, mul, normal, silu } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../../engine/index.ts'
 import { BatchNorm2d, Conv2d, Dropout, Linear, Module, freeze } from '../../nn/index.ts'
+import type { HostTensor } from '../../nn/index.ts'
 import { encodeSafetensors } from '../../nn/checkpoint/write.ts'
 
 class Mlp extends Module<[TensorLike], Tensor> {
@@ -146,6 +147,16 @@ describe('a run that is taken up', () => {
     const other = make(one, { hidden: 2 })
     expect(() => other.restore(saved, 'run.safetensors')).toThrow(CheckpointError)
     expect(() => other.restore(saved, 'run.safetensors')).toThrow(/run\.safetensors does not fit the model\. of another shape or type: model\.first\.weight is f32 \[37,3\] but the model has f32 \[2,3\]; .*ema\.average\.last\.weight/)
+  })
+
+  test('lacks or has names that the model has not: it says so, and advises nothing that a trainer has not', async () => {
+    const saved = decodeTraining(await make(one).save(), 'file')
+    const renamed = (from: string, to: string): Map<string, HostTensor> => new Map([...saved.variables].map(([name, value]) => [name.replace(from, to), value]))
+    for (const [from, to] of [['model.first.weight', 'model.head.weight'], ['optimizer.', 'optim.'], ['ema.average.last.bias', 'ema.last']] as const) {
+      const restore = (): unknown => make(one).restore({ ...saved, variables: renamed(from, to) }, 'run.safetensors')
+      expect(restore).toThrow(CheckpointError)
+      expect(restore).toThrow(/^run\.safetensors does not fit the model\. missing: [^;]*\. unexpected: [^;]*\. Load it into the model it was saved from$/)
+    }
   })
 })
 

@@ -82,6 +82,10 @@ describe('loading', () => {
       'model.safetensors does not fit the model. missing: weight. unexpected: old.bias. of another shape or type: bias is f32 [3] but the model has f32 [2]. Load it into the model it was saved from',
     )
     expect(await model.bias?.data()).toEqual(before)
+    // What to do tells of an option, unless the caller knows it.
+    values.delete('bias')
+    expect(() => loadVariables(stateDict(model), values)).toThrow(/, or pass \{ strict: false \} to load what fits$/)
+    expect(() => loadVariables(stateDict(model), values, { strict: true })).toThrow(/Load it into the model it was saved from$/)
   })
 
   test('an integer tensor does not fit a float', () => {

@@ -1,6 +1,7 @@
 /** Trees of modules: buffers, variables and modules in two places, freezing, train and eval, substitution, paths, meta. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { UNet2D } from '../../diffusion/unet.ts'
+import type { UNet2DConfig } from '../../diffusion/unet-config.ts'
 import { ConfigError, DeviceError, ShapeError, device as openDevice, grad, metaDevice, mul, ones, realize, sum, tensor, variable, withDefaultDevice, zeros } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike, Variable } from '../../engine/index.ts'
 import { Sequential } from '../../nn/container.ts'
@@ -324,7 +325,7 @@ describe('substitution', () => {
 })
 
 describe('on the meta device', () => {
-  const stableDiffusion = {
+  const stableDiffusion: UNet2DConfig = {
     sample_size: 64, in_channels: 4, out_channels: 4, block_out_channels: [320, 640, 1280, 1280], layers_per_block: 2, norm_num_groups: 32,
     down_block_types: ['AttnDownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D', 'DownBlock2D'], up_block_types: ['UpBlock2D', 'AttnUpBlock2D', 'AttnUpBlock2D', 'AttnUpBlock2D'], attention_head_dim: 8,
   }

@@ -1,7 +1,7 @@
 /** The UNet learns digits as diffusers' UNet2DModel did under PyTorch, step by step. */
 import { test } from 'vitest'
 import { UNet2D } from '../../diffusion/unet.ts'
-import type { UNet2DConfig } from '../../diffusion/unet.ts'
+import type { UNet2DConfig } from '../../diffusion/unet-config.ts'
 import { Generator, tensor } from '../../engine/index.ts'
 import type { Device } from '../../engine/index.ts'
 import { stateDict } from '../../nn/module.ts'

@@ -16,7 +16,7 @@ import { Scratch, checkpointOf, langevin } from '../cli/langevin.ts'
 const images = loadDigits()
 const steps = 8
 const settings: Settings = {
-  ...defaults, digest: images.digest, steps, batch: 8,
+  ...defaults, digest: images.digest, steps, batch: 8, sampling: 1,
   model: { ...defaults.model, block_out_channels: [16], norm_num_groups: 4, down_block_types: ['AttnDownBlock2D'], up_block_types: ['AttnUpBlock2D'] },
 }
 const notes = { settings: JSON.stringify(settings) }
@@ -44,7 +44,7 @@ beforeAll(async () => {
 test('saved, and taken up by another process, it is bit for bit the run that never stopped', { timeout: 600_000 }, async () => {
   using scratch = new Scratch()
   writeFileSync(scratch.path('checkpoint.safetensors'), half)
-  const { code, stderr } = await langevin(`train --resume ${scratch.folder} --device webgpu --sampling 1`)
+  const { code, stderr } = await langevin(`train --resume ${scratch.folder} --device webgpu`)
   expect(code, `it says ${stderr}`).toBe(0)
   const { bytes, checkpoint } = checkpointOf(scratch.folder)
   expect(checkpoint.step).toBe(steps)
