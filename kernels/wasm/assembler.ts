@@ -225,8 +225,14 @@ export const select = (x: Code, y: Code, condition: Code): Code => [x, y, condit
  */
 export const settled = (vector: Local): Code => v128.or(get(vector), get(vector))
 
-/** The smaller of two signed integers; both are computed twice. */
-export const minimum = (a: Code, b: Code): Code => select(a, b, i32.lt(a, b))
+/**
+ * Whether a comes before b: numbers with a sign or addresses, which have none and reach 4 GiB, but less than 2³¹ apart. Sums that are
+ * compared may pass the largest number.
+ */
+export const before = (a: Code, b: Code): Code => i32.lt(i32.sub(a, b), i32.const(0))
+
+/** The one that comes before the other; both are computed twice. */
+export const minimum = (a: Code, b: Code): Code => select(a, b, before(a, b))
 
 /** Code that runs if `condition` is not zero. */
 export function when(condition: Code, then: Code, otherwise?: Code): Code {
@@ -243,9 +249,9 @@ export function doWhile(body: Code, condition: Code): Code {
   return [0x03, 0x40, body, condition, 0x0d, 0, 0x0b]
 }
 
-/** `for (i = from; i < to; i += step) body`, signed. */
+/** `for (i = from; i < to; i += step) body`, for numbers or addresses: see `before`. */
 export function loopRange(i: Local, from: Code, to: Code, step: number, body: Code): Code {
-  return [set(i, from), loopWhile(i32.lt(get(i), to), [body, set(i, i32.add(get(i), i32.const(step)))])]
+  return [set(i, from), loopWhile(before(get(i), to), [body, set(i, i32.add(get(i), i32.const(step)))])]
 }
 
 /** One function: parameters first, then locals as they are asked for. */

@@ -11,12 +11,11 @@ import { boxPositions, convBytes, convFlops, dot } from '../convShape.ts'
 import type { ConvDescriptor } from '../descriptor.ts'
 import { product } from '../domain.ts'
 import { Arguments, begin, end } from './arguments.ts'
-import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set, v128, when } from './assembler.ts'
+import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import { inBytes } from './convShape.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Odometer } from './odometer.ts'
 import { OuterProduct } from './outerProduct.ts'
-import { smaller } from './pack.ts'
 import { packPixels, panelFields, panelRecordBytes, panelRecords, type PixelPanels } from './pixelPanels.ts'
 import { takesPlanes } from './planeShape.ts'
 import { planeWeightGradKernel } from './planeWeightGrad.ts'
@@ -133,7 +132,7 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
       const beginPass = [
         set(group, i32.divu(get(item), get(sizes.items))),
         set(first, i32.remu(get(item), get(sizes.items))),
-        set(last, i32.add(get(first), smaller(smaller(i32.sub(get(end), get(item)), get(sizes.pass)), i32.sub(get(sizes.items), get(first))))),
+        set(last, i32.add(get(first), minimum(minimum(i32.sub(get(end), get(item)), get(sizes.pass)), i32.sub(get(sizes.items), get(first))))),
         [source, gradient, out].map((address, b) => set(address, i32.add(get(origins[b] ?? item), i32.mul(get(group), get(groupSteps[b] ?? item))))),
         setPass(pass, first, last, sizes),
         set(at, get(tileArea)),
@@ -159,7 +158,7 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
         packPixels(f, { base: yBase, walk: yWalk, from: get(phase), count: kc, channelStep: steps.yChannel, channelsAdjacent: yChannel === 4 }, yPanels, ...yPart),
       ]
       const beginBlock = [
-        set(kc, smaller(i32.sub(get(sizes.stretch), i32.remu(get(k0), get(sizes.stretch))), get(sizes.block))),
+        set(kc, minimum(i32.sub(get(sizes.stretch), i32.remu(get(k0), get(sizes.stretch))), get(sizes.block))),
         set(phase, i32.remu(get(k0), get(sizes.image))),
         set(imageNumber, i32.divu(get(k0), get(sizes.image))),
         when(i32.or(i32.ne(get(phase), get(listedPhase)), i32.ne(get(kc), get(listedCount))), [

@@ -10,9 +10,8 @@
  */
 import type { Arguments } from './arguments.ts'
 import { begin, end } from './arguments.ts'
-import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, set, when } from './assembler.ts'
+import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, set, when } from './assembler.ts'
 import type { WasmTarget } from './kernel.ts'
-import { smaller } from './pack.ts'
 import { ScratchAreas } from './scratch.ts'
 import { maxDepth, type PanelLayout, rowPitch, type Tile, TileCode, type TileTarget } from './tile.ts'
 
@@ -145,7 +144,7 @@ export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: Block, code: Gem
   const rowBlocks = [
     set(m0, get(mFirst)),
     loopWhile(i32.lt(get(m0), get(mLast)), [
-      set(mc, smaller(i32.sub(get(mLast), get(m0)), get(sizes.rows))),
+      set(mc, minimum(i32.sub(get(mLast), get(m0)), get(sizes.rows))),
       code.packA(),
       tiles(f, gemm, block, code),
       code.epilogue === undefined ? [] : when(i32.ge(i32.add(get(k0), get(kc)), get(code.k)), code.epilogue),
@@ -157,19 +156,19 @@ export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: Block, code: Gem
     set(item, get(begin)),
     loopWhile(i32.lt(get(item), get(end)), [
       set(rowItem, i32.remu(get(item), get(sizes.rowItems))),
-      set(items, smaller(i32.sub(get(end), get(item)), i32.sub(get(sizes.rowItems), get(rowItem)))),
+      set(items, minimum(i32.sub(get(end), get(item)), i32.sub(get(sizes.rowItems), get(rowItem)))),
       set(problem, i32.divu(get(item), get(sizes.rowItems))),
       set(n0, i32.mul(i32.remu(get(problem), get(sizes.columnBlocks)), get(sizes.columns))),
       set(problem, i32.divu(get(problem), get(sizes.columnBlocks))),
       code.enter(),
-      set(nc, smaller(i32.sub(get(code.n), get(n0)), get(sizes.columns))),
+      set(nc, minimum(i32.sub(get(code.n), get(n0)), get(sizes.columns))),
       set(mFirst, i32.mul(get(rowItem), get(sizes.rowsPerItem))),
-      set(mLast, smaller(get(code.m), i32.mul(i32.add(get(rowItem), get(items)), get(sizes.rowsPerItem)))),
+      set(mLast, minimum(get(code.m), i32.mul(i32.add(get(rowItem), get(items)), get(sizes.rowsPerItem)))),
       // Problems of one launch may differ in size: some have fewer rows than there are items.
       when(i32.lt(get(mFirst), get(mLast)), [
         set(k0, i32.const(0)),
         doWhile(
-          [set(kc, smaller(i32.sub(get(code.k), get(k0)), get(sizes.depth))), code.packB(), rowBlocks, set(k0, i32.add(get(k0), get(kc)))],
+          [set(kc, minimum(i32.sub(get(code.k), get(k0)), get(sizes.depth))), code.packB(), rowBlocks, set(k0, i32.add(get(k0), get(kc)))],
           i32.lt(get(k0), get(code.k)),
         ),
       ]),
@@ -200,12 +199,12 @@ function tiles(f: FunctionBuilder, gemm: Gemm, block: Block, code: GemmCode): Co
     set(j, i32.const(0)),
     set(bStart, get(gemm.bPanels)),
     loopWhile(i32.lt(get(j), get(nc)), [
-      set(columns, smaller(i32.sub(get(nc), get(j)), i32.const(width))),
+      set(columns, minimum(i32.sub(get(nc), get(j)), i32.const(width))),
       set(bEnd, i32.add(get(bStart), i32.mul(get(kc), i32.const(4 * width)))),
       set(outColumn, i32.add(get(code.out), code.columns.offset(get(j)))),
       set(i, i32.const(0)),
       loopWhile(i32.lt(get(i), get(mc)), [
-        set(rows, smaller(i32.sub(get(mc), get(i)), i32.const(tile.rows))),
+        set(rows, minimum(i32.sub(get(mc), get(i)), i32.const(tile.rows))),
         set(a, i32.add(get(gemm.aPanels), layout === 'rows' ? i32.mul(get(i), i32.const(rowPitch)) : i32.mul(i32.mul(get(i), i32.const(4)), get(kc)))),
         set(b, get(bStart)),
         tileCode.multiply(layout, gemm.relaxed, a, b, bEnd),

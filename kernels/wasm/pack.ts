@@ -4,7 +4,7 @@
  * holds each row of A in one piece. Panels that stick out are filled up with zeros: what is computed
  * from them is dropped, but leftovers in scratch memory may be denormal numbers, which are slow.
  */
-import { type Code, doWhile, f32, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, select, set, v128, when } from './assembler.ts'
+import { type Code, doWhile, f32, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import { rowPitch } from './tile.ts'
 
 export interface ColumnsSource {
@@ -80,7 +80,7 @@ export function packColumns(f: FunctionBuilder, width: number, source: ColumnsSo
     return transpose(f, width, i32.add(get(corner), i32.shl(i32.add(get(first), get(k)), i32.const(2))), columnStep, start, rows)
   }
   return loopRange(k, i32.const(0), get(depth), slice, [
-    set(rows, smaller(i32.sub(get(depth), get(k)), i32.const(slice))),
+    set(rows, minimum(i32.sub(get(depth), get(k)), i32.const(slice))),
     set(start, i32.add(get(panels), i32.mul(get(k), rowBytes))),
     set(corner, i32.add(get(source.base), i32.mul(get(source.from), get(columnStep)))),
     set(left, get(source.count)),
@@ -192,4 +192,3 @@ export function packRows(f: FunctionBuilder, rows: number, source: RowsSource, p
   ]
 }
 
-export const smaller = (x: Code, y: Code): Code => select(x, y, i32.lt(x, y))

@@ -88,8 +88,13 @@ export interface CpuBackendOptions {
   readonly experimental: boolean
   /** Whether 256-bit code is tried before it is used. */
   readonly trials: boolean
+  /** Where the memory of blocks begins, for tests of large addresses. Default: behind what threads meet through. */
+  readonly firstAddress?: number
   readonly description: string
 }
+
+/** Bytes at the end of the memory that nobody gets: pointers that have passed the end of a block there would begin at 0 again. */
+const lastAddresses = 65_536
 
 /** A chunk moves this many bytes or computes this many operations, or more: less takes about as long as two threads take to meet. */
 const chunkBytes = 32_768
@@ -139,8 +144,8 @@ export class CpuBackend implements Backend {
     const { shared, maximumPages, threads, instructions, experimental, trials } = options
     this.modules = new Modules({ memory: { shared, maximum: maximumPages }, threads, level: instructions.level, experimental, trials })
     this.details = { threads: threads.count, instructions: { ...instructions, failed: this.modules.failed } }
-    this.memoryLimit = options.maximumPages * 65536
-    this.allocator = new Allocator(options.memory, controlBytes(options.threads.count), this.memoryLimit)
+    this.memoryLimit = options.maximumPages * 65536 - lastAddresses
+    this.allocator = new Allocator(options.memory, options.firstAddress ?? controlBytes(options.threads.count), this.memoryLimit)
   }
 
   byteSize(dtype: DType): number {

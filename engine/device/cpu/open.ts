@@ -15,9 +15,10 @@ export interface CpuOptions {
   readonly instructions?: InstructionLevel
   readonly experimental?: boolean
   readonly trials?: boolean
+  readonly firstAddress?: number
 }
 
-export function openCpu({ threads = cores(), sharedMemory = canShareMemory(), instructions, experimental = true, trials = true }: CpuOptions = {}): CpuBackend {
+export function openCpu({ threads = cores(), sharedMemory = canShareMemory(), instructions, experimental = true, trials = true, firstAddress }: CpuOptions = {}): CpuBackend {
   if (!Number.isInteger(threads) || threads < 1) throw new ConfigError(`device: threads is ${threads}; use an integer of at least 1`)
   if (sharedMemory && !canShareMemory()) throw new ConfigError('device: this page cannot share memory with workers; serve it with COOP and COEP headers, or leave sharedMemory out')
   const chosen = chooseInstructions(instructions, experimental)
@@ -26,6 +27,7 @@ export function openCpu({ threads = cores(), sharedMemory = canShareMemory(), in
   const how = sharedMemory ? `${pool.count} worker thread${pool.count === 1 ? '' : 's'}` : 'the calling thread (no shared memory)'
   return new CpuBackend({
     memory, shared: sharedMemory, maximumPages, threads: pool, instructions: chosen, experimental, trials,
+    ...(firstAddress !== undefined && { firstAddress }),
     description: `CPU, WebAssembly ${names[chosen.level]} on ${how}`,
   })
 }
