@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import { instructionLevels } from '../engine/device/cpu/instructions.ts'
 import type { InstructionLevel } from '../engine/index.ts'
+import type { InspectArguments } from './inspect.ts'
 import { defaults } from './settings.ts'
 
 /** A command line that makes no sense; the message says what to write instead. */
@@ -37,6 +38,9 @@ export const help: string = `langevin: trains diffusion models.
     --no-experimental cpu: leaves V8's experimental flags alone
     --json FILE       writes the results as JSON
     --markdown FILE   writes them as a page
+
+  langevin inspect FILE       what a checkpoint holds: a safetensors file, an index of shards, or a folder
+    --verify          reads it all and holds every tensor to the digest it was written with
 
   langevin info               what this machine and this version can do
   langevin devices            all devices: what they are, and whether they compute what they should
@@ -97,6 +101,7 @@ export type Command =
   | { readonly name: 'help' | 'version' | 'devices' }
   | { readonly name: 'train'; readonly train: TrainArguments }
   | { readonly name: 'sample'; readonly sample: SampleArguments }
+  | { readonly name: 'inspect'; readonly inspect: InspectArguments }
   | { readonly name: 'info'; readonly info: DeviceArguments }
   | { readonly name: 'bench'; readonly bench: BenchArguments }
 
@@ -121,6 +126,7 @@ const options = {
   'no-experimental': { type: 'boolean' },
   json: { type: 'string' },
   markdown: { type: 'string' },
+  verify: { type: 'boolean' },
   device: { type: 'string' },
   adapter: { type: 'string' },
   threads: { type: 'string' },
@@ -132,9 +138,10 @@ const options = {
 type Name = keyof typeof options
 const everywhere: readonly Name[] = ['verbose', 'help', 'version']
 const ofDevices: readonly Name[] = ['device', 'adapter', 'threads']
-const own: Readonly<Record<'train' | 'sample' | 'info' | 'devices' | 'bench', readonly Name[]>> = {
+const own: Readonly<Record<'train' | 'sample' | 'inspect' | 'info' | 'devices' | 'bench', readonly Name[]>> = {
   train: ['steps', 'batch', 'rate', 'seed', 'name', 'out', 'resume', 'save-every', 'sampling', ...ofDevices],
   sample: ['run', 'count', 'sampling', 'seed', 'file', ...ofDevices],
+  inspect: ['verify'],
   info: ofDevices,
   devices: [],
   bench: ['torch', 'python', 'only', 'seconds', 'level', 'no-experimental', 'json', 'markdown', ...ofDevices],
@@ -159,10 +166,10 @@ export function parseCommand(args: readonly string[]): Command {
   if (values.help === true || name === 'help') return { name: 'help' }
   if (name === undefined) {
     const [given] = Object.keys(values).filter((option) => option !== 'verbose')
-    if (given !== undefined) throw new UsageError(`--${given} is an option of a command; put train, sample, bench, info or devices before it`)
+    if (given !== undefined) throw new UsageError(`--${given} is an option of a command; put train, sample, inspect, bench, info or devices before it`)
     return { name: 'help' }
   }
-  if (name !== 'train' && name !== 'sample' && name !== 'info' && name !== 'devices' && name !== 'bench') throw new UsageError(`there is no command "${name}"; use train, sample, bench, info or devices`)
+  if (name !== 'train' && name !== 'sample' && name !== 'inspect' && name !== 'info' && name !== 'devices' && name !== 'bench') throw new UsageError(`there is no command "${name}"; use train, sample, inspect, bench, info or devices`)
   for (const [given, value] of Object.entries(values)) {
     if (value === '') throw new UsageError(`--${given} is empty; give it a value, or leave it out`)
     if (![...own[name], ...everywhere].some((known) => known === given)) throw new UsageError(`langevin ${name} has no option --${given}; see langevin --help`)
@@ -170,12 +177,16 @@ export function parseCommand(args: readonly string[]): Command {
   const dataset = name === 'train' ? rest.shift() : undefined
   if (dataset !== undefined && dataset !== 'digits') throw new UsageError(`there is no data set "${dataset}"; use digits`)
   const measured = name === 'bench' ? rest.shift() : undefined
+  const file = name === 'inspect' ? rest.shift() : undefined
   if (rest.length > 0) throw new UsageError(`what is "${rest.join(' ')}"? See langevin --help`)
   switch (name) {
     case 'train':
       return { name, train: trainArguments(values) }
     case 'sample':
       return { name, sample: sampleArguments(values) }
+    case 'inspect':
+      if (file === undefined) throw new UsageError('langevin inspect needs a file: langevin inspect FILE, a path of safetensors or of the index of shards')
+      return { name, inspect: { file, verify: values.verify === true } }
     case 'info':
       return { name, info: deviceArguments(values) }
     case 'devices':

@@ -7,6 +7,7 @@ import type { Command, DeviceArguments } from './arguments.ts'
 import { describeInstructions, listDevices, openFor } from './devices.ts'
 import { loadDigits } from './digits.ts'
 import { fileError, readFile } from './files.ts'
+import { inspect } from './inspect.ts'
 import { isBrokenPipe } from './interrupt.ts'
 import { sample } from './sample.ts'
 import { defaults } from './settings.ts'
@@ -48,6 +49,8 @@ async function run(command: Command): Promise<number> {
       return train(command.train, process.stdout)
     case 'sample':
       return sample(command.sample, process.stdout)
+    case 'inspect':
+      return inspect(command.inspect, process.stdout)
     case 'info':
       return info(command.info)
     case 'devices':

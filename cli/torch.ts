@@ -44,7 +44,7 @@ export class Torch implements Peer, AsyncDisposable {
     const started = await start(python, threads)
     const { missing, torch, device } = await read(python, started)
     if (missing !== undefined || torch === undefined) {
-      throw new TorchError(`${python} has no PyTorch (${missing ?? 'it said nothing'}); install it (pip install torch --index-url https://download.pytorch.org/whl/cpu), name another with --python, or leave out --torch`)
+      throw new TorchError(`${python} has no PyTorch (${missing ?? 'it said nothing'}); install it (pip install torch), name another with --python, or leave out --torch`)
     }
     return new Torch(python, `${torch}${typeof device === 'string' ? ` on ${device}` : ''}`, started)
   }

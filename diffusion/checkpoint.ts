@@ -6,7 +6,7 @@ import { decodeSafetensors } from '../nn/checkpoint/read.ts'
 import { encodeSafetensors } from '../nn/checkpoint/write.ts'
 
 const format = 'langevin-training'
-const version = '2'
+const version = '3'
 
 export interface TrainingCheckpoint {
   readonly step: number
@@ -32,13 +32,14 @@ export function encodeTraining({ step, history, generator, deviceGenerator, fing
 
 /** Reads a whole file; `source` names it in errors. Throws CheckpointError for one that is damaged or of another kind. */
 export function decodeTraining(bytes: Uint8Array<ArrayBuffer>, source: string): TrainingCheckpoint {
-  const { tensors, metadata } = decodeSafetensors(bytes, source)
+  const { tensors, metadata, verified } = decodeSafetensors(bytes, source)
   const { format: kind = 'not given', version: made = 'not given' } = metadata
   if (kind !== format) throw new CheckpointError(`${source} is a safetensors file, but not of a training run (its format is ${kind}); pass a checkpoint that langevin train wrote`)
   if (made !== version) throw new CheckpointError(`${source} is of version ${made}, but this program reads version ${version}; use the program that wrote it`)
   const damaged = (what: string): never => {
     throw new CheckpointError(`${source} has no valid ${what}; the file is damaged`)
   }
+  if (!verified) damaged('digests')
   const count = (value: unknown, what: string): number => (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : damaged(what))
   const words = (value: unknown, what: string): [number, number] => {
     const [low, high, ...rest] = asList(value)

@@ -38,11 +38,11 @@ export type { BernoulliOptions, DrawOptions, DropoutOptions, FloatDrawOptions, N
 
 export { add, cast, div, equal, greater, greaterEqual, less, lessEqual, mul, neg, notEqual, sub, where } from './ops/elementwise.ts'
 export type { Operand } from './ops/elementwise.ts'
-export { atan2, floorDivide, maximum, minimum, pow, powInteger, remainder, square } from './ops/arithmetic.ts'
-export { abs, ceil, cos, erf, exp, expm1, floor, log, log1p, reciprocal, round, rsqrt, sigmoid, sign, sin, sqrt, tan, tanh, trunc } from './ops/math.ts'
+export { atan, atan2, floorDivide, maximum, minimum, pow, powInteger, remainder, square } from './ops/arithmetic.ts'
+export { abs, ceil, cos, erf, exp, expm1, floor, log, log1p, log2, reciprocal, round, rsqrt, sigmoid, sign, sin, sqrt, tan, tanh, trunc } from './ops/math.ts'
 export { bitwiseAnd, bitwiseNot, bitwiseOr, bitwiseXor, isFinite, isNaN, logicalAnd, logicalNot, logicalOr, logicalXor, shiftLeft, shiftRight } from './ops/logic.ts'
 export { clamp, elu, gelu, hardswish, leakyRelu, logSigmoid, mish, quickGelu, relu, silu, softplus } from './ops/activation.ts'
-export type { EluOptions, GeluOptions, LeakyReluOptions } from './ops/activation.ts'
+export type { EluOptions, GeluOptions, LeakyReluOptions, SoftplusOptions } from './ops/activation.ts'
 
 export { all, any, argmax, argmin, countNonzero, max, min, prod, sum } from './ops/reduce.ts'
 export type { Axes, ReduceOptions } from './ops/reduce.ts'
@@ -82,5 +82,5 @@ export type { AttentionOptions } from './ops/attention.ts'
 export { adamWStep, globalNorm } from './ops/optimizer.ts'
 export type { AdamWResult, AdamWStep } from './ops/optimizer.ts'
 
-export { bce, bceWithLogits, crossEntropy, huberLoss, l1Loss, mseLoss, nllLoss, smoothL1Loss } from './ops/loss.ts'
-export type { BceWithLogitsOptions, CrossEntropyOptions, HuberOptions, LossOptions, Reduction, SmoothL1Options } from './ops/loss.ts'
+export { bce, bceWithLogits, crossEntropy, huberLoss, klDiv, l1Loss, mseLoss, nllLoss, smoothL1Loss } from './ops/loss.ts'
+export type { BceWithLogitsOptions, CrossEntropyOptions, HuberOptions, KlDivOptions, LossOptions, Reduction, SmoothL1Options } from './ops/loss.ts'

@@ -1,5 +1,4 @@
 /** Where the time of runs goes: GPU times of every launch, against what the device can do at most (the roofline of Williams et al. 2009). */
-import { placeOf } from './compile/plan.ts'
 import type { LaunchTime, Peaks } from './device/backend.ts'
 import type { Device } from './device/device.ts'
 import { ConfigError, DeviceError } from './error.ts'
@@ -68,8 +67,8 @@ export class Profile<T> {
     this.runs = runs.length
     this.peaks = peaks
     const origin = Math.min(...runs.flat().map(({ start }) => start))
-    this.rows = runs.flatMap((launches, run) => launches.map(({ step, label, start, seconds, flops, bytes }) => ({
-      run, step, ...placeOf(label), start: start - origin, seconds, flops, bytes, ...this.rates({ seconds, flops, bytes }),
+    this.rows = runs.flatMap((launches, run) => launches.map(({ step, op, path, start, seconds, flops, bytes }) => ({
+      run, step, op, path, start: start - origin, seconds, flops, bytes, ...this.rates({ seconds, flops, bytes }),
     })))
     this.seconds = this.rows.reduce((sum, row) => sum + row.seconds, 0)
   }

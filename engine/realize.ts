@@ -51,10 +51,10 @@ export async function explain(...tensors: readonly TensorLike[]): Promise<PlanSu
   if (first === undefined) return []
   const { device } = first
   device.assertOpen('explain')
-  const plans = partition(outputsOf(tensors).filter(isOpen), device.moved.list()).map((part) => planFor(device, part, false).plan)
-  return Promise.all(plans.map(async ({ executable }) => {
-    const compiled = await executable
-    return { peakBytes: compiled.peakBytes, launches: compiled.launches, text: compiled.describe() }
+  const plans = partition(outputsOf(tensors).filter(isOpen), device.moved.list()).map((part) => planFor(device, part, false))
+  return Promise.all(plans.map(async ({ plan, captured }) => {
+    const compiled = await plan.executable
+    return { peakBytes: compiled.peakBytes, launches: compiled.launches, text: compiled.describe(captured.nodes.map(({ path }) => path)) }
   }))
 }
 
@@ -115,7 +115,7 @@ function dropStale(cells: readonly Variable[], error: unknown): void {
 }
 
 function start(device: Device, { outputs, cells }: Part, { captured, plan, moves }: Planned): Promise<void> {
-  const run = new Run(device, captured.leaves)
+  const run = new Run(device, captured)
   const nodes: Node[] = []
   for (const t of outputs) {
     const storage = new Storage(device, t, t.node.path === '' ? t.node.op.name : `${t.node.path}/${t.node.op.name}`)

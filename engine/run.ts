@@ -2,7 +2,7 @@
  * One run of a plan: what it was captured with, and its life in the device's queue. A run commits all its variables
  * or, if it fails before submitting, none; if it fails afterwards the variables it writes are poisoned and say so.
  */
-import type { CapturedLeaf } from './compile/capture.ts'
+import type { Capture, CapturedLeaf } from './compile/capture.ts'
 import type { Plan } from './compile/cache.ts'
 import type { Bindings, Block, Executable } from './device/backend.ts'
 import type { Device } from './device/device.ts'
@@ -19,6 +19,8 @@ export class Run {
   succeeded = false
   private readonly device: Device
   private leaves: readonly CapturedLeaf[]
+  /** Of the nodes, where launches can be told apart: they themselves are garbage by the time it runs. */
+  private paths: readonly string[]
   private readonly producers = new Set<Run>()
   private results: Storage[] = []
   /** For each variable it moves, the version before. */
@@ -26,9 +28,10 @@ export class Run {
   /** The results that are tensors' own, not variables'. */
   private outputs: Storage[] = []
 
-  constructor(device: Device, leaves: readonly CapturedLeaf[]) {
+  constructor(device: Device, { leaves, nodes }: Pick<Capture, 'leaves' | 'nodes'>) {
     this.device = device
     this.leaves = leaves
+    this.paths = device.backend.watch === undefined ? [] : nodes.map(({ path }) => path)
     for (const { leaf } of leaves) {
       const producer = producerOf(leaf)
       if (producer !== undefined) this.producers.add(producer)
@@ -72,6 +75,7 @@ export class Run {
       // Versions know the run that wrote them: what it held would live as long as they do, and every step before it.
       this.producers.clear()
       this.leaves = []
+      this.paths = []
       this.results = []
       this.outputs = []
     }
@@ -103,11 +107,11 @@ export class Run {
 
   /** Gives the run all the memory that it needs. Where there is too little it has none. */
   private async reserve(executable: Executable): Promise<Bindings> {
-    const { device, leaves, results } = this
+    const { device, leaves, paths, results } = this
     const fresh = results.filter(({ block }) => block === undefined)
     try {
       for (const storage of fresh) await device.hold(storage)
-      const bindings = { leaves: leaves.map(bind), results: results.map(blockOf), nameOf: (leaf: number) => nameOf(leaves[leaf]) }
+      const bindings = { leaves: leaves.map(bind), results: results.map(blockOf), nameOf: (leaf: number) => nameOf(leaves[leaf]), paths }
       const prepared = executable.prepare?.(bindings)
       if (prepared !== undefined) await prepared // A turn of the event loop that most devices need not take.
       return bindings

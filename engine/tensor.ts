@@ -42,7 +42,7 @@ type Functions = typeof activation & typeof arithmetic & typeof checkpoint & typ
 const names = [
   'add', 'sub', 'mul', 'div', 'neg', 'maximum', 'minimum', 'pow', 'powInteger', 'square', 'remainder', 'floorDivide',
   'equal', 'notEqual', 'less', 'lessEqual', 'greater', 'greaterEqual', 'logicalAnd', 'logicalOr', 'logicalNot', 'isNaN', 'isFinite', 'cast',
-  'exp', 'expm1', 'log', 'log1p', 'sqrt', 'rsqrt', 'reciprocal', 'sin', 'cos', 'tanh', 'erf', 'sigmoid', 'abs', 'sign', 'floor', 'ceil', 'round', 'trunc',
+  'exp', 'expm1', 'log', 'log1p', 'log2', 'sqrt', 'rsqrt', 'reciprocal', 'sin', 'cos', 'atan', 'tanh', 'erf', 'sigmoid', 'abs', 'sign', 'floor', 'ceil', 'round', 'trunc',
   'relu', 'leakyRelu', 'silu', 'mish', 'gelu', 'softplus', 'clamp', 'softmax', 'logSoftmax', 'matmul',
   'sum', 'prod', 'max', 'min', 'argmax', 'argmin', 'any', 'all', 'mean', 'variance', 'std', 'norm', 'logsumexp', 'cumsum', 'cumprod',
   'reshape', 'permute', 'transpose', 'expand', 'squeeze', 'expandDims', 'flatten', 'unflatten', 'tile', 'flip', 'roll', 'pad',

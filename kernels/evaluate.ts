@@ -43,7 +43,7 @@ export function castScalar(x: number, from: ScalarType, to: ScalarType): number 
 
 const floatUnary: Readonly<Partial<Record<UnaryOp, Unary>>> = {
   neg: (x) => -x, abs: Math.abs, sign: Math.sign, sqrt: Math.sqrt, floor: Math.floor, ceil: Math.ceil, round, trunc: Math.trunc,
-  exp: Math.exp, log: Math.log, expm1: Math.expm1, log1p: Math.log1p, sin: Math.sin, cos: Math.cos, tanh: Math.tanh, erf, sigmoid, half: roundToF16,
+  exp: Math.exp, log: Math.log, log2: Math.log2, expm1: Math.expm1, log1p: Math.log1p, sin: Math.sin, cos: Math.cos, tanh: Math.tanh, erf, sigmoid, half: roundToF16,
 }
 const integerUnary: Readonly<Partial<Record<UnaryOp, Unary>>> = { neg: (x) => -x, abs: Math.abs, sign: Math.sign, not: (x) => ~x }
 const boolUnary: Readonly<Partial<Record<UnaryOp, Unary>>> = { not: (x) => 1 - x }

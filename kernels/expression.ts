@@ -14,7 +14,7 @@ export type FloatType = 'f32' | 'f16'
 
 export type UnaryOp =
   | 'neg' | 'abs' | 'sign' | 'sqrt' | 'floor' | 'ceil' | 'round' | 'trunc'
-  | 'exp' | 'log' | 'expm1' | 'log1p' | 'sin' | 'cos' | 'tanh' | 'erf' | 'sigmoid'
+  | 'exp' | 'log' | 'log2' | 'expm1' | 'log1p' | 'sin' | 'cos' | 'tanh' | 'erf' | 'sigmoid'
   | 'half' // f32, rounded to what f16 holds
   | 'not' // bitwise on integers, logical on bool
   | 'cast' // to the node's type: float to integer truncates and saturates, anything to bool is ≠ 0

@@ -1,6 +1,6 @@
 /** Activation functions as modules, for lists of layers. All but PReLU have no parameters; x [...] → the same shape. */
-import { cast, div, elu, full, gelu, greaterEqual, hardswish, leakyRelu, logSoftmax, mish, mul, quickGelu, relu, reshape, sigmoid, silu, softmax, softplus, tanh, variable, where } from '../engine/index.ts'
-import type { EluOptions, GeluOptions, LeakyReluOptions, Shape, Tensor, TensorLike, Variable } from '../engine/index.ts'
+import { cast, elu, full, gelu, greaterEqual, hardswish, leakyRelu, logSoftmax, mish, mul, quickGelu, relu, reshape, sigmoid, silu, softmax, softplus, tanh, variable, where } from '../engine/index.ts'
+import type { EluOptions, GeluOptions, LeakyReluOptions, Shape, SoftplusOptions, Tensor, TensorLike, Variable } from '../engine/index.ts'
 import { checkWord } from '../engine/error.ts'
 import { floating, literal } from '../engine/ops/elementwise.ts'
 import { Module } from './module.ts'
@@ -132,22 +132,17 @@ export class Mish extends Module<[TensorLike], Tensor> {
   }
 }
 
-export interface SoftplusOptions {
-  /** Default 1. */
-  readonly beta?: number
-}
-
-/** log(1 + e^(βx)) / β. */
+/** log(1 + e^(βx)) / β; x where βx is above the threshold of 20. */
 export class Softplus extends Module<[TensorLike], Tensor> {
-  readonly #beta: number
+  readonly #options: SoftplusOptions
 
-  constructor({ beta = 1 }: SoftplusOptions = {}) {
+  constructor(options: SoftplusOptions = {}) {
     super()
-    this.#beta = beta
+    this.#options = options
   }
 
   forward(x: TensorLike): Tensor {
-    return this.#beta === 1 ? softplus(x) : div(softplus(mul(x, this.#beta)), this.#beta)
+    return softplus(x, this.#options)
   }
 }
 

@@ -15,7 +15,7 @@ export type { GroupNormLayerOptions, InstanceNormOptions, LayerNormLayerOptions,
 export { BatchNorm2d } from './batchNorm.ts'
 export type { BatchNormOptions } from './batchNorm.ts'
 export { ELU, GELU, Hardswish, LeakyReLU, LogSoftmax, Mish, PReLU, QuickGELU, ReLU, ReLU6, SELU, SiLU, Sigmoid, Softmax, Softplus, Tanh } from './activation.ts'
-export type { PReLUOptions, SoftplusOptions } from './activation.ts'
+export type { PReLUOptions } from './activation.ts'
 export { Dropout, Flatten, Identity, Sequential } from './container.ts'
 export type { DropoutLayerOptions, FlattenOptions, Layer } from './container.ts'
 export { Embedding, GaussianFourierProjection, rotaryEmbedding, sinusoidalEmbedding } from './embedding.ts'

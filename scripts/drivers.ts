@@ -51,6 +51,12 @@ export function environment(driver: Driver): Environment | undefined {
   return driver === 'lavapipe' ? lavapipe() : swiftshader()
 }
 
+/** Where apt has this release of Debian from, out of lines of release, component and site; rather as it has updates, for other vendors' sources have none. */
+export function debianSite(targets: string, codename: string): string | undefined {
+  const site = (release: string): string | undefined => new RegExp(`^${release} main (\\S+)$`, 'm').exec(targets)?.[1]
+  return site(`${codename}-updates`) ?? site(codename)
+}
+
 export const remedies: Readonly<Record<Driver, string>> = {
   lavapipe: 'Run `npm run vulkan`.',
   swiftshader: 'Install chromium, or set CHROMIUM to its path.',

@@ -1,5 +1,5 @@
-/** The project's rules that neither the compiler nor the linter knows: layers, twins, platform purity, file size. */
-import { globSync, readFileSync } from 'node:fs'
+/** The project's rules that neither the compiler nor the linter knows: layers, twins, platform purity, file size, hosts. */
+import { globSync, readFileSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import { budgets, sources } from './sources.ts'
 import type { Import, Source } from './sources.ts'
@@ -114,13 +114,33 @@ function lockProblems(root: string): string[] {
   return /"resolved": "http/.test(lock) ? ['package-lock.json names a registry: see .npmrc'] : []
 }
 
+/** Where packages come from is for the machine's own configuration to say. */
+const packageHosts = /(?<![\w-])(?:[\w-]+\.)*(?:debian\.org|ubuntu\.com|alpinelinux\.org|fedoraproject\.org|archlinux\.org|npmjs\.(?:org|com)|npmmirror\.com|yarnpkg\.com|jsr\.io|unpkg\.com|jsdelivr\.net|esm\.sh|skypack\.dev|pypi\.org|pythonhosted\.org|download\.pytorch\.org|anaconda\.(?:org|com)|conda\.io|docker\.(?:io|com)|ghcr\.io|quay\.io|mcr\.microsoft\.com|crates\.io|rubygems\.org|maven\.org|nuget\.org|proxy\.golang\.org)(?![\w-])/gi
+
+/** The hosts of packages that a text names, a line each. */
+export function hostProblems(file: string, text: string): string[] {
+  return [...text.matchAll(packageHosts)].map(({ 0: host, index }) => `${file}:${text.slice(0, index).split('\n').length} names ${host}, where packages come from: leave that to the configuration of the machine`)
+}
+
+/** Every file but what git ignores and what is no text. */
+function texts(root: string): string[] {
+  const ignored = new Set(['.git', ...readFileSync(path.join(root, '.gitignore'), 'utf8').split('\n').map((line) => line.replace(/\/$/, ''))])
+  const walk = (folder: string): string[] => readdirSync(path.join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const file = path.posix.join(folder, entry.name)
+    if (ignored.has(entry.name) || /\.(?:u8|png|safetensors|tgz|tsbuildinfo)$/.test(file)) return []
+    return entry.isDirectory() ? walk(file) : entry.isFile() ? [file] : []
+  })
+  return walk('')
+}
+
 /** Everything that breaks a rule, a line each; empty when all is well. */
 export function problems(root: string): string[] {
   const all = sources(root, library)
   const code = all.filter(({ file }) => !program.test(file))
   const folders = ['test', 'scripts', 'examples', 'playground'].filter((folder) => globSync(folder, { cwd: root }).length > 0)
   const rest = sources(root, folders)
-  return [...importProblems(code), ...twinProblems(root, code), ...[...all, ...rest].flatMap(textProblems), ...lockProblems(root)]
+  const hosts = texts(root).flatMap((file) => hostProblems(file, readFileSync(path.join(root, file), 'utf8')))
+  return [...hosts, ...importProblems(code), ...twinProblems(root, code), ...[...all, ...rest].flatMap(textProblems), ...lockProblems(root)]
 }
 
 if (import.meta.main) {

@@ -9,7 +9,7 @@
 import { spawnSync } from 'node:child_process'
 import { globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { drivers, environment, lavapipe, manifest, mesa, remedies } from './drivers.ts'
+import { debianSite, drivers, environment, lavapipe, manifest, mesa, remedies } from './drivers.ts'
 import type { Driver, Environment } from './drivers.ts'
 
 function fail(why: string): never {
@@ -36,16 +36,14 @@ function release(): string {
 /** Unpacks Mesa's Vulkan drivers, and all that they need and the system lacks, into the folder `to`. */
 function unpack(to: string): void {
   const codename = release()
-  // The machine's own mirror, if it has one: other vendors' sources have no updates.
-  const updates = `${codename}-updates`
-  const targets = run('apt-get', ['indextargets', '--no-release-info', '--format', '$(RELEASE) $(SITE)', 'Created-By: Packages'])
-  const site = new RegExp(`^${updates} (\\S+)$`, 'm').exec(targets)?.[1] ?? 'http://deb.debian.org/debian'
+  const targets = run('apt-get', ['indextargets', '--no-release-info', '--format', '$(RELEASE) $(COMPONENT) $(SITE)', 'Created-By: Packages'])
+  const site = debianSite(targets, codename) ?? fail(`apt has no source of Debian's packages for ${codename}, from whose site lavapipe would be fetched; add a line "deb SITE ${codename} main" with your mirror's address to /etc/apt/sources.list`)
   const [keys] = globSync('/usr/share/keyrings/debian-archive-keyring.{gpg,pgp}')
   const backports = `${codename}-backports`
   const apt = path.join(to, 'apt')
   mkdirSync(path.join(apt, 'lists/partial'), { recursive: true })
   mkdirSync(path.join(apt, 'archives/partial'), { recursive: true })
-  const suites = [codename, updates, backports]
+  const suites = [codename, `${codename}-updates`, backports]
   writeFileSync(path.join(apt, 'sources.list'), suites.map((suite) => `deb ${keys === undefined ? '' : `[signed-by=${keys}] `}${site} ${suite} main\n`).join(''))
 
   // Lists and archives of its own, so that neither root nor the system's lists are needed.

@@ -32,6 +32,14 @@ export function describeAnomalies(device: Device): void {
       await expect(failed).rejects.toThrow(new RegExp(`^${name}: step \\d+, log in head, made a NaN of inputs that had none$`))
     })
 
+    test('in the module that is run, whichever its plan was compiled for', async () => {
+      const run = async (path: string, value: number): Promise<number> => device.scope(path, () => sum(log(mul(data(device, value), 3)))).item()
+      expect(await detectAnomaly(device, async () => run('encoder', 4))).not.toBeNaN()
+      const compiled = device.plans.compiled
+      for (const path of ['decoder', 'encoder', 'unet.mid']) await expect(detectAnomaly(device, async () => run(path, -4))).rejects.toThrow(`, log in ${path}, made a NaN`)
+      expect(device.plans.compiled).toBe(compiled)
+    })
+
     test('among what is only a part of a larger buffer', async () => {
       const x = data(device, -3)
       const failed = detectAnomaly(device, async () => realize(permute(concat([data(device, 5), sqrt(x), data(device, 5)], 1), [1, 0])))

@@ -3,8 +3,8 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { ReferenceBackend } from '../engine/device/reference/backend.ts'
 import { Device } from '../engine/device/device.ts'
 import {
-  Tensor, add, bitwiseAnd, cast, checkpoint, concat, conv2d, customGradient, device as openDevice, expand, gather, gelu, grad, groupNorm, indexSelect, interpolate, linear,
-  matmul, max, maxPool2d, mseLoss, mul, oneHot, pad, permute, realize, reshape, scalar, scaledDotProductAttention, setDefaultDevice, slice, softmax, squeeze, stopGradient, stack, sum, tensor,
+  Tensor, add, bitwiseAnd, cast, checkpoint, concat, conv2d, customGradient, device as openDevice, expand, gather, gelu, grad, groupNorm, indexSelect, interpolate, klDiv, linear,
+  matmul, max, maxPool2d, mseLoss, mul, oneHot, pad, permute, realize, reshape, scalar, scaledDotProductAttention, setDefaultDevice, slice, softmax, softplus, squeeze, stopGradient, stack, sum, tensor,
   topK, variable, where, withValues, zeros,
 } from '../engine/index.ts'
 import { closeAll, onEach, openAll } from './devices.ts'
@@ -26,6 +26,9 @@ const bad: readonly Bad[] = [
   ['an image without its batch', () => conv2d(zeros([3, 8, 8]), zeros([8, 3, 3, 3])), 'ShapeError', 'conv2d: input [3,8,8] needs 4 axes [N,C,H,W]; reshape it, for one sample with a first axis of 1'],
   ['groups that do not divide', () => groupNorm(zeros([1, 10, 2]), 4), 'ConfigError', 'groupNorm: 10 channels do not divide into 4 groups (input [1,10,2]); choose groups that divide 10'],
   ['keys of another size', () => scaledDotProductAttention(zeros([2, 4]), zeros([2, 5]), zeros([2, 5])), 'ShapeError', 'scaledDotProductAttention: queries have size 4 but keys 5 (q [2,4], k [2,5], v [2,5]); project them to one size'],
+  ['softplus by nothing', () => softplus(zeros([2]), { beta: 0 }), 'ConfigError', 'softplus: beta is 0, by which log(1 + e^(βx)) is divided; use another number, for the limit of large ones relu'],
+  ['a reduction of klDiv', () => untyped(klDiv, zeros([2]), zeros([2]), { reduction: 'batch' }), 'ConfigError', 'klDiv: reduction is "batch"; use mean, sum, none or batchmean'],
+  ['distributions of other shapes', () => klDiv(zeros([2, 3]), zeros([3])), 'ShapeError', 'klDiv: prediction has shape [2,3] but target has [3]; reshape one of them, losses do not broadcast'],
   ['a number of elements', () => reshape(zeros([2, 3]), [4]), 'ShapeError', 'reshape: [2,3] has 6 elements but [4] has 4; keep the number of elements'],
   ['a size to be worked out', () => reshape(zeros([2, 3]), [-1, 4]), 'ShapeError', 'reshape: 6 elements of [2,3] do not divide into [-1,4]; choose sizes whose product divides 6'],
   ['a size below 0', () => zeros([2, -3]), 'ShapeError', 'zeros: -3 in shape [2,-3] is not a size; use integers of at least 0'],

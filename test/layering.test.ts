@@ -1,7 +1,8 @@
 /** The library's layers hold, and the checker that says so sees what it should. */
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { cycles, importProblems, problems } from '../scripts/rules.ts'
+import { debianSite } from '../scripts/drivers.ts'
+import { cycles, hostProblems, importProblems, problems } from '../scripts/rules.ts'
 import { parse } from '../scripts/sources.ts'
 
 test('the sources keep every rule', () => {
@@ -36,11 +37,43 @@ describe('the checker', () => {
     expect(broken(file, text)).toEqual([])
   })
 
+  // Put together here, for this file is checked too.
+  const host = (...labels: readonly string[]): string => labels.join('.')
+
+  test.each([
+    host('deb', 'debian', 'org'), host('ftp', 'de', 'debian', 'org'), host('archive', 'ubuntu', 'com'), host('registry', 'npmjs', 'org'), host('registry', 'yarnpkg', 'com'), host('pypi', 'org'),
+    host('files', 'pythonhosted', 'org'), host('download', 'pytorch', 'org'), host('conda', 'anaconda', 'org'), host('cdn', 'jsdelivr', 'net'), host('esm', 'sh'), host('ghcr', 'io'), host('docker', 'io'),
+    host('DEB', 'Debian', 'ORG'),
+  ])('finds the host %s, whatever stands around it', (name) => {
+    const problem = (line: number): string => `docs/a.md:${line} names ${name}, where packages come from: leave that to the configuration of the machine`
+    expect(hostProblems('docs/a.md', `one\nfrom "https://${name}/simple/"\n${name}`)).toEqual([problem(2), problem(3)])
+    expect(hostProblems('docs/a.md', `image: ${name}:443/x`)).toEqual([problem(1)])
+  })
+
+  test('lets other hosts be, and names of packages', () => {
+    expect(hostProblems('a.json', 'https://github.com/a/b https://example.org pip install torch; node:24-bookworm; ghcr; my-pypi.organ esm.shell "sha512-ghcr/io"')).toEqual([])
+  })
+
   test('finds cycles, but not among types', () => {
     const a = parse('engine/a.ts', `import { b } from './b.ts'`)
     const value = parse('engine/b.ts', `import { a } from './a.ts'`)
     const type = parse('engine/b.ts', `import type { A } from './a.ts'`)
     expect(cycles([a, value])).toEqual([['engine/a.ts', 'engine/b.ts', 'engine/a.ts']])
     expect(cycles([a, type])).toEqual([])
+  })
+})
+
+describe('the site that lavapipe is fetched from', () => {
+  const docker = 'bookworm stable https://docker.example/linux'
+  const vendor = 'bookworm main https://vendor.example/apt'
+  const security = 'bookworm-security main http://mirror.example/debian-security'
+
+  test.each([
+    ['the one with updates', [vendor, security, 'bookworm main http://mirror.example/debian', 'bookworm-updates main http://mirror.example/debian'], 'http://mirror.example/debian'],
+    ['the only one', [docker, security, 'bookworm contrib http://other.example/', 'bookworm main file:/srv/debian'], 'file:/srv/debian'],
+    ['none', [docker, security, 'trixie main http://mirror.example/debian'], undefined],
+    ['none at all', [], undefined],
+  ])('%s', (_, targets, site) => {
+    expect(debianSite(targets.join('\n'), 'bookworm')).toBe(site)
   })
 })

@@ -112,6 +112,7 @@ export const table: Table = {
   expOp: floats(1, [-20, 20], [-2, 2]),
   expm1Op: floats(1, [-2, 2]),
   logOp: floats(1, [0, 10], [0.2, 3]),
+  log2Op: floats(1, [0, 10], [0.2, 3]),
   log1pOp: floats(1, [-0.9, 3]),
   sqrtOp: floats(1, [0, 10], [0.2, 3]),
   sinOp: floats(1, [-30, 30], [-3, 3]),

@@ -46,6 +46,7 @@ export interface OracleParams {
   readonly kernel?: number
   readonly label_smoothing?: number
   readonly largest?: boolean
+  readonly log_target?: boolean
   readonly mode?: string
   readonly n_dims?: number
   readonly ord?: number | 'inf'
@@ -53,7 +54,7 @@ export interface OracleParams {
   readonly pad?: readonly number[]
   readonly pad_lrtb?: readonly [number, number, number, number]
   readonly padding?: number | readonly number[]
-  readonly reduction?: 'mean' | 'sum'
+  readonly reduction?: 'mean' | 'sum' | 'none' | 'batchmean'
   readonly scale?: number | null
   readonly scale_factor?: number
   readonly shift?: number

@@ -2,7 +2,7 @@
 import { tensor } from '../engine/create.ts'
 import type { Tensor } from '../engine/graph.ts'
 import { clamp, elu, gelu, hardswish, leakyRelu, mish, quickGelu, relu, silu, softplus } from '../engine/ops/activation.ts'
-import { atan2, maximum, powInteger } from '../engine/ops/arithmetic.ts'
+import { atan, atan2, maximum, powInteger } from '../engine/ops/arithmetic.ts'
 import { scaledDotProductAttention } from '../engine/ops/attention.ts'
 import { conv1d, conv2d, conv3d, convTranspose2d } from '../engine/ops/convolve.ts'
 import type { ConvOptions } from '../engine/ops/convolve.ts'
@@ -12,8 +12,8 @@ import { groupNorm } from '../engine/ops/groupNorm.ts'
 import { embedding, gather, indexSelect, scatterAdd } from '../engine/ops/indexing.ts'
 import { interpolate } from '../engine/ops/interpolate.ts'
 import { concat } from '../engine/ops/join.ts'
-import { bceWithLogits, crossEntropy, huberLoss, l1Loss, mseLoss, smoothL1Loss } from '../engine/ops/loss.ts'
-import { abs, cos, erf, exp, expm1, log, log1p, rsqrt, sigmoid, sin, sqrt, tanh } from '../engine/ops/math.ts'
+import { bceWithLogits, crossEntropy, huberLoss, klDiv, l1Loss, mseLoss, smoothL1Loss } from '../engine/ops/loss.ts'
+import { abs, cos, erf, exp, expm1, log, log1p, log2, rsqrt, sigmoid, sin, sqrt, tanh } from '../engine/ops/math.ts'
 import { linear } from '../engine/ops/linear.ts'
 import { matmul } from '../engine/ops/matmul.ts'
 import { layerNorm, rmsNorm } from '../engine/ops/norm.ts'
@@ -49,7 +49,7 @@ const reduction = (f: Reduction): OracleOp => ({ get }, { axis, keepdim = false,
 
 const pair = ({ values, indices }: { values: Tensor; indices: Tensor }): readonly [Tensor, Tensor] => [values, indices]
 type Loss = (x: Tensor, y: Tensor, options: { reduction: 'mean' | 'sum' }) => Tensor
-const loss = (f: Loss): OracleOp => ({ get }, { reduction = 'mean' }) => f(get('x'), get('y'), { reduction })
+const loss = (f: Loss): OracleOp => ({ get }, { reduction = 'mean' }) => f(get('x'), get('y'), { reduction: reduction === 'sum' ? 'sum' : 'mean' })
 
 const modes = { nearest: 'nearest', bilinear: 'bilinear', bicubic: 'bicubic', area: 'area' } as const
 
@@ -101,6 +101,9 @@ const ops: Readonly<Record<string, OracleOp>> = {
   sigmoid: unary(sigmoid),
   tanh: unary(tanh),
   softplus: unary(softplus),
+  'softplus beta 2.5': unary((x) => softplus(x, { beta: 2.5 })),
+  'softplus beta 0.5 threshold 1': unary((x) => softplus(x, { beta: 0.5, threshold: 1 })),
+  'softplus beta 3 threshold 20': unary((x) => softplus(x, { beta: 3 })),
   'elu alpha 1': unary(elu),
   'leaky_relu slope 0.01': unary(leakyRelu),
   relu: unary(relu),
@@ -113,6 +116,8 @@ const ops: Readonly<Record<string, OracleOp>> = {
   erf: unary(erf),
   expm1: unary(expm1),
   log1p: unary(log1p),
+  log2: unary(log2),
+  atan: unary(atan),
   abs: unary(abs),
   'clamp to [-1,1.5]': unary((x) => clamp(x, -1, 1.5)),
   'pow 3': unary((x) => powInteger(x, 3)),
@@ -141,8 +146,9 @@ const ops: Readonly<Record<string, OracleOp>> = {
   l1_loss: loss(l1Loss),
   'huber_loss delta 0.4': loss((x, y, options) => huberLoss(x, y, { ...options, delta: 0.4 })),
   'smooth_l1_loss beta 0.3': loss((x, y, options) => smoothL1Loss(x, y, { ...options, beta: 0.3 })),
-  cross_entropy: ({ get }, { label_smoothing: labelSmoothing = 0, reduction = 'mean' }) => crossEntropy(get('x'), get('y'), { labelSmoothing, reduction }),
+  cross_entropy: ({ get }, { label_smoothing: labelSmoothing = 0, reduction = 'mean' }) => crossEntropy(get('x'), get('y'), { labelSmoothing, reduction: reduction === 'sum' ? 'sum' : 'mean' }),
   binary_cross_entropy_with_logits: loss(bceWithLogits),
+  kl_div: ({ get }, { reduction = 'mean', log_target: logTarget = false }) => klDiv(get('x'), get('y'), { reduction, logTarget }),
 }
 
 /** Column 0 is forced true, so that no row is empty. */

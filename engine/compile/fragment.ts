@@ -81,7 +81,7 @@ export function operations(root: Expression): Expression[] {
   return [...seen].filter((e) => e.args.length > 0)
 }
 
-const costly = new Set(['exp', 'log', 'expm1', 'log1p', 'sin', 'cos', 'tanh', 'erf', 'sigmoid', 'pow', 'atan2', 'div', 'sqrt', 'idiv', 'rem'])
+const costly = new Set(['exp', 'log', 'log2', 'expm1', 'log1p', 'sin', 'cos', 'tanh', 'erf', 'sigmoid', 'pow', 'atan2', 'div', 'sqrt', 'idiv', 'rem'])
 
 /** Computing it again costs about as little as reading it. */
 export function isCheap(f: Fragment, most: number): boolean {

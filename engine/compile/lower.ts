@@ -21,6 +21,8 @@ export interface Step {
   readonly inputs: readonly Value[]
   readonly attributes: object
   readonly outputs: readonly Value[]
+  /** The node of the captured graph that it is of, by its place there, and the path of that node's module in the graph that was compiled. */
+  readonly origin: number | undefined
   readonly path: string
 }
 
@@ -52,6 +54,8 @@ class Lowering {
   private readonly device: Device
   private readonly merged = new Map<string, readonly Value[]>()
   private values = 0
+  private origin = 0
+  private path = ''
 
   constructor(device: Device) {
     this.device = device
@@ -66,19 +70,27 @@ class Lowering {
     return { id: this.values++, spec: { shape: spec.shape, dtype: spec.dtype } }
   }
 
-  lowerNode(node: Node, environment: Environment): void {
+  /** The nodes of a graph, in order. */
+  lowerAll(nodes: readonly Node[], environment: Environment): void {
+    nodes.forEach((node, i) => {
+      ;[this.origin, this.path] = [i, node.path]
+      this.lowerNode(node, environment)
+    })
+  }
+
+  private lowerNode(node: Node, environment: Environment): void {
     const inputs = node.inputs.map((t) => lookup(environment, t))
     environment.set(node, this.lowerCall(node, inputs))
   }
 
-  private lowerCall({ op, attributes, outputs, path }: Node, inputs: readonly Value[]): readonly Value[] {
+  private lowerCall({ op, attributes, outputs }: Node, inputs: readonly Value[]): readonly Value[] {
     if (op.kind === 'leaf') throw new RangeError(`${op.name} is not computed`)
-    if (op.kind === 'fused' && !this.backend.accepts(op, inputs.map((v) => v.spec), attributes)) return this.device.withPath(path, () => this.expandCall(op, inputs, attributes))
+    if (op.kind === 'fused' && !this.backend.accepts(op, inputs.map((v) => v.spec), attributes)) return this.expandCall(op, inputs, attributes)
     const key = `${this.device.plans.interner.op(op)}(${inputs.map((v) => v.id).join()})${attributeKey(attributes)}`
     const known = this.merged.get(key)
     if (known !== undefined) return known
     const values = outputs.map((spec) => this.value(spec))
-    this.steps.push({ op, inputs, attributes, outputs: values, path })
+    this.steps.push({ op, inputs, attributes, outputs: values, origin: this.origin, path: this.path })
     this.merged.set(key, values)
     return values
   }
@@ -121,7 +133,7 @@ export function lower({ nodes, leaves, results, cells }: Capture, device: Device
     environment.set(tensor.node, outputs)
     lowered.push({ value, kind: leafKind(leaf) })
   }
-  for (const node of nodes) lowering.lowerNode(node, environment)
+  lowering.lowerAll(nodes, environment)
   const ends = results.map((t, i): LoweredResult => {
     const cell = cells[i]
     const read = leaves.findIndex(({ leaf }) => leaf.kind === 'cell' && leaf.cell === cell)

@@ -21,12 +21,20 @@ export interface PlanBuffer {
   home: Home
 }
 
+/** What a launch is called, and the node it is of. A plan serves graphs whose modules have other paths; `path` is that in the graph it was compiled for. */
+export interface Label extends Pick<Step, 'origin' | 'path'> {
+  readonly name: string
+}
+
+/** The paths of the nodes of a captured graph, in its order. */
+export type Paths = readonly string[]
+
 export interface MapLaunch {
   readonly kind: 'map'
   readonly expression: Expression
   readonly loads: readonly Load[]
   readonly output: Load
-  readonly label: string
+  readonly label: Label
 }
 
 export interface ReduceLaunch {
@@ -37,7 +45,7 @@ export interface ReduceLaunch {
   readonly output: Load
   /** Set where the fold is cut into parts, to be folded by another launch: part p is written p·elements behind the output. */
   readonly parts?: number
-  readonly label: string
+  readonly label: Label
 }
 
 /** A hand-written kernel: what it computes is its op's meaning. */
@@ -52,7 +60,7 @@ export interface OpLaunch {
   readonly inPlace: (output: number, input: number) => boolean
   /** Set where a launch before this one has laid an input out for the kernel. */
   readonly packed?: boolean
-  readonly label: string
+  readonly label: Label
 }
 
 /** Lays an input of a hand-written kernel out as the kernel reads it, once for all threads. */
@@ -62,7 +70,7 @@ export interface PackLaunch {
   readonly reader: OpLaunch
   readonly input: Load
   readonly output: Load
-  readonly label: string
+  readonly label: Label
 }
 
 export type Launch = MapLaunch | ReduceLaunch | OpLaunch | PackLaunch
@@ -73,12 +81,16 @@ export interface Plan {
   readonly launches: readonly Launch[]
 }
 
-export const labelOf = ({ path, op }: Step): string => (path === '' ? op.name : `${path}/${op.name}`)
+export const labelOf = ({ op, origin, path }: Step, name: string = op.name): Label => ({ name, origin, path })
 
-/** The op and the module of a label. */
-export function placeOf(label: string): { readonly op: string; readonly path: string } {
-  const slash = label.lastIndexOf('/')
-  return { op: label.slice(slash + 1), path: label.slice(0, Math.max(0, slash)) }
+/** The module that a label names in a graph with these paths; without them, in the one that is being compiled. */
+export function pathOf({ origin, path }: Pick<Step, 'origin' | 'path'>, paths: Paths = []): string {
+  return paths[origin ?? -1] ?? path
+}
+
+export function labelText(label: Label, paths?: Paths): string {
+  const path = pathOf(label, paths)
+  return path === '' ? label.name : `${path}/${label.name}`
 }
 
 export const bytesOf = (dtype: DType, elements: number): number => elements * byteSize(dtype)
@@ -131,7 +143,7 @@ function describeView({ view, dtype, buffer }: Load): string {
 }
 
 /** One line per launch. */
-export function describeLaunch(launch: Launch): string {
+export function describeLaunch(launch: Launch, paths: Paths): string {
   const operands = readsOf(launch).map((l) => `#${l.buffer}`)
-  return `${launch.label} (${[...new Set(operands)].join(' ')}) → ${writesOf(launch).map(describeView).join(', ')}`
+  return `${labelText(launch.label, paths)} (${[...new Set(operands)].join(' ')}) → ${writesOf(launch).map(describeView).join(', ')}`
 }

@@ -64,5 +64,5 @@ export function launchProduct({ step, loads: inputs, order, back }: Product, exp
   const target = placed[loads.length]
   if (target === undefined || (target.dtype !== 'f32' && target.dtype !== 'f16') || !writes(order, target.view)) return undefined
   const epilogue = expression.op === 'accumulator' ? undefined : { expression, loads: placed.slice(0, -1) }
-  return { kind: 'op', step, inputs, outputs: [target], epilogue, inPlace: () => false, label: [labelOf(step), ...(epilogue === undefined ? [] : ops)].join(' + ') }
+  return { kind: 'op', step, inputs, outputs: [target], epilogue, inPlace: () => false, label: labelOf(step, [step.op.name, ...(epilogue === undefined ? [] : ops)].join(' + ')) }
 }

@@ -324,13 +324,12 @@ class Scheduler {
     const [output] = target.loads
     if (output === undefined) throw new RangeError('a stored value is one load')
     const expression = beforeStore(f.expression, output.dtype)
-    const label = step.path === '' ? name : `${step.path}/${name}`
     switch (accumulated?.kind) {
       case undefined:
-        this.launches.push({ kind: 'map', expression, loads, output, label })
+        this.launches.push({ kind: 'map', expression, loads, output, label: labelOf(step, name) })
         return
       case 'reduction':
-        this.launches.push({ kind: 'reduce', reduction: accumulated, expression, loads, output, label: `${label} ${accumulated.op}` })
+        this.launches.push({ kind: 'reduce', reduction: accumulated, expression, loads, output, label: labelOf(step, `${name} ${accumulated.op}`) })
         return
       case 'product': {
         const ops = this.epilogues.get(accumulated.step) ?? []
@@ -390,7 +389,7 @@ class Scheduler {
 }
 
 /** Stands for the end of the run in labels. */
-const ending = { path: '', op: { name: 'result' } } as Step
+const ending = { origin: undefined, path: '', op: { name: 'result' } } as Step
 
 function unreachable(step: Step): never {
   throw new RangeError(`${step.op.name}: a stored value must be a single load`)

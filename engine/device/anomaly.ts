@@ -1,5 +1,4 @@
 /** What the trap for NaN says: which launch was the first to write one, and whether it was given one. */
-import { placeOf } from '../compile/plan.ts'
 import { DeviceError } from '../error.ts'
 import type { DeviceKind } from './backend.ts'
 
@@ -7,7 +6,7 @@ export interface Findings {
   readonly device: DeviceKind
   readonly infinities: boolean
   /** What was run, in order: the values that each read, by number, and whether one was found in what it wrote. */
-  readonly steps: readonly { readonly label: string; readonly reads: readonly number[]; readonly found: boolean }[]
+  readonly steps: readonly { readonly op: string; readonly path: string; readonly reads: readonly number[]; readonly found: boolean }[]
   /** The leaves that held one before the run, with their names. */
   readonly leaves: ReadonlyMap<number, string>
 }
@@ -18,7 +17,7 @@ export function anomalyIn({ device, infinities, steps, leaves }: Findings): Devi
   const step = steps[first]
   if (step === undefined) return undefined
   const what = infinities ? 'a NaN or an infinity' : 'a NaN'
-  const { op, path } = placeOf(step.label)
+  const { op, path } = step
   const where = `step ${first}, ${op}${path === '' ? '' : ` in ${path}`},`
   const given = step.reads.flatMap((value) => leaves.get(value) ?? [])
   if (given.length === 0) return new DeviceError(`${device}: ${where} made ${what} of inputs that had none`)

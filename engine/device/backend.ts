@@ -1,5 +1,6 @@
 /** What a device implements: memory, compilation of a lowered graph, and running it. Knows nothing of tensors or autograd. */
 import type { LoweredGraph } from '../compile/lower.ts'
+import type { Paths } from '../compile/plan.ts'
 import type { DType, TypedArray } from '../dtype.ts'
 import type { Spec } from '../graph.ts'
 import type { Fused } from '../op.ts'
@@ -14,8 +15,8 @@ export interface Executable {
   /** Bytes in use at the worst moment of a run: inputs copied in, intermediates, outputs. Known before anything runs. */
   readonly peakBytes: number
   readonly launches: number
-  /** Launches, shapes, bytes, FLOPs and the peak, as text. */
-  describe(): string
+  /** Launches, shapes, bytes, FLOPs and the peak, as text, for a graph with these paths. */
+  describe(paths: Paths): string
   /** Takes the memory that a run needs besides its bindings. Throws DeviceError before anything is written if there is too little. */
   prepare?(bindings: Bindings): void | Promise<void>
   /** Frees what the plan owns, once nothing runs it. */
@@ -28,13 +29,17 @@ export interface Bindings {
   readonly results: readonly Block[]
   /** What a leaf is called in errors. */
   readonly nameOf: (leaf: number) => string
+  /** Of the graph's nodes; none on devices that cannot be watched. */
+  readonly paths: Paths
 }
 
 /** A launch of a run, by a clock on the device. */
 export interface LaunchTime {
   /** Its number in the plan. */
   readonly step: number
-  readonly label: string
+  readonly op: string
+  /** Of the module; empty for none. */
+  readonly path: string
   /** In seconds since some launch of the first run that was timed. */
   readonly start: number
   readonly seconds: number

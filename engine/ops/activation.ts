@@ -1,5 +1,5 @@
 /** Activation functions, composed so that values and gradients stay finite wherever x is. */
-import { checkWord } from '../error.ts'
+import { ConfigError, checkWord } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { at } from '../shape.ts'
 import { add, div, floating, greater, isTensor, less, lessEqual, literal, mul, neg, operandLike, unify, where } from './elementwise.ts'
@@ -29,10 +29,10 @@ export function silu(x: TensorLike): Tensor {
   return mul(v, sigmoid(v))
 }
 
-/** x · tanh(softplus(x)) (Misra, arXiv:1908.08681). */
+/** x · tanh(log(1 + eˣ)) (Misra, arXiv:1908.08681). */
 export function mish(x: TensorLike): Tensor {
   const v = floating(x)
-  return mul(v, tanh(softplus(v)))
+  return mul(v, tanh(logOnePlusExp(v)))
 }
 
 export interface GeluOptions {
@@ -57,15 +57,31 @@ export function quickGelu(x: TensorLike): Tensor {
   return mul(v, sigmoid(mul(literal(1.702), v)))
 }
 
+export interface SoftplusOptions {
+  /** Default 1. */
+  readonly beta?: Operand
+  /** Where βx is above it, the result is x itself. Default 20, from which on f32 cannot tell the two apart. */
+  readonly threshold?: Operand
+}
+
+/** log(1 + e^(βx)) / β; x where βx is above the threshold, as in PyTorch. */
+export function softplus(x: TensorLike, { beta, threshold }: SoftplusOptions = {}): Tensor {
+  if (beta === 0) throw new ConfigError('softplus: beta is 0, by which log(1 + e^(βx)) is divided; use another number, for the limit of large ones relu')
+  const v = floating(x)
+  const scaled = beta === undefined ? v : mul(v, beta)
+  const soft = logOnePlusExp(scaled)
+  return where(greater(scaled, threshold ?? literal(20)), v, beta === undefined ? soft : div(soft, beta))
+}
+
 /** log(1 + eˣ) = max(x, 0) + log1p(e^−|x|). */
-export function softplus(x: TensorLike): Tensor {
+export function logOnePlusExp(x: TensorLike): Tensor {
   const v = floating(x)
   return add(maximum(v, literal(0)), log1p(exp(neg(abs(v)))))
 }
 
-/** log σ(x) = −softplus(−x). */
+/** log σ(x) = −log(1 + e⁻ˣ). */
 export function logSigmoid(x: TensorLike): Tensor {
-  return neg(softplus(neg(floating(x))))
+  return neg(logOnePlusExp(neg(floating(x))))
 }
 
 export interface EluOptions {

@@ -71,6 +71,11 @@ export function atan2(y: Operand, x: Operand): Tensor {
   return arithmetic(atan2Op, y, x, true)
 }
 
+/** The angle in [−π/2, π/2] whose tangent is x, within 3 units of the last place. */
+export function atan(x: TensorLike): Tensor {
+  return atan2(x, literal(1))
+}
+
 export const truncatedDivideOp: BinaryRow = binaryRow('idiv')
 export const truncatedRemainderOp: BinaryRow = binaryRow('rem')
 

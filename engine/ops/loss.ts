@@ -8,12 +8,12 @@ import { ConfigError, DTypeError, ShapeError, checkWord } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import { formatShape, sameShape } from '../shape.ts'
-import { softplus } from './activation.ts'
+import { logOnePlusExp } from './activation.ts'
 import { maximum } from './arithmetic.ts'
-import { add, cast, div, less, lessEqual, literal, mul, neg, operandLike, sub, where } from './elementwise.ts'
+import { add, cast, div, equal, less, lessEqual, literal, mul, neg, operandLike, sub, where } from './elementwise.ts'
 import type { Operand } from './elementwise.ts'
 import { gatherOp } from './indexing.ts'
-import { abs, log } from './math.ts'
+import { abs, exp, log } from './math.ts'
 import { reshape } from './movement.ts'
 import { sum } from './reduce.ts'
 import { logsumexp, mean, working } from './statistics.ts'
@@ -159,8 +159,27 @@ export interface BceWithLogitsOptions extends LossOptions {
 /** −w·t·log σ(x) − (1 − t)·log(1 − σ(x)) for logits x, w the `posWeight`; without overflow. */
 export function bceWithLogits(logits: TensorLike, target: TensorLike, { posWeight, reduction = 'mean' }: BceWithLogitsOptions = {}): Tensor {
   const [x, t] = matched('bceWithLogits', logits, target)
-  if (posWeight === undefined) return reduced('bceWithLogits', sub(softplus(x), mul(x, t)), reduction)
-  // softplus(−x) = −log σ(x), and x more of it is −log(1 − σ(x)).
+  if (posWeight === undefined) return reduced('bceWithLogits', sub(logOnePlusExp(x), mul(x, t)), reduction)
+  // log(1 + e⁻ˣ) = −log σ(x), and x more of it is −log(1 − σ(x)).
   const weight = add(literal(1), mul(sub(asTensor(posWeight, x), literal(1)), t))
-  return reduced('bceWithLogits', add(mul(sub(literal(1), t), x), mul(weight, softplus(neg(x)))), reduction)
+  return reduced('bceWithLogits', add(mul(sub(literal(1), t), x), mul(weight, logOnePlusExp(neg(x)))), reduction)
+}
+
+export interface KlDivOptions {
+  /** `batchmean` divides the sum by the size of axis 0, which is the divergence of a batch of distributions. Default `mean`, over all elements. */
+  readonly reduction?: Reduction | 'batchmean'
+  /** Whether the target is log-probabilities, too. Default false. */
+  readonly logTarget?: boolean
+}
+
+/**
+ * t · (log t − x), the divergence of Kullback and Leibler from log-probabilities x to probabilities t, of which 0 · log 0 is 0; as
+ * in PyTorch, `target` is what the other is measured against, and with `logTarget` eᵗ · (t − x).
+ */
+export function klDiv(logProbabilities: TensorLike, target: TensorLike, { reduction = 'mean', logTarget = false }: KlDivOptions = {}): Tensor {
+  checkWord('klDiv', 'reduction', reduction, [...reductions, 'batchmean'])
+  const [x, t] = matched('klDiv', logProbabilities, target)
+  // At 0 the logarithm is not taken, so that the gradient stays finite.
+  const losses = logTarget ? mul(exp(t), sub(t, x)) : sub(mul(t, log(where(equal(t, literal(0)), literal(1), t))), mul(t, x))
+  return reduction === 'batchmean' ? div(sum(losses), literal(x.shape[0] ?? 1)) : reduced('klDiv', losses, reduction)
 }

@@ -8,6 +8,7 @@ import type { UnaryRow } from './elementwise.ts'
 export const expOp: UnaryRow = unaryRow('exp', (dy, _, y) => mul(dy, y))
 export const expm1Op: UnaryRow = unaryRow('expm1', (dy, x) => mul(dy, exp(x)))
 export const logOp: UnaryRow = unaryRow('log', (dy, x) => div(dy, x))
+export const log2Op: UnaryRow = unaryRow('log2', (dy, x) => div(dy, mul(x, literal(Math.LN2))))
 export const log1pOp: UnaryRow = unaryRow('log1p', (dy, x) => div(dy, add(x, literal(1))))
 export const sqrtOp: UnaryRow = unaryRow('sqrt', (dy, _, y) => div(mul(dy, literal(0.5)), y))
 export const sinOp: UnaryRow = unaryRow('sin', (dy, x) => mul(dy, cos(x)))
@@ -36,6 +37,10 @@ export function expm1(x: TensorLike): Tensor {
 /** The natural logarithm; −∞ at 0, NaN below. */
 export function log(x: TensorLike): Tensor {
   return apply(logOp, [floating(x)])
+}
+/** The logarithm to base 2, exact for powers of two, else within 2.2 units of the last place; −∞ at 0, NaN below. */
+export function log2(x: TensorLike): Tensor {
+  return apply(log2Op, [floating(x)])
 }
 /** ln(1 + x), exact for small x. */
 export function log1p(x: TensorLike): Tensor {

@@ -65,7 +65,18 @@ function logOf(scope: VectorScope, k: Code, f: Code, correction?: Code): Code {
 /** ln x within 0.8 ulp: −∞ at 0, NaN below. */
 export function log(scope: VectorScope, x: Code): Code {
   const { k, m } = splitExponent(scope, x)
-  const result = logOf(scope, k, scope.keep(f32x4.sub(m, scope.f32(1))))
+  return logarithm(scope, logOf(scope, k, scope.keep(f32x4.sub(m, scope.f32(1)))), x)
+}
+
+/** log₂ x within 1.6 ulp, and exact for powers of two. */
+export function log2(scope: VectorScope, x: Code): Code {
+  const { k, m } = splitExponent(scope, x)
+  const fraction = logOf(scope, scope.f32(0), scope.keep(f32x4.sub(m, scope.f32(1))))
+  return logarithm(scope, f32x4.add(f32x4.mul(fraction, scope.f32(Math.LOG2E)), k), x)
+}
+
+/** `result` where 0 < x < ∞, else what any logarithm of x is. */
+function logarithm(scope: VectorScope, result: Code, x: Code): Code {
   const ordinary = v128.and(f32x4.gt(x, scope.f32(0)), f32x4.lt(x, scope.f32(Infinity)))
   // All ones are a NaN; ∞ and NaN stand for themselves.
   const special = v128.or(x, f32x4.lt(x, scope.f32(0)))

@@ -109,7 +109,7 @@ function signOf(scope: VectorScope, code: Code): Code {
 const unaryF32: UnaryTable = {
   neg: plain(f32x4.neg), abs: plain(f32x4.abs), sqrt: plain(f32x4.sqrt), sign: signOf,
   floor: plain(f32x4.floor), ceil: plain(f32x4.ceil), round: plain(f32x4.nearest), trunc: plain(f32x4.trunc),
-  exp: approximate(approximations.exp), log: approximate(approximations.log), expm1: approximate(approximations.expm1), log1p: approximate(approximations.log1p),
+  exp: approximate(approximations.exp), log: approximate(approximations.log), log2: approximate(approximations.log2), expm1: approximate(approximations.expm1), log1p: approximate(approximations.log1p),
   sin: approximate(sin), cos: approximate(cos), tanh: approximate(approximations.tanh), erf: approximate(approximations.erf), sigmoid: approximate(approximations.sigmoid),
 }
 

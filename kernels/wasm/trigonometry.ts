@@ -44,7 +44,7 @@ export const sin = (scope: VectorScope, x: Code): Code => sine(scope, x, 0)
 /** cos x within 1.5 ulp for |x| < 2²⁸; beyond, some number between −1 and 1. NaN at ±∞. */
 export const cos = (scope: VectorScope, x: Code): Code => sine(scope, x, 1)
 
-/** The angle of the point (x, y), −π to π, within 2.7 ulp. Signed zeros and infinities as in C99. */
+/** The angle of the point (x, y), −π to π, within 2.8 ulp. Signed zeros and infinities as in C99. */
 export function atan2(scope: VectorScope, y: Code, x: Code): Code {
   const [ax, ay] = [scope.keep(f32x4.abs(x)), scope.keep(f32x4.abs(y))]
   const steep = scope.keep(f32x4.gt(ay, ax))

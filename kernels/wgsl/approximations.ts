@@ -75,7 +75,13 @@ export const exponentials: readonly string[] = [
   return logarithm(logOf(split.x, split.y - 1.0, 0.0), x);
 }`,
 
-  // `result` where 0 < x < ∞, else what the logarithm of x is.
+  // Exact for powers of two.
+  `fn log2F32(x: f32) -> f32 {
+  let split = splitExponent(x);
+  return logarithm(logOf(0.0, split.y - 1.0, 0.0) * ${float(Math.LOG2E)} + split.x, x);
+}`,
+
+  // `result` where 0 < x < ∞, else what any logarithm of x is.
   `fn logarithm(result: f32, x: f32) -> f32 {
   let bits = bitcast<u32>(x);
   if (bits - 1u < 0x7f7fffffu) { return result; }

@@ -82,7 +82,7 @@ const unaries: Readonly<Record<ScalarType, UnaryTable>> = {
   f32: {
     neg: (x) => `-${x}`, abs: call('abs'), sqrt: call('sqrt'), sign: call('signF32'),
     floor: call('floor'), ceil: call('ceil'), round: call('round'), trunc: call('trunc'),
-    exp: call('expF32'), log: call('logF32'), expm1: call('expm1F32'), log1p: call('log1pF32'),
+    exp: call('expF32'), log: call('logF32'), log2: call('log2F32'), expm1: call('expm1F32'), log1p: call('log1pF32'),
     sin: call('sinF32'), cos: call('cosF32'), tanh: call('tanhF32'), erf: call('erfF32'), sigmoid: call('sigmoidF32'), half: call('roundF16'),
   },
   i32: { neg: (x) => `-${x}`, abs: call('abs'), sign: call('sign'), not: (x) => `~${x}` },

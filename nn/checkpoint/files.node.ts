@@ -6,7 +6,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { CheckpointError } from '../../engine/index.ts'
 import type { ByteSource } from './bytes.ts'
-import type { Folder, Staged } from './files.ts'
+import type { Folder, Staged, Start } from './files.ts'
 
 /** A string that names a checkpoint: a URL, or a path as the folder it is or the folder and file it names. What ends in a slash is a folder. */
 export async function locate(where: string): Promise<URL | { readonly folder: Folder; readonly file?: string }> {
@@ -22,7 +22,7 @@ function pathFolder(folder: string): Folder {
     name: folder,
     list: () => readdir(folder),
     open: (file) => fileSource(path.join(folder, file)),
-    stage: (file, chunks) => stageFile(path.join(folder, file), chunks),
+    stage: (file, chunks, start) => stageFile(path.join(folder, file), chunks, start),
     remove: (file) => rm(path.join(folder, file)),
     exclusive: (name, act) => whileLocked(path.join(folder, `${name}.lock`), act),
   }
@@ -57,8 +57,8 @@ async function identify(handle: FileHandle): Promise<{ size: number; version: st
   return { size: Number(size), version: [dev, ino, size, mtimeNs].join() }
 }
 
-/** Written beside it and flushed to the disk, to be renamed over it: `file` is always either what it was or all of `chunks`. */
-async function stageFile(file: string, chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<Staged> {
+/** Written beside it and flushed to the disk, to be renamed over it: `file` is always either what it was or all of `chunks`, with `start` over its first bytes. */
+async function stageFile(file: string, chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, start?: Start): Promise<Staged> {
   const place = await behindLinks(file)
   const folder = path.dirname(place)
   await removeLeftovers(folder)
@@ -69,6 +69,7 @@ async function stageFile(file: string, chunks: AsyncIterable<Uint8Array> | Itera
     const handle = await open(beside, 'wx')
     try {
       for await (const chunk of chunks) await writeAll(handle, chunk)
+      if (start !== undefined) await writeAll(handle, start(), 0)
       await handle.sync()
     } finally {
       await handle.close()
@@ -152,8 +153,9 @@ export async function whileLocked<T>(lock: string, act: () => Promise<T>): Promi
   }
 }
 
-async function writeAll(handle: FileHandle, chunk: Uint8Array): Promise<void> {
-  for (let at = 0; at < chunk.length; ) at += (await handle.write(chunk, at)).bytesWritten
+/** From `position` on, or where the last writing ended. */
+async function writeAll(handle: FileHandle, chunk: Uint8Array, position?: number): Promise<void> {
+  for (let at = 0; at < chunk.length; ) at += (await handle.write(chunk, at, chunk.length - at, position === undefined ? null : position + at)).bytesWritten
 }
 
 /** Replaces `file` by `content`. */

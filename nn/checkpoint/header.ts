@@ -6,6 +6,7 @@
 import { CheckpointError } from '../../engine/index.ts'
 import type { DType, Shape } from '../../engine/index.ts'
 import { formatShape, sizeOf } from '../../engine/shape.ts'
+import { withDigests, withoutDigests } from './digest.ts'
 import { foreignDTypes, formats, isFileDType } from './format.ts'
 import type { FileDType } from './format.ts'
 import { foreignFile } from './foreign.ts'
@@ -20,12 +21,16 @@ export interface TensorInfo {
   readonly format: string
   /** Where its bytes begin and end in the file. */
   readonly range: readonly [from: number, to: number]
+  /** The CRC-32 that its bytes had when they were written, which reading holds them to. Undefined where the file has none, or is not verified. */
+  readonly crc32?: number
 }
 
 export interface Header {
   /** By name, in the order in which their bytes lie. */
   readonly tensors: ReadonlyMap<string, TensorInfo>
   readonly metadata: Readonly<Record<string, string>>
+  /** Whether it has digests, and is what they were made of. */
+  readonly verified: boolean
 }
 
 /** As in the Rust package. */
@@ -49,8 +54,8 @@ function damaged(source: string, why: string): never {
   throw new CheckpointError(`${source}: ${why}; the file is damaged or not a safetensors file`)
 }
 
-/** The tensors and metadata of a header, in a file of `size` bytes. */
-export function parseHeader(bytes: Uint8Array<ArrayBuffer>, size: number, source: string): Header {
+/** The tensors and metadata of a header, in a file of `size` bytes; with their digests, if `verify` asks for them. */
+export function parseHeader(bytes: Uint8Array<ArrayBuffer>, size: number, source: string, verify: boolean): Header {
   const fail = (why: string): never => damaged(source, why)
   const { __metadata__: metadata = {}, ...rest } = parseJson(bytes, 'its header', fail)
   if (!isRecord(metadata) || !isTexts(metadata)) return fail('its metadata is not a map from text to text')
@@ -65,7 +70,7 @@ export function parseHeader(bytes: Uint8Array<ArrayBuffer>, size: number, source
     end = to
   }
   if (end !== size) fail(`${size - end} bytes follow the last tensor`)
-  return { tensors: new Map(tensors), metadata }
+  return withoutDigests({ tensors, metadata }, verify, fail)
 }
 
 function parseEntry(name: string, entry: unknown, start: number, fail: (why: string) => never): TensorInfo {
@@ -111,8 +116,9 @@ function compareText(x: string, y: string): number {
   return x.length - y.length
 }
 
-/** Length and header of a file with these tensors, in that order, padded with spaces to a multiple of 8. */
-export function encodeHeader(entries: readonly Entry[], metadata: Readonly<Record<string, string>>): Uint8Array<ArrayBuffer> {
+/** Length and header of a file with these tensors, in that order, padded with spaces to a multiple of 8. Whatever the digests are, it is as long. */
+export function encodeHeader(entries: readonly Entry[], own: Readonly<Record<string, string>>, crcs: readonly number[] | undefined): Uint8Array<ArrayBuffer> {
+  const metadata = crcs === undefined ? own : withDigests(entries, own, crcs)
   let end = 0
   const described = entries.map((entry): [string, object] => {
     const from = end

@@ -56,8 +56,8 @@ const batchBytes = 2 ** 26
  * listing every missing, unexpected and mis-shaped name, or where two names of one variable have different values; where
  * reading fails later, says how much was loaded.
  */
-export async function loadCheckpoint(variables: Readonly<Record<string, Variable>>, from: CheckpointLocation | Checkpoint, { request, ...options }: LoadOptions & OpenOptions = {}): Promise<Loaded> {
-  const checkpoint = isCheckpoint(from) ? from : await openCheckpoint(from, request === undefined ? {} : { request })
+export async function loadCheckpoint(variables: Readonly<Record<string, Variable>>, from: CheckpointLocation | Checkpoint, { request, verify = true, ...options }: LoadOptions & OpenOptions = {}): Promise<Loaded> {
+  const checkpoint = isCheckpoint(from) ? from : await openCheckpoint(from, { verify, ...(request && { request }) })
   const { source = checkpoint.source } = options
   const { targets, twins, ...rest } = match(variables, checkpoint.tensors, { ...options, source })
   for (const [{ name }, { name: other }] of twins) checkSame(source, { name, value: await checkpoint.read(name) }, { name: other, value: await checkpoint.read(other) })

@@ -7,7 +7,7 @@ import { handleFolder } from './files.ts'
 import type { Folder } from './files.ts'
 import { httpSource } from './http.ts'
 import { openSafetensors } from './read.ts'
-import type { Checkpoint } from './read.ts'
+import type { Checkpoint, VerifyOptions } from './read.ts'
 import { indexName, isShardName, joinShards, readIndex } from './shards.ts'
 import type { WeightMap } from './shards.ts'
 
@@ -17,7 +17,7 @@ export type FileLocation = string | URL | Blob | Uint8Array<ArrayBuffer> | ByteS
 /** A file or folder; or the shards of one model, with or without their index. */
 export type CheckpointLocation = FileLocation | readonly FileLocation[]
 
-export interface OpenOptions {
+export interface OpenOptions extends VerifyOptions {
   /** Given to each `fetch`: headers (a token), a signal. */
   readonly request?: RequestInit
 }
@@ -27,12 +27,12 @@ export interface OpenOptions {
  * they are asked for, by ranges, so a file may be larger than memory. Of a folder the one index in it is opened, or the
  * one safetensors file; in place of a path to a file that is not there, its index. Throws CheckpointError for what cannot be read, is damaged, or is of another format.
  */
-export async function openCheckpoint(where: CheckpointLocation, { request = {} }: OpenOptions = {}): Promise<Checkpoint> {
-  if (isList(where)) return openList(await Promise.all(where.map((one) => find(one, request))))
+export async function openCheckpoint(where: CheckpointLocation, { request = {}, verify = true }: OpenOptions = {}): Promise<Checkpoint> {
+  if (isList(where)) return openList(await Promise.all(where.map((one) => find(one, request))), verify)
   const { source, sibling } = await find(where, request)
-  if (!isIndex(source)) return openSafetensors(source)
+  if (!isIndex(source)) return openSafetensors(source, { verify })
   const index = await readIndex(source)
-  return openSharded(source, index, (file) => {
+  return openSharded(source, index, verify, (file) => {
     if (sibling === undefined) throw new CheckpointError(`${source.name} is the index of a sharded checkpoint; pass a list of it and its shards`)
     return sibling(file)
   })
@@ -89,26 +89,26 @@ async function onlyCheckpoint(folder: Folder): Promise<string> {
   return first
 }
 
-async function openList(found: readonly Found[]): Promise<Checkpoint> {
+async function openList(found: readonly Found[], verify: boolean): Promise<Checkpoint> {
   const sources = found.map(({ source }) => source)
   const indices = sources.filter(isIndex)
   const shards = sources.filter((source) => !isIndex(source))
   const [index] = indices
   if (indices.length > 1) throw new CheckpointError(`the list has several indices: ${indices.map(({ name }) => name).join(', ')}; pass the one of this checkpoint`)
-  if (index === undefined) return joinShards(new Map(await Promise.all(shards.map(async (shard, i) => [`${i}`, await openSafetensors(shard)] as const))), 'the list of files')
-  return openSharded(index, await readIndex(index), async (file) => {
+  if (index === undefined) return joinShards(new Map(await Promise.all(shards.map(async (shard, i) => [`${i}`, await openSafetensors(shard, { verify })] as const))), 'the list of files')
+  return openSharded(index, await readIndex(index), verify, async (file) => {
     const shard = shards.find(({ name }) => baseName(name) === file)
     return shard ?? unreadable(file, new Error('it is not in the list'))
   })
 }
 
-async function openSharded(source: ByteSource, index: WeightMap, open: (file: string) => Promise<ByteSource>): Promise<Checkpoint> {
+async function openSharded(source: ByteSource, index: WeightMap, verify: boolean, open: (file: string) => Promise<ByteSource>): Promise<Checkpoint> {
   const files = [...new Set(index.values())].toSorted()
   const shards = await Promise.all(files.map(async (file) => {
     const shard = await open(file).catch((error: unknown) => {
       throw new CheckpointError(`${source.name} needs the shard ${file}: ${reasonOf(error)}`, { cause: error })
     })
-    return [file, await openSafetensors(shard)] as const
+    return [file, await openSafetensors(shard, { verify })] as const
   }))
   return joinShards(new Map(shards), source.name, index)
 }

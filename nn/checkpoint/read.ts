@@ -5,6 +5,7 @@ import { hostArray } from '../../engine/dtype.ts'
 import { sizeOf } from '../../engine/shape.ts'
 import { readRange } from './bytes.ts'
 import type { ByteSource } from './bytes.ts'
+import { damage, digest } from './digest.ts'
 import { fileDTypes, foreignDTypes, formats, isFileDType } from './format.ts'
 import type { HostTensor } from './format.ts'
 import { headerLength, parseHeader, startBytes } from './header.ts'
@@ -17,7 +18,7 @@ export interface Checkpoint {
   /** What there is, by name; only this has been read. */
   readonly tensors: ReadonlyMap<string, TensorInfo>
   readonly metadata: Readonly<Record<string, string>>
-  /** One tensor. Throws CheckpointError where it cannot be read, or is of a dtype there is none of here. */
+  /** One tensor. Throws CheckpointError where it cannot be read, is not what was written, or is of a dtype there is none of here. */
   read(name: string): Promise<HostTensor>
   /** Tensors one after the other, all unless `names` are given, in the order in which they lie; small ones are read together. */
   entries(names?: Iterable<string>): AsyncGenerator<[string, HostTensor], void>
@@ -28,6 +29,13 @@ export interface Safetensors {
   /** By name, in the order in which their bytes lie. */
   readonly tensors: ReadonlyMap<string, HostTensor>
   readonly metadata: Readonly<Record<string, string>>
+  /** Whether the file has digests, and header and tensors are what was written. */
+  readonly verified: boolean
+}
+
+export interface VerifyOptions {
+  /** Default true: a file with digests, as it is written here, has every tensor held to its own when it is read, and the header when it is opened. */
+  readonly verify?: boolean
 }
 
 /** Bytes read at once: a multiple of every element's, small beside a model and large beside the cost of a request. A tensor that needs no decoding is read as a whole. */
@@ -37,25 +45,26 @@ const spanBytes = 2 ** 24
  * Reads a whole file; `source` names it in errors. f16 and bf16 come as f32 arrays, I64 and I8 as i32. Throws
  * CheckpointError, naming the tensor, for anything that is not exactly the format: a file cut short or with bytes left
  * over, offsets that overlap, leave gaps or lie outside, sizes that contradict the shape, a key given twice, a dtype there
- * is none of here, an I64 value outside i32. Files of other formats, such as PyTorch's, are named as what they are.
+ * is none of here, an I64 value outside i32, bytes that are not those that were written. Files of other formats, such as PyTorch's, are named as what they are.
  */
-export function decodeSafetensors(file: Uint8Array<ArrayBuffer>, source = 'safetensors'): Safetensors {
+export function decodeSafetensors(file: Uint8Array<ArrayBuffer>, source = 'safetensors', { verify = true }: VerifyOptions = {}): Safetensors {
   const length = headerLength(file.subarray(0, startBytes), file.length, source)
-  const { tensors, metadata } = parseHeader(file.subarray(8, 8 + length), file.length, source)
+  const { tensors, ...header } = parseHeader(file.subarray(8, 8 + length), file.length, source, verify)
   const decoded = [...tensors].map(([name, info]): [string, HostTensor] => {
     const tensor = allocate(name, info, source)
-    decodeInto(tensor.data, file.subarray(...info.range), { name, info, source })
+    const bytes = file.subarray(...info.range)
+    check({ name, info, source }, digest(info, bytes), decodeInto(tensor.data, bytes, info))
     return [name, tensor]
   })
-  return { tensors: new Map(decoded), metadata }
+  return { tensors: new Map(decoded), ...header }
 }
 
 /** One file, of which only the header is read now. */
-export async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
+export async function openSafetensors(source: ByteSource, { verify = true }: VerifyOptions = {}): Promise<Checkpoint> {
   const { name: file, size } = source
   const start = await readRange(source, 0, Math.min(startBytes, size))
   const length = headerLength(start, size, file)
-  const { tensors, metadata } = parseHeader(await readRange(source, 8, 8 + length), size, file)
+  const { tensors, metadata } = parseHeader(await readRange(source, 8, 8 + length), size, file, verify)
   const entries = (names: Iterable<string> = tensors.keys()): AsyncGenerator<[string, HostTensor], void> => readTensors(source, tensors, names)
   return { source: file, tensors, metadata, entries, read: (name) => onlyOne(entries([name])) }
 }
@@ -81,6 +90,7 @@ async function* readTensors(source: ByteSource, tensors: Header['tensors'], name
   const load = (span: readonly Part[] = []): Promise<Uint8Array<ArrayBuffer>> => readRange(source, span[0]?.from ?? 0, span.at(-1)?.to ?? 0)
   let ahead = load(spans[0])
   let tensor: HostTensor | undefined
+  let [crc, wrong]: [number | undefined, string | undefined] = [0, undefined]
   for (const [i, span] of spans.entries()) {
     const bytes = await ahead
     ahead = load(spans[i + 1])
@@ -88,12 +98,17 @@ async function* readTensors(source: ByteSource, tensors: Header['tensors'], name
     for (const { name, info, from, to } of span) {
       const [begin, end] = info.range
       const start = from - (span[0]?.from ?? 0)
+      const part = bytes.subarray(start, start + to - from)
+      if (from === begin) [crc, wrong] = [0, undefined]
       if (tensor === undefined || from === begin) tensor = (span.length === 1 && to === end ? adopt(info, bytes) : undefined) ?? allocate(name, info, source.name)
       if (tensor.data.buffer !== bytes.buffer) {
         const elements = tensor.data.length / Math.max(1, end - begin)
-        decodeInto(tensor.data.subarray((from - begin) * elements, (to - begin) * elements), bytes.subarray(start, start + to - from), { name, info, source: source.name })
+        wrong ??= decodeInto(tensor.data.subarray((from - begin) * elements, (to - begin) * elements), part, info)
       }
-      if (to === end) yield [name, tensor]
+      crc = digest(info, part, crc)
+      if (to < end) continue
+      check({ name, info, source: source.name }, crc, wrong)
+      yield [name, tensor]
     }
   }
 }
@@ -141,9 +156,14 @@ interface Place {
   readonly source: string
 }
 
-function decodeInto(data: TypedArray, bytes: Uint8Array<ArrayBuffer>, { name, info, source }: Place): void {
-  if (!isFileDType(info.format)) return
-  const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice()
-  const wrong = formats[info.format].decode(aligned, data)
+/** Returns what the bytes hold that cannot be decoded. */
+function decodeInto(data: TypedArray, bytes: Uint8Array<ArrayBuffer>, { format }: TensorInfo): string | undefined {
+  return isFileDType(format) ? formats[format].decode(bytes.byteOffset % 8 === 0 ? bytes : bytes.slice(), data) : undefined
+}
+
+/** Throws where a tensor's bytes are not those that were written or, if they are, could not be decoded. */
+function check({ name, info, source }: Place, crc: number | undefined, wrong: string | undefined): void {
+  const problem = damage(info, crc)
+  if (problem !== undefined) throw new CheckpointError(`${source}: tensor ${name}: ${problem}`)
   if (wrong !== undefined) throw new CheckpointError(`${source}: tensor ${name} is ${info.format} and holds ${wrong}; convert it before it is loaded`)
 }

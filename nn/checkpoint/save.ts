@@ -3,10 +3,10 @@ import { CheckpointError } from '../../engine/index.ts'
 import { locate } from '#files'
 import { reasonOf } from './bytes.ts'
 import { handleFolder, stageHandle } from './files.ts'
-import type { Chunks, Folder, Staged } from './files.ts'
+import type { Folder, Staged } from './files.ts'
 import { encodeIndex, indexName, isShardOf, readIndex, shardName, splitShards } from './shards.ts'
-import { itemsOf, streamItems } from './write.ts'
-import type { EncodeOptions, Item, Saveable } from './write.ts'
+import { itemsOf, writing } from './write.ts'
+import type { EncodeOptions, Item, Saveable, Writing } from './write.ts'
 
 /** A path, of a file or a folder that is there, or what browsers have in its place. A folder gets a file model.safetensors. */
 export type SaveLocation = string | URL | FileSystemFileHandle | FileSystemDirectoryHandle
@@ -27,7 +27,7 @@ export async function saveCheckpoint(where: SaveLocation, tensors: Saveable, { m
   const items = itemsOf(tensors, options)
   const parts = splitShards(items, maxShardBytes)
   const { stage, file, folder } = await target(where)
-  const whole = (): Promise<Staged> => stage(streamItems(items, options.metadata))
+  const whole = (): Promise<Staged> => stage(writing(items, options))
   if (folder === undefined) {
     if (parts.length > 1) throw new CheckpointError(`${file} is one file, which cannot take ${parts.length} shards; pass a path or a folder`)
     return placed(file, [whole])
@@ -36,7 +36,7 @@ export async function saveCheckpoint(where: SaveLocation, tensors: Saveable, { m
   const replace = (written: readonly string[], write: () => Promise<void>): Promise<void> => folder.exclusive(index, () => supersede(folder, file, new Set(written), write))
   if (parts.length <= 1) return placed(file, [whole], (commit) => replace([file], commit))
   const shards = parts.map((part, i): [string, Item[]] => [shardName(file, i, parts.length), part])
-  const writes = shards.map(([name, part]) => () => folder.stage(name, streamItems(part, options.metadata)))
+  const writes = shards.map(([name, part]) => () => stageIn(folder, name, writing(part, options)))
   await placed(file, writes, (commit) => replace([...shards.map(([name]) => name), index], async () => {
     await commit()
     const staged = await folder.stage(index, [encodeIndex(shards)])
@@ -63,12 +63,12 @@ interface Target {
   readonly file: string
   /** Missing where only one file may be written. */
   readonly folder?: Folder
-  readonly stage: (chunks: Chunks) => Promise<Staged>
+  readonly stage: (content: Writing) => Promise<Staged>
 }
 
 async function target(where: SaveLocation): Promise<Target> {
   if (typeof where !== 'string' && !(where instanceof URL)) {
-    if (where.kind === 'file') return { file: where.name, stage: (chunks) => stageHandle(where, chunks) }
+    if (where.kind === 'file') return { file: where.name, stage: ({ chunks, header }) => stageHandle(where, chunks(), header) }
     return inFolder(handleFolder(where))
   }
   const place = await locate(String(where))
@@ -77,7 +77,11 @@ async function target(where: SaveLocation): Promise<Target> {
 }
 
 function inFolder(folder: Folder, file = 'model.safetensors'): Target {
-  return { file, folder, stage: (chunks) => folder.stage(file, chunks) }
+  return { file, folder, stage: (content) => stageIn(folder, file, content) }
+}
+
+function stageIn(folder: Folder, file: string, { chunks, header }: Writing): Promise<Staged> {
+  return folder.stage(file, chunks(), header)
 }
 
 /** Writes all, then puts all in their places; where writing fails, none. */

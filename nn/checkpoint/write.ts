@@ -1,9 +1,11 @@
-/** Writing safetensors, byte for byte as the Python package does: a whole file at once, or piece by piece. */
+/** Writing safetensors, but for digests byte for byte as the Python package does: a whole file at once, or piece by piece. */
 import { CheckpointError, Variable, realize } from '../../engine/index.ts'
 import type { DType, TensorLike, TypedArray } from '../../engine/index.ts'
+import { crc32 } from '#crc32'
 import { hostArray, isFloat } from '../../engine/dtype.ts'
 import { readData } from '../../engine/realize.ts'
 import { formatShape, sizeOf } from '../../engine/shape.ts'
+import { digestsKey } from './digest.ts'
 import { converts, fileDTypes, formats } from './format.ts'
 import type { FileDType, HostTensor } from './format.ts'
 import { bytesOf, encodeHeader, inFileOrder } from './header.ts'
@@ -13,7 +15,12 @@ import { isTexts } from './json.ts'
 /** What can be written, by name: values on the host, and variables and tensors, which are read one at a time. */
 export type Saveable = Readonly<Record<string, HostTensor | TensorLike>> | ReadonlyMap<string, HostTensor | TensorLike>
 
-export interface EncodeOptions {
+export interface DigestOptions {
+  /** Default true: metadata get a CRC-32 of each tensor, by which reading notices damage. Without them the bytes are those of the Python package. */
+  readonly digests?: boolean
+}
+
+export interface EncodeOptions extends DigestOptions {
   readonly metadata?: Readonly<Record<string, string>>
   /**
    * What to store a tensor as: any float for floats, I64 or I8 for i32. Default: its own dtype. For half the size:
@@ -34,28 +41,38 @@ const pieceElements = 2 ** 21
  * The bytes of a file with these tensors. Equal tensors give equal bytes, whatever their order. Throws CheckpointError
  * for data that does not fill its shape, and for values or names that the file cannot hold.
  */
-export function encodeSafetensors(tensors: ReadonlyMap<string, HostTensor>, metadata: Readonly<Record<string, string>> = {}): Uint8Array<ArrayBuffer> {
+export function encodeSafetensors(tensors: ReadonlyMap<string, HostTensor>, metadata: Readonly<Record<string, string>> = {}, { digests = true }: DigestOptions = {}): Uint8Array<ArrayBuffer> {
   checkMetadata(metadata)
   const items = inFileOrder([...tensors].map(([name, tensor]) => ({ ...hostItem(name, tensor), data: tensor.data })))
-  const header = encodeHeader(items, metadata)
-  const file = new Uint8Array(items.reduce((bytes, entry) => bytes + bytesOf(entry), header.length))
-  file.set(header)
-  let at = header.length
-  for (const entry of items) {
+  const crcs = digests ? items.map(() => 0) : undefined
+  const start = encodeHeader(items, metadata, crcs).length
+  const file = new Uint8Array(items.reduce((bytes, entry) => bytes + bytesOf(entry), start))
+  let at = start
+  for (const [i, entry] of items.entries()) {
     for (const piece of encodeData(entry, entry.data)) {
       file.set(piece, at)
       at += piece.length
+      if (crcs !== undefined) crcs[i] = crc32(piece, crcs[i])
     }
   }
+  file.set(encodeHeader(items, metadata, crcs))
   return file
 }
 
 /**
  * The same file in pieces of a few megabytes, for which tensors are read one by one: no second copy of the model is made.
- * The values are those at the call; a variable that is moved before it was read rejects with StaleReadError.
+ * The values are those at the call; a variable that is moved before it was read rejects with StaleReadError. Digests, which
+ * come first in the file, take reading everything twice.
  */
 export function streamSafetensors(tensors: Saveable, options: EncodeOptions = {}): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
-  return streamItems(itemsOf(tensors, options), options.metadata)
+  const { chunks, header } = writing(itemsOf(tensors, options), options)
+  return header === undefined ? chunks() : afterwards(chunks)
+}
+
+/** The chunks of the second time. */
+async function* afterwards(chunks: () => AsyncGenerator<Uint8Array<ArrayBuffer>, void>): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+  for await (const _ of chunks());
+  yield* chunks()
 }
 
 /** Checks everything that can be checked before values are read, and fixes which values are meant. */
@@ -76,10 +93,29 @@ export function itemsOf(tensors: Saveable, { metadata = {}, format }: EncodeOpti
   })
 }
 
-export async function* streamItems(items: readonly Item[], metadata: Readonly<Record<string, string>> = {}): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+/** A file as it is written. */
+export interface Writing {
+  /** The first is the header, whose digests are those of the chunks that were given before. */
+  readonly chunks: () => AsyncGenerator<Uint8Array<ArrayBuffer>, void>
+  /** The header with the digests of the chunks that were given, to be put over it; undefined where there are none. */
+  readonly header: (() => Uint8Array<ArrayBuffer>) | undefined
+}
+
+export function writing(items: readonly Item[], { metadata = {}, digests = true }: EncodeOptions): Writing {
   const ordered = inFileOrder(items)
-  yield encodeHeader(ordered, metadata)
-  for (const item of ordered) yield* encodeData(item, await item.read())
+  const crcs = digests ? ordered.map(() => 0) : undefined
+  const header = (): Uint8Array<ArrayBuffer> => encodeHeader(ordered, metadata, crcs)
+  async function* chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+    yield header()
+    for (const [i, item] of ordered.entries()) {
+      let crc = 0
+      for (const piece of encodeData(item, await item.read())) {
+        if (crcs !== undefined) crcs[i] = crc = crc32(piece, crc)
+        yield piece
+      }
+    }
+  }
+  return { chunks, header: digests ? header : undefined }
 }
 
 function isMap(tensors: Saveable): tensors is ReadonlyMap<string, HostTensor | TensorLike> {
@@ -105,6 +141,7 @@ function item(name: string, { dtype, shape }: Pick<HostTensor, 'dtype' | 'shape'
 }
 
 function checkMetadata(metadata: Readonly<Record<string, string>>): void {
+  if (Object.hasOwn(metadata, digestsKey)) throw new CheckpointError(`${digestsKey} is where metadata has the digests of tensors; leave it out, or choose another key`)
   if (!isTexts(metadata)) throw new CheckpointError('metadata of a safetensors file maps text to text; turn other values into text, such as JSON')
 }
 

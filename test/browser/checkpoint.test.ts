@@ -38,6 +38,18 @@ test('a file in the origin private file system', async () => {
   expect((await openCheckpoint(handle)).metadata).toEqual({ step: '1' })
 })
 
+test('damage to a file is noticed', async () => {
+  const handle = await folder.getFileHandle('model.safetensors', { create: true })
+  await saveCheckpoint(handle, model)
+  const stream = await handle.createWritable({ keepExistingData: true })
+  await stream.write({ type: 'write', position: (await handle.getFile()).size - 2, data: Uint8Array.of(1) })
+  await stream.close()
+  const { read } = await openCheckpoint(handle)
+  expect((await read('a')).data).toEqual(Float32Array.of(1, 2, 3, 4))
+  await expect(read('c')).rejects.toThrow('model.safetensors: tensor c: its bytes have the CRC-32')
+  expect((await (await openCheckpoint(handle, { verify: false })).read('c')).data).toHaveLength(2)
+})
+
 test('shards in a folder of it', async () => {
   await saveCheckpoint(folder, model, { maxShardBytes: 20 })
   expect(await listed()).toEqual(['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors', 'model.safetensors.index.json'])

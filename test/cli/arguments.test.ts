@@ -28,6 +28,8 @@ describe('parses', () => {
     ['bench cpu --torch --threads 1 --only conv,matmul --seconds 0.5 --level relaxed --no-experimental --json a.json --markdown b.md', { name: 'bench', bench: { device: 'cpu', adapter: undefined, threads: 1, torch: 'python3', only: 'conv,matmul', seconds: 0.5, level: 'relaxed', experimental: false, json: 'a.json', markdown: 'b.md' } }],
     ['bench webgpu --adapter H100', { name: 'bench', bench: { ...bench, device: 'webgpu', adapter: 'H100' } }],
     ['bench cpu --torch --python pypy', { name: 'bench', bench: { ...bench, torch: 'pypy' } }],
+    ['inspect a/b.safetensors', { name: 'inspect', inspect: { file: 'a/b.safetensors', verify: false } }],
+    ['inspect --verify runs', { name: 'inspect', inspect: { file: 'runs', verify: true } }],
     ['sample --run r --count 3', { name: 'sample', sample: { ...none, run: 'r', count: 3, sampling: 100, seed: 0, file: undefined } }],
   ])('langevin %s', (line, command) => {
     expect(parse(line)).toEqual(command)
@@ -36,7 +38,10 @@ describe('parses', () => {
 
 describe('refuses', () => {
   test.each([
-    ['fly', 'there is no command "fly"; use train, sample, bench, info or devices'],
+    ['fly', 'there is no command "fly"; use train, sample, inspect, bench, info or devices'],
+    ['inspect', 'langevin inspect needs a file: langevin inspect FILE, a path of safetensors or of the index of shards'],
+    ['inspect one two', 'what is "two"? See langevin --help'],
+    ['info --verify', 'langevin info has no option --verify; see langevin --help'],
     ['train faces', 'there is no data set "faces"; use digits'],
     ['train digits twice', 'what is "twice"? See langevin --help'],
     ['train --stepz 3', `Unknown option '--stepz'; see langevin --help`],
@@ -57,7 +62,7 @@ describe('refuses', () => {
     ['devices --adapter H100', 'langevin devices has no option --adapter; see langevin --help'],
     ['devices webgpu', 'what is "webgpu"? See langevin --help'],
     ['info --seed 3', 'langevin info has no option --seed; see langevin --help'],
-    ['--seed 3', '--seed is an option of a command; put train, sample, bench, info or devices before it'],
+    ['--seed 3', '--seed is an option of a command; put train, sample, inspect, bench, info or devices before it'],
     ['train --out=', '--out is empty; give it a value, or leave it out'],
     ['sample --run=', '--run is empty; give it a value, or leave it out'],
     ['bench cpu --only=', '--only is empty; give it a value, or leave it out'],

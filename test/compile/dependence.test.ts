@@ -59,7 +59,7 @@ test('whoever touches what another writes waits for it, or for something later',
     const plan = {
       graph: { leaves: [], steps: [], valueCount: 0, results: [{ value: { id: 9, spec: { shape: extents, dtype: 'f32' } }, overwrites: 0 }] },
       buffers: Array.from({ length: 7 }, (_, id) => ({ id, dtype: 'f32', elements: bytes / 4, bytes, home: id < 2 ? { kind: 'leaf', index: id } : id === 2 ? { kind: 'result', index: 0 } : { kind: 'workspace' } })),
-      launches: list.map((l): MapLaunch => ({ ...l, kind: 'map', expression: { op: 'const', type: 'f32', args: [], value: 0 }, label: '' })),
+      launches: list.map((l): MapLaunch => ({ ...l, kind: 'map', expression: { op: 'const', type: 'f32', args: [], value: 0 }, label: { name: '', origin: undefined, path: '' } })),
     } satisfies Plan as Plan
     const memory = { offsets: new Map(places.map((place, i) => [i + 3, place])), workspaceBytes: 0, peakBytes: 0 }
     // The address of an element, all memory taken as one.

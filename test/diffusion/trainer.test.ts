@@ -185,13 +185,38 @@ describe('what goes wrong', () => {
     ['no safetensors', new Uint8Array(3), /run: it has 3 bytes/],
     ['another kind of safetensors', encodeSafetensors(new Map(), { format: 'pt' }), /run is a safetensors file, but not of a training run \(its format is pt\); pass a checkpoint that langevin train wrote/],
     ['no format', encodeSafetensors(new Map()), /\(its format is not given\)/],
-    ['another version', encodeSafetensors(new Map(), { format: 'langevin-training', version: '9' }), /run is of version 9, but this program reads version 2/],
-    ['no state', encodeSafetensors(new Map(), { format: 'langevin-training', version: '2', state: '{' }), /run has no valid state; the file is damaged/],
-    ['no generator', encodeSafetensors(new Map(), { format: 'langevin-training', version: '2', state: '{"step":0,"notes":{}}' }), /run has no valid generator state/],
-    ['a history of another length', encodeSafetensors(new Map(), { format: 'langevin-training', version: '2', state: '{"step":1,"notes":{},"fingerprint":"","generator":{"key":[0,0],"counter":[0,0]},"deviceGenerator":{"key":[0,0],"counter":[0,0]}}' }), /run has no valid history.loss/],
+    ['another version', encodeSafetensors(new Map(), { format: 'langevin-training', version: '9' }), /run is of version 9, but this program reads version 3/],
+    ['no state', encodeSafetensors(new Map(), { format: 'langevin-training', version: '3', state: '{' }), /run has no valid state; the file is damaged/],
+    ['no generator', encodeSafetensors(new Map(), { format: 'langevin-training', version: '3', state: '{"step":0,"notes":{}}' }), /run has no valid generator state/],
+    ['a history of another length', encodeSafetensors(new Map(), { format: 'langevin-training', version: '3', state: '{"step":1,"notes":{},"fingerprint":"","generator":{"key":[0,0],"counter":[0,0]},"deviceGenerator":{"key":[0,0],"counter":[0,0]}}' }), /run has no valid history.loss/],
   ])('%s is not a checkpoint', (_, bytes, message) => {
     expect(() => decodeTraining(bytes, 'run')).toThrow(CheckpointError)
     expect(() => decodeTraining(bytes, 'run')).toThrow(message)
+  })
+
+  test('a flipped bit anywhere in a checkpoint is refused', async () => {
+    const trainer = make(one, { hidden: 2 })
+    await collect(trainer.steps(2))
+    const file = await trainer.save({ note: 'of the caller' })
+    let taken = 0
+    for (let at = 0; at < file.length; at++) {
+      for (const bit of at % 3 === 0 ? [0, 1, 2, 3, 4, 5, 6, 7] : [at % 8]) {
+        const bad = file.slice()
+        bad[at] = (bad[at] ?? 0) ^ (1 << bit)
+        try {
+          decodeTraining(bad, 'run')
+          taken++
+        } catch (error) {
+          expect(error).toBeInstanceOf(CheckpointError)
+        }
+      }
+    }
+    expect(taken).toBe(0)
+  })
+
+  test('a checkpoint without digests is refused', () => {
+    const bytes = encodeSafetensors(new Map(), { format: 'langevin-training', version: '3', state: '{}' }, { digests: false })
+    expect(() => decodeTraining(bytes, 'run')).toThrow('run has no valid digests; the file is damaged')
   })
 
   test('options that make no sense', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { erf } from '../../kernels/erf.ts'
-import { binary, type BinaryOp, type Expression, load, unary, type UnaryOp } from '../../kernels/expression.ts'
+import { binary, constant, load, type BinaryOp, type Expression, type UnaryOp, unary } from '../../kernels/expression.ts'
 import { mapKernel } from '../../kernels/wasm/map.ts'
 import { runKernel } from './run.ts'
 import { error, pairs, samples, sigmoid, worst } from './ulps.ts'
@@ -19,7 +19,7 @@ const op2 = (name: BinaryOp): Expression => binary(name, load(0, 'f32'), load(1,
 
 describe('within a few units of the last place of the exact value', () => {
   test.each<[UnaryOp, (x: number) => number, number, number]>([
-    ['exp', Math.exp, 110, 1], ['log', Math.log, 10, 0.8], ['expm1', Math.expm1, 3, 1.6], ['expm1', Math.expm1, 100, 1.6], ['log1p', Math.log1p, 2, 0.8],
+    ['exp', Math.exp, 110, 1], ['log', Math.log, 10, 0.8], ['log2', Math.log2, 10, 1.6], ['log2', Math.log2, 3e38, 1.6], ['expm1', Math.expm1, 3, 1.6], ['expm1', Math.expm1, 100, 1.6], ['log1p', Math.log1p, 2, 0.8],
     ['tanh', Math.tanh, 10, 1.3], ['sigmoid', sigmoid, 110, 2.2], ['erf', erf, 4.5, 1.1],
   ])('%s', (name, exact, range, limit) => {
     const x = samples(range)
@@ -46,6 +46,14 @@ describe('within a few units of the last place of the exact value', () => {
       const y = new Float32Array(x.length).map((_, i) => (((i * 0.5698402909980532) % 1) * 2 - 1) * range)
       const { ulps, at } = worst(compute(op2('pow'), x, y), (i) => (x[i] ?? 0) ** (y[i] ?? 0))
       expect(ulps, `worst at ${x[at]} ** ${y[at]}`).toBeLessThanOrEqual(0.51)
+    }
+  })
+
+  test('atan, which is atan2 beside 1', () => {
+    for (const range of [1, 10, 1e-30, 3e38]) {
+      const x = samples(range, 60_000)
+      const { ulps, at } = worst(compute(binary('atan2', load(0, 'f32'), constant(1, 'f32')), x), (i) => Math.atan(x[i] ?? 0))
+      expect(ulps, `worst at ${x[at]}`).toBeLessThanOrEqual(2.8)
     }
   })
 

@@ -52,6 +52,16 @@ test('a tensor is read by ranges', async () => {
   ])
 })
 
+test('damage on the way is noticed', async () => {
+  const bad = served((response, from, to) => {
+    response.writeHead(206, { 'Content-Range': `bytes ${from}-${to - 1}/${file.length}` })
+    response.end(file.subarray(from, to).map((byte, i) => (from + i === file.length - 2 ? byte ^ 1 : byte)))
+  })
+  expect((await (await openCheckpoint(bad)).read('a')).data).toEqual(Float32Array.of(1, 2))
+  await expect((await openCheckpoint(bad)).read('z')).rejects.toThrow('model.safetensors: tensor z: its bytes have the CRC-32')
+  expect((await (await openCheckpoint(bad, { verify: false })).read('z')).data).toHaveLength(1)
+})
+
 test('all tensors, as a string or in a list', async () => {
   for (const where of [served(good), [served(good)]]) expect(bitsOf(await entriesOf(await openCheckpoint(where)))).toEqual(bitsOf(model))
 })

@@ -1,7 +1,7 @@
 /** Options that layers refuse when they are made, rather than read as their default or fail on at the first call. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ConfigError, ShapeError, device as openDevice, ones, relu, zeros } from '../../engine/index.ts'
-import type { Device } from '../../engine/index.ts'
+import { ConfigError, ShapeError, device as openDevice, ones, relu, tensor, zeros } from '../../engine/index.ts'
+import type { Device, SoftplusOptions } from '../../engine/index.ts'
 import * as nn from '../../nn/index.ts'
 
 let device: Device
@@ -13,6 +13,17 @@ afterAll(async () => device.close())
 /** Calls as programs without types make them. */
 const make = (layer: new (...given: never[]) => unknown, ...given: readonly unknown[]): unknown => Reflect.construct(layer, given)
 const call = (run: (...given: never[]) => unknown, ...given: readonly unknown[]): unknown => Reflect.apply(run, undefined, given)
+
+test('Softplus with beta and a threshold, changed at no cost of a plan', async () => {
+  const x = tensor([-1, 0.5, 3])
+  const values = async (options: SoftplusOptions): Promise<number[]> => [...await new nn.Softplus(options).call(x).data()]
+  const exact = (v: number, beta: number): number => Math.log1p(Math.exp(v * beta)) / beta
+  expect((await values({ beta: 2, threshold: 4 }))[1]).toBeCloseTo(exact(0.5, 2), 5)
+  expect((await values({ beta: 2, threshold: 0.5 })).slice(1)).toEqual([0.5, 3])
+  const compiled = device.plans.compiled
+  expect((await values({ beta: 3, threshold: 20 }))[0]).toBeCloseTo(exact(-1, 3), 5)
+  expect(device.plans.compiled).toBe(compiled)
+})
 
 describe('refuses', () => {
   test.each([

@@ -63,10 +63,16 @@ describe('a file', () => {
     const [w, v] = [variable([1], { device }), variable([2], { device })]
     await realize(w, v)
     const read = vi.spyOn(device.backend, 'read')
-    const chunks = streamSafetensors({ w, v })
-    const reads: number[] = []
-    for await (const _ of chunks) reads.push(read.mock.calls.length)
-    expect(reads).toEqual([0, 1, 2])
+    for (const [digests, expected] of [[false, [0, 1, 2]], [true, [2, 3, 4]]] as const) {
+      read.mockClear()
+      const reads: number[] = []
+      for await (const _ of streamSafetensors({ w, v }, { digests })) reads.push(read.mock.calls.length)
+      expect(reads).toEqual(expected)
+    }
+    read.mockClear()
+    using scratch = new Scratch()
+    await saveCheckpoint(scratch.path('model.safetensors'), { w, v }) // to a file, once
+    expect(read).toHaveBeenCalledTimes(2)
     read.mockRestore()
   })
 

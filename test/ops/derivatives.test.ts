@@ -16,8 +16,8 @@ const integers = (x: Tensor, ...values: readonly number[][]): Tensor => ops.tens
 const list = (x: Tensor, values: readonly number[]): Tensor => ops.tensor(values, null, { dtype: 'i32', device: x.device })
 const values = (x: Tensor, data: readonly number[] | readonly (readonly number[])[]): Tensor => ops.tensor(data, null, { dtype: x.dtype, device: x.device })
 
-const unary = [ops.exp, ops.expm1, ops.sin, ops.cos, ops.tan, ops.tanh, ops.erf, ops.sigmoid, ops.abs, ops.square, ops.reciprocal, ops.relu, ops.leakyRelu, ops.silu, ops.mish, ops.gelu, ops.quickGelu, ops.softplus, ops.logSigmoid, ops.elu, ops.hardswish, ops.sum, ops.mean, ops.prod, ops.variance, ops.std, ops.norm, ops.logsumexp, ops.max, ops.min]
-const ofPositive = [ops.log, ops.log1p, ops.sqrt, ops.rsqrt]
+const unary = [ops.exp, ops.expm1, ops.sin, ops.cos, ops.tan, ops.atan, ops.tanh, ops.erf, ops.sigmoid, ops.abs, ops.square, ops.reciprocal, ops.relu, ops.leakyRelu, ops.silu, ops.mish, ops.gelu, ops.quickGelu, ops.softplus, ops.logSigmoid, ops.elu, ops.hardswish, ops.sum, ops.mean, ops.prod, ops.variance, ops.std, ops.norm, ops.logsumexp, ops.max, ops.min]
+const ofPositive = [ops.log, ops.log2, ops.log1p, ops.sqrt, ops.rsqrt]
 const binary = [ops.add, ops.sub, ops.mul, ops.div, ops.maximum, ops.minimum, ops.atan2]
 const ranges: readonly (readonly (Range | '...')[])[] = [[[1, 7, 2]], [[null, null, -1]], [[7, 1, -3]], [[-3, null]], [[null, -100, -2]], [2], [[5, 5]], ['...', [3, 4]]]
 
@@ -30,6 +30,8 @@ test.each<Row>([
   row('pow of a number', [x(2, 3)], (a) => ops.pow(a, 3)),
   ...[-3, -1, 1, 2, 3, 5, 8].map((n) => row(`powInteger ${n}`, [positive(2, 3)], (a) => ops.powInteger(a, n))),
   row('gelu, tanh', [x(2, 3)], (a) => ops.gelu(a, { approximate: 'tanh' })),
+  row('softplus with beta', [x(2, 3), positive(3)], (a, b) => ops.softplus(a, { beta: b })),
+  row('softplus with a threshold', [x(2, 3)], (a) => ops.softplus(a, { beta: 3, threshold: 0.37 })),
   row('clamp to a tensor', [x(2, 3), y(2, 1)], (a, b) => ops.clamp(a, b, 1.5)),
   ...[1, 2, 3, 0.5, -2, Infinity, -Infinity].map((order) => row(`norm of order ${order}`, [x(2, 3)], (a) => ops.norm(a, 1, { order }))),
   row('prod with zeros', [x(3, 3)], (a) => ops.prod(a.mul(values(a, [[0, 1, 1], [0, 0, 1], [1, 1, 1]])), 1)),
@@ -63,6 +65,8 @@ test.each<Row>([
   row('crossEntropy of places, smoothed', [x(1, 3, 2)], (a) => ops.crossEntropy(a, integers(a, [0, 2]), { labelSmoothing: 0.1, reduction: 'none' })),
   row('crossEntropy of shares, smoothed', [x(2, 3), share(2, 3)], (a, b) => ops.crossEntropy(a, b, { labelSmoothing: 0.2 })),
   row('nllLoss', [x(2, 3)], (a) => ops.nllLoss(a, list(a, [0, 2]))),
+  ...(['mean', 'sum', 'none', 'batchmean'] as const).map((reduction) => row(`klDiv, ${reduction}`, [x(2, 3), share(2, 3)], (a, b) => ops.klDiv(a, b, { reduction }))),
+  row('klDiv of logarithms', [x(2, 3), y(2, 3)], (a, b) => ops.klDiv(a, b, { logTarget: true })),
   row('bce', [x(2, 3), share(2, 3)], (a, b) => ops.bce(ops.sigmoid(a), b)),
   row('bceWithLogits, weighted', [x(2, 3), share(2, 3)], (a, b) => ops.bceWithLogits(a, b, { posWeight: 2.5 })),
 ])('%s', async (_, fn, inputs) => {

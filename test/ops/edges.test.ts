@@ -37,14 +37,19 @@ describe('gradients at ties and zeros', () => {
   values('of losses', (t) => [
     [ops.abs(ops.bce(t([0, 1, 0, 1]), t([0, 1, 1, 0]), { reduction: 'none' })), [0, 0, 100, 100]],
     [gradient(t([0, 1]), (p) => ops.bce(p, t([0, 1]), { reduction: 'sum' })), [0, 0]],
+    [ops.klDiv(t([-1, -2, 0]), t([0, 1, 0]), { reduction: 'none' }), [0, 2, 0]],
+    [ops.klDiv(t([-1, -Infinity, -3]), t([-1, 0.5, NaN]), { reduction: 'none' }), [NaN, Infinity, NaN]],
+    [gradient(t([0, 1, 0]), (p) => ops.klDiv(t([-1, -2, -3]), p, { reduction: 'sum' })), [1, 3, 3]],
+    [ops.klDiv(t(-2), t(1), { reduction: 'batchmean' }), 2],
+    [ops.klDiv(t([[-1, -2], [-4, -8]]), t([[1, 1], [1, 1]]), { reduction: 'batchmean' }), 7.5],
     [gradient(t([-1e4, 1e4, 0]), (x) => ops.bceWithLogits(x, t([0, 1, 1]), { reduction: 'sum' })), [0, 0, -0.5]],
   ])
 })
 
-const activations = [ops.relu, ops.leakyRelu, ops.silu, ops.mish, ops.gelu, ops.quickGelu, ops.softplus, ops.logSigmoid, ops.elu, ops.hardswish, ops.sigmoid, ops.tanh, ops.erf]
+const activations = [ops.relu, ops.leakyRelu, ops.silu, ops.mish, ops.gelu, ops.quickGelu, ops.softplus, ops.logSigmoid, ops.elu, ops.hardswish, ops.sigmoid, ops.tanh, ops.erf, ops.atan]
 onEach(opened, 'activations and their gradients are finite, and hand on NaN', async (device) => {
   const x = ops.tensor([-1e4, -100, -1, -1e-30, 0, 1e-30, 1, 100, 1e4], null, { device })
-  for (const f of [...activations, (v: Tensor) => ops.gelu(v, { approximate: 'tanh' })]) {
+  for (const f of [...activations, (v: Tensor) => ops.softplus(v, { beta: 3, threshold: 5 }), (v: Tensor) => ops.gelu(v, { approximate: 'tanh' })]) {
     expect(await ops.all(ops.isFinite(f(x))).array()).toBe(true)
     expect(await ops.all(ops.isFinite(gradient(x, f))).array()).toBe(true)
     expect(await f(ops.tensor([NaN], null, { device })).array()).toEqual([NaN])
@@ -65,6 +70,19 @@ onEach(opened, 'a query that may attend to nothing gives zeros and has no influe
     expect(await ops.max(ops.abs(ops.sub(x, y))).item()).toBeLessThan(2e-6)
   }
 })
+
+const powers = Array.from({ length: 254 }, (_, i) => i - 126)
+values('of functions at their edges', (t) => [
+  [ops.log2(t(powers.map((k) => 2 ** k))), powers], // exactly
+  [ops.log2(t([0, -1, Infinity, NaN])), [-Infinity, NaN, Infinity, NaN]],
+  [ops.log2(t([8], 'i32')), [3]],
+  [ops.mul(ops.atan(t([0, Infinity, -Infinity, 1, -1, NaN])), 4 / Math.fround(Math.PI)), [0, expect.closeTo(2, 5), expect.closeTo(-2, 5), expect.closeTo(1, 5), expect.closeTo(-1, 5), NaN]],
+  [ops.div(1, ops.atan(t([-0]))), [-Infinity]],
+  [gradient(t([1e30, -1e30, 0]), (x) => ops.atan(x)), [expect.closeTo(0), expect.closeTo(0), 1]],
+  [ops.softplus(t([0.75, 1.25, 1e4, -1e4]), { beta: 4, threshold: 3.5 }), [expect.closeTo(0.762147, 5), 1.25, 1e4, 0]],
+  [ops.softplus(t([-1, 1e4, -1e4]), { beta: -2, threshold: 1 }), [-1, -0, -1e4]],
+  [gradient(t([1, 3, 1e30]), (x) => ops.softplus(x, { threshold: 2 })), [expect.closeTo(0.731059, 5), 1, 1]],
+])
 
 values('infinities', (t) => [
   [ops.logsumexp(t([[-Infinity, -Infinity], [1, Infinity]]), 1), [-Infinity, Infinity]],

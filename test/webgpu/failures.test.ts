@@ -49,9 +49,11 @@ test('a shader that does not compile: the step, its module and what the compiler
 test('memory that is gone: the step that was refused, and variables that say so', async () => {
   const [v, w] = on(() => [new Variable(tensor([1, 2]), 'v'), new Variable(tensor([3, 4]), 'w')])
   await realize(v, w)
+  await realize(on(() => device.scope('model.tail', () => mul(exp(v), w)))) // the same plan but for what it writes
   const { block } = w.storage
   if (block === undefined) throw new Error('w has memory')
   asGpu(block).buffer.destroy()
+  await expect(on(() => device.scope('model.head', () => mul(exp(v), w))).data()).rejects.toThrow(/^webgpu: the device refused step 0 model\.head\/mul: .*destroyed/)
   on(() => v.assign(device.scope('model.head', () => mul(exp(v), w))))
   await expect(realize(v)).rejects.toThrow(/^webgpu: the device refused step 0 model\.head\/mul: .*destroyed/)
   await expect(v.data()).rejects.toThrow(/refused/)

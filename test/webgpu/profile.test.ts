@@ -36,6 +36,17 @@ test('launches of all runs have times', async () => {
   expect(rows.reduce((total, row) => total + row.seconds, 0)).toBeCloseTo(seconds)
 })
 
+test('launches have the paths of the graph that runs, not of the one that its plan was compiled for', async () => {
+  const run = (path: string): Tensor => gpu.scope(path, () => exp(sum(uniform([70, 300], { device: gpu }), 0)))
+  await realize(run('encoder'))
+  const compiled = gpu.plans.compiled
+  const { rows } = await profile(gpu, async () => {
+    for (const path of ['decoder', 'unet.up', 'encoder']) await realize(run(path))
+  }, { peaks })
+  expect([0, 1, 2].map((n) => [...new Set(rows.filter((row) => row.run === n && row.path !== '').map(({ path }) => path))])).toEqual([['decoder'], ['unet.up'], ['encoder']])
+  expect(gpu.plans.compiled).toBe(compiled)
+})
+
 test('the table has a line for each step, then for each op', async () => {
   const result = await profile(gpu, async () => realize(work(gpu)), { peaks })
   const [summary, ...lines] = result.table().split('\n')

@@ -4,7 +4,7 @@ import type { LoweredGraph } from '../../compile/lower.ts'
 import { dependences } from '../../compile/dependence.ts'
 import { align, planMemory } from '../../compile/memory.ts'
 import type { MemoryPlan } from '../../compile/memory.ts'
-import type { Plan } from '../../compile/plan.ts'
+import type { Paths, Plan } from '../../compile/plan.ts'
 import { schedule } from '../../compile/schedule.ts'
 import { byteSize } from '../../dtype.ts'
 import type { DType, TypedArray } from '../../dtype.ts'
@@ -63,8 +63,8 @@ export class CpuExecutable implements Executable {
     this.owner.reserve(this)
   }
 
-  describe(): string {
-    return describePlan(this.plan, this.calls, this.waits, this.memory)
+  describe(paths: Paths): string {
+    return describePlan(this.plan, this.calls, this.waits, this.memory, paths)
   }
 
   dispose(): void {

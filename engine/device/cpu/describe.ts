@@ -1,14 +1,14 @@
 /** A compiled plan as text, for people. */
 import type { MemoryPlan } from '../../compile/memory.ts'
 import { describeLaunch } from '../../compile/plan.ts'
-import type { Plan } from '../../compile/plan.ts'
+import type { Paths, Plan } from '../../compile/plan.ts'
 import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
 import type { Call } from '../rules/calls.ts'
 
-export function describePlan({ launches, buffers }: Plan, calls: readonly Call<WasmKernel>[], waits: readonly number[], { workspaceBytes, peakBytes }: MemoryPlan): string {
+export function describePlan({ launches, buffers }: Plan, calls: readonly Call<WasmKernel>[], waits: readonly number[], { workspaceBytes, peakBytes }: MemoryPlan, paths: Paths): string {
   const lines = launches.map((launch, i) => {
     const { flops, bytes, items } = calls[i]?.kernel ?? { flops: 0, bytes: 0, items: 0 }
-    return `${String(i).padStart(4)} ${describeLaunch(launch)}  [${items} items, ${flops} flop, ${bytes} bytes]`
+    return `${String(i).padStart(4)} ${describeLaunch(launch, paths)}  [${items} items, ${flops} flop, ${bytes} bytes]`
   })
   const flops = calls.reduce((n, c) => n + c.kernel.flops, 0)
   const bytes = calls.reduce((n, c) => n + c.kernel.bytes, 0)

@@ -19,7 +19,7 @@ export function packOperands(plan: Plan, table: KernelTable<WasmKernel>): Plan {
     buffers.push(buffer)
     const output: Load = { ...input, buffer: buffer.id, view: { ...packing.panels, shape: input.view.shape, mask: undefined } }
     return [
-      { kind: 'pack', reader: launch, input, output, label: `${labelOf(launch.step)} panels` },
+      { kind: 'pack', reader: launch, input, output, label: labelOf(launch.step, `${launch.step.op.name} panels`) },
       { ...launch, inputs: launch.inputs.with(packing.input, output), packed: true },
     ]
   })

@@ -30,7 +30,7 @@ function inParts(launch: ReduceLaunch, parts: number, { id: buffer }: PlanBuffer
   const shape = [parts, ...part.shape]
   const all = { ...part, shape, strides: [sizeOf(part.shape), ...part.strides] }
   return [
-    { kind: 'reduce', reduction, expression: accumulator(type), loads: [], output: { id: 0, buffer, dtype: type, view: part }, parts, label: `${label} in ${parts} parts` },
+    { kind: 'reduce', reduction, expression: accumulator(type), loads: [], output: { id: 0, buffer, dtype: type, view: part }, parts, label: { ...label, name: `${label.name} in ${parts} parts` } },
     { ...launch, reduction: { kind: 'reduction', op: reduction.op, axes: [0], shape, element: load(0, type), loads: [{ id: 0, buffer, dtype: type, view: all }] } },
   ]
 }

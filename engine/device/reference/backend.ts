@@ -4,7 +4,8 @@
  * what the other devices are compared with.
  */
 import type { LoweredGraph, Step, Value } from '../../compile/lower.ts'
-import { labelOf } from '../../compile/plan.ts'
+import { pathOf } from '../../compile/plan.ts'
+import type { Paths } from '../../compile/plan.ts'
 import { byteSize, isFloat } from '../../dtype.ts'
 import type { DType, TypedArray } from '../../dtype.ts'
 import { DeviceError } from '../../error.ts'
@@ -83,8 +84,10 @@ class Interpreter implements Executable {
     return most
   }
 
-  describe(): string {
-    const lines = this.graph.steps.map(({ op, inputs, attributes, outputs, path }) => {
+  describe(paths: Paths): string {
+    const lines = this.graph.steps.map((step) => {
+      const { op, inputs, attributes, outputs } = step
+      const path = pathOf(step, paths)
       const made = outputs.map(({ id, spec }) => `%${id} ${spec.dtype}${formatShape(spec.shape)}`).join(', ')
       return `${made} = ${op.name}(${inputs.map(({ id }) => `%${id}`).join(', ')}) ${JSON.stringify(attributes)}${path === '' ? '' : ` at ${path}`}`
     })
@@ -92,7 +95,7 @@ class Interpreter implements Executable {
   }
 
   /** `trap`: throws DeviceError if a step made what is not a number. */
-  run({ leaves, results, nameOf }: Bindings, trap?: { readonly infinities: boolean }): void {
+  run({ leaves, results, nameOf, paths }: Bindings, trap?: { readonly infinities: boolean }): void {
     const { graph } = this
     const values = new Map<number, Values>(graph.leaves.map(({ value }, i) => [value.id, bound(at(leaves, i), value.spec)]))
     const held = ({ id, spec }: Value): Held => {
@@ -108,7 +111,7 @@ class Interpreter implements Executable {
       found.push(strange(at(step.outputs, 0)))
       for (const { id } of at(this.ends, i)) values.delete(id)
     })
-    const anomaly = trap && anomalyIn({ device: 'reference', ...trap, leaves: new Map(strangeLeaves), steps: graph.steps.map((step, i) => ({ label: labelOf(step), reads: step.inputs.map(({ id }) => id), found: at(found, i) })) })
+    const anomaly = trap && anomalyIn({ device: 'reference', ...trap, leaves: new Map(strangeLeaves), steps: graph.steps.map((step, i) => ({ op: step.op.name, path: pathOf(step, paths), reads: step.inputs.map(({ id }) => id), found: at(found, i) })) })
     if (anomaly !== undefined) throw anomaly
     // No block is written before every value is known: assigns are simultaneous.
     const ends = graph.results.map(({ value }) => held(value).values)

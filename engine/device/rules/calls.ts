@@ -3,7 +3,7 @@
  * for, how operands must lie and which generator writes the code. A primitive that is missing does not compile.
  */
 import type { Halves, KernelOperands } from '../../compile/kernelOperands.ts'
-import { readsOf, writesOf } from '../../compile/plan.ts'
+import { labelText, readsOf, writesOf } from '../../compile/plan.ts'
 import type { Launch, OpLaunch } from '../../compile/plan.ts'
 import type { Step } from '../../compile/lower.ts'
 import type { Load } from '../../compile/fragment.ts'
@@ -29,7 +29,7 @@ const mostElements = 2 ** 31 - 1
 function checkSize(device: string, launch: Launch): void {
   const shapes = [...readsOf(launch), ...writesOf(launch)].map(({ view }) => view.shape)
   const large = [...shapes, ...(launch.kind === 'reduce' ? [launch.reduction.shape] : [])].find((shape) => sizeOf(shape) > mostElements)
-  if (large !== undefined) throw new DeviceError(`${device}: ${launch.label} takes ${sizeOf(large)} elements ${formatShape(large)} at once, but at most ${mostElements} can be; use a smaller batch, or split it`)
+  if (large !== undefined) throw new DeviceError(`${device}: ${labelText(launch.label)} takes ${sizeOf(large)} elements ${formatShape(large)} at once, but at most ${mostElements} can be; use a smaller batch, or split it`)
 }
 
 const floatType = (loads: readonly Load[]): FloatType => (loads.some(({ dtype }) => dtype === 'f16') ? 'f16' : 'f32')
@@ -92,7 +92,7 @@ export class KernelTable<Kernel> implements KernelOperands {
       }
       case 'pack': {
         const packing = this.packing(launch.reader)
-        if (packing === undefined) throw new RangeError(`${launch.label}: the kernel takes its operands as they lie`)
+        if (packing === undefined) throw new RangeError(`${labelText(launch.label)}: the kernel takes its operands as they lie`)
         return { kernel: packing.kernel, buffers: [launch.input.buffer, launch.output.buffer] }
       }
       default:

@@ -5,7 +5,7 @@
 import { anomalyKernel } from '../../../kernels/wgsl/anomaly.ts'
 import type { Dispatch } from '../../../kernels/wgsl/kernel.ts'
 import type { Load } from '../../compile/fragment.ts'
-import { readsOf, writesOf } from '../../compile/plan.ts'
+import { pathOf, readsOf, writesOf } from '../../compile/plan.ts'
 import { at } from '../../shape.ts'
 import { anomalyIn } from '../anomaly.ts'
 import type { Bindings } from '../backend.ts'
@@ -51,7 +51,7 @@ export class Anomalies implements Watcher {
     this.options = options
   }
 
-  async companion(executable: WebGpuExecutable, { nameOf }: Bindings): Promise<Companion> {
+  async companion(executable: WebGpuExecutable, { nameOf, paths }: Bindings): Promise<Companion> {
     const { options: { device, staging, infinities }, checks } = this
     const { launches, graph } = executable.plan
     const known = checks.get(executable) ?? this.prepare(executable)
@@ -80,7 +80,7 @@ export class Anomalies implements Watcher {
         const found = anomalyIn({
           device: 'webgpu',
           infinities,
-          steps: launches.map((launch, i) => ({ label: launch.label, reads: readsOf(launch).map(({ buffer }) => buffer), found: words[i] === 1 })),
+          steps: launches.map((launch, i) => ({ op: launch.label.name, path: pathOf(launch.label, paths), reads: readsOf(launch).map(({ buffer }) => buffer), found: words[i] === 1 })),
           leaves: new Map(graph.leaves.flatMap((_, i) => (words[launches.length + i] === 1 ? [[i, nameOf(i)] as const] : []))),
         })
         if (found !== undefined) throw found

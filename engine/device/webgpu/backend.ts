@@ -2,8 +2,8 @@
 import { awaitingPolls } from '#platform'
 import type { WgslKernel, WgslTarget } from '../../../kernels/wgsl/kernel.ts'
 import type { LoweredGraph } from '../../compile/lower.ts'
-import { readsOf, writesOf } from '../../compile/plan.ts'
-import type { Plan } from '../../compile/plan.ts'
+import { labelText, readsOf, writesOf } from '../../compile/plan.ts'
+import type { Paths, Plan } from '../../compile/plan.ts'
 import { schedule } from '../../compile/schedule.ts'
 import type { DType, TypedArray } from '../../dtype.ts'
 import { DeviceError } from '../../error.ts'
@@ -135,7 +135,7 @@ export class WebGpuBackend implements Backend {
       const bytes = bufferBytes(dtype, elements)
       if (bytes <= most) continue
       const launch = launches.find((l) => [...readsOf(l), ...writesOf(l)].some((load) => load.buffer === id))
-      throw new DeviceError(`webgpu: ${launch?.label ?? 'a leaf'} takes a tensor of ${elements} ${dtype}, ${bytes} bytes, but one binding of this adapter holds ${most}; use a smaller batch, or split the tensor`)
+      throw new DeviceError(`webgpu: ${launch === undefined ? 'a leaf' : labelText(launch.label)} takes a tensor of ${elements} ${dtype}, ${bytes} bytes, but one binding of this adapter holds ${most}; use a smaller batch, or split the tensor`)
     }
   }
 
@@ -144,17 +144,17 @@ export class WebGpuBackend implements Backend {
     let own = places // Of temporaries and tables, launch by launch.
     let done = 0
     const wanted = calls.flatMap(({ kernel, buffers }, i) => {
-      const label = `step ${i} ${at(plan.launches, i).label}`
+      const { label } = at(plan.launches, i)
       const first = own - buffers.length
       own += (kernel.temporaries?.length ?? 0) + (kernel.tables?.length ?? 0)
       return kernel.dispatches.filter(({ workgroups }) => workgroups.every((n) => n > 0)).map((dispatch) => {
         const offset = parameters
         parameters += align(dispatch.parameters.length)
-        return { dispatch, step: i, label, parameters: offset, layout: this.pipelines.groupLayout(dispatch), places: dispatch.bindings.map(({ buffer }) => buffers[buffer] ?? first + buffer) }
+        return { dispatch, step: i, label: `step ${i} ${label.name}`, launch: labelText(label), parameters: offset, layout: this.pipelines.groupLayout(dispatch), places: dispatch.bindings.map(({ buffer }) => buffers[buffer] ?? first + buffer) }
       })
     })
-    return Promise.all(wanted.map(async (r) => {
-      const pipeline = await this.pipelines.pipeline(r.dispatch, r.label)
+    return Promise.all(wanted.map(async ({ launch, ...r }) => {
+      const pipeline = await this.pipelines.pipeline(r.dispatch, `step ${r.step} ${launch}`)
       this.progress?.(++done, wanted.length)
       return { ...r, pipeline }
     }))
@@ -213,7 +213,7 @@ export class WebGpuBackend implements Backend {
         if (companion === undefined) return read
         companion.copy(encoder)
         return async () => (await Promise.all([read?.() ?? [], companion.read()]))[0]
-      }, executable)
+      }, { executable, paths: bindings.paths })
       companion?.end()
       return values
     } catch (error) {
@@ -244,18 +244,18 @@ export class WebGpuBackend implements Backend {
    * Submits what `record` records and waits until all is done. Rejects with DeviceError if the device refused any of it: then
    * nothing of it was executed, and the executable finds out which part it was.
    */
-  private async submit(record: (encoder: GPUCommandEncoder) => (() => Promise<TypedArray[]>) | undefined, executable?: WebGpuExecutable): Promise<TypedArray[]> {
+  private async submit(record: (encoder: GPUCommandEncoder) => (() => Promise<TypedArray[]>) | undefined, of?: { readonly executable: WebGpuExecutable; readonly paths: Paths }): Promise<TypedArray[]> {
     this.assertHere()
     const { device } = this
     const filters = ['validation', 'out-of-memory', 'internal'] as const
     for (const filter of filters) device.pushErrorScope(filter)
     // Both are listened to from here on: a promise that is rejected before anyone does ends the process.
-    const begun = Promise.allSettled([this.begin(record, executable?.pace)])
+    const begun = Promise.allSettled([this.begin(record, of?.executable.pace)])
     const scopes = await Promise.allSettled(filters.map(async () => device.popErrorScope()))
     const [values] = await begun
     this.assertHere()
     const said = [...scopes.flatMap((scope) => (scope.status === 'fulfilled' && scope.value !== null ? [scope.value.message] : [])), ...this.uncaptured.splice(0)]
-    if (said.length > 0) throw new DeviceError(`webgpu: the device refused ${(await executable?.culprit()) ?? 'a run'}: ${said.join('; ')}`)
+    if (said.length > 0) throw new DeviceError(`webgpu: the device refused ${(await of?.executable.culprit(of.paths)) ?? 'a run'}: ${said.join('; ')}`)
     if (values.status === 'rejected') throw values.reason
     return values.value
   }

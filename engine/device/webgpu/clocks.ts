@@ -1,6 +1,8 @@
 /** Times of dispatches by timestamp queries. Each is in a compute pass of its own, since clocks stand between passes only. */
+import { pathOf } from '../../compile/plan.ts'
+import type { Paths } from '../../compile/plan.ts'
 import { at } from '../../shape.ts'
-import type { LaunchTime } from '../backend.ts'
+import type { Bindings, LaunchTime } from '../backend.ts'
 import type { WebGpuExecutable } from './executable.ts'
 import { usage } from './flags.ts'
 import type { Staging } from './staging.ts'
@@ -25,7 +27,7 @@ export class Clocks implements Watcher {
     this.report = report
   }
 
-  companion(executable: WebGpuExecutable): Promise<Companion> {
+  companion(executable: WebGpuExecutable, { paths }: Bindings): Promise<Companion> {
     const { launches: dispatches } = executable
     const bytes = pairBytes * dispatches
     const staging = bytes === 0 ? undefined : this.staging.take(bytes)
@@ -41,7 +43,7 @@ export class Clocks implements Watcher {
       read: async () => {
         if (staging !== undefined) stamps = new BigUint64Array(await this.staging.read(staging, bytes))
       },
-      end: () => this.report(this.timesOf(executable, stamps)),
+      end: () => this.report(this.timesOf(executable, paths, stamps)),
     })
   }
 
@@ -57,7 +59,7 @@ export class Clocks implements Watcher {
   }
 
   /** The times of a launch's dispatches together. Clocks may jump: nothing takes less than no time. */
-  private timesOf({ steps, plan, calls }: WebGpuExecutable, stamps: BigUint64Array): LaunchTime[] {
+  private timesOf({ steps, plan, calls }: WebGpuExecutable, paths: Paths, stamps: BigUint64Array): LaunchTime[] {
     const seconds = (stamp: bigint): number => Number(stamp - (this.origin ??= stamp)) / 1e9
     const times = new Map<number, { start: number; seconds: number }>()
     steps.forEach((step, i) => {
@@ -69,7 +71,8 @@ export class Clocks implements Watcher {
     })
     return [...times].map(([step, time]) => {
       const { flops, bytes } = at(calls, step).kernel
-      return { step, label: at(plan.launches, step).label, ...time, flops, bytes }
+      const { label } = at(plan.launches, step)
+      return { step, op: label.name, path: pathOf(label, paths), ...time, flops, bytes }
     })
   }
 

@@ -3,8 +3,8 @@
  * is one compute pass. Bind groups are made again only for dispatches whose buffers moved to a place they have not been at.
  */
 import type { Dispatch, WgslKernel } from '../../../kernels/wgsl/kernel.ts'
-import { describeLaunch } from '../../compile/plan.ts'
-import type { Plan } from '../../compile/plan.ts'
+import { describeLaunch, labelText } from '../../compile/plan.ts'
+import type { Paths, Plan } from '../../compile/plan.ts'
 import { DeviceError } from '../../error.ts'
 import { at } from '../../shape.ts'
 import type { Bindings, Executable } from '../backend.ts'
@@ -29,7 +29,7 @@ export interface Ready {
   readonly places: readonly number[]
   /** Where its uniform block lies in the plan's. */
   readonly parameters: number
-  /** For people: the launch's number, its op and its module. */
+  /** For people: the launch's number and its op. Its module is another in another run. */
   readonly label: string
 }
 
@@ -275,7 +275,7 @@ export class WebGpuExecutable implements Executable {
    * Which launch the device refuses, after it refused a run: each one's bind group is made anew, and its buffers are used by a
    * command that does nothing.
    */
-  async culprit(): Promise<string | undefined> {
+  async culprit(paths: Paths): Promise<string | undefined> {
     const { device } = this.owner
     for (const r of this.ready) {
       device.pushErrorScope('validation')
@@ -283,20 +283,19 @@ export class WebGpuExecutable implements Executable {
       const encoder = device.createCommandEncoder()
       for (const id of r.places) encoder.clearBuffer(this.buffers[id] ?? missing(r.label), 0, 0)
       device.queue.submit([encoder.finish()])
-      if ((await device.popErrorScope()) !== null) return r.label
+      if ((await device.popErrorScope()) !== null) return this.nameOf(r.step, paths)
     }
     return undefined
   }
 
-  /** Labels of the dispatches, in order. */
-  get labels(): string[] {
-    return this.ready.map(({ label }) => label)
+  private nameOf(step: number, paths: Paths): string {
+    return `step ${step} ${labelText(at(this.plan.launches, step).label, paths)}`
   }
 
-  describe(): string {
+  describe(paths: Paths): string {
     const lines = this.plan.launches.map((launch, i) => {
       const { flops, bytes, dispatches } = at(this.calls, i).kernel
-      return `${String(i).padStart(4)} ${describeLaunch(launch)}  [${dispatches.map((d) => d.label).join('; ')}: ${flops} flop, ${bytes} bytes]`
+      return `${String(i).padStart(4)} ${describeLaunch(launch, paths)}  [${dispatches.map((d) => d.label).join('; ')}: ${flops} flop, ${bytes} bytes]`
     })
     const flops = this.calls.reduce((n, c) => n + c.kernel.flops, 0)
     const bytes = this.calls.reduce((n, c) => n + c.kernel.bytes, 0)
