@@ -194,7 +194,7 @@ export class WorkerThreads implements Threads {
 
   private receive(report: Report): void {
     const { waiting } = this
-    if (waiting?.run !== report.run) return
+    if (waiting === undefined || waiting.run !== report.run) return // Node's own messages, under --watch, are of no run.
     if (report.kind === 'failure') waiting.errors.push(report.error)
     else waiting.failures = report.failures
     if (waiting.errors.length === waiting.failures) this.end()
@@ -207,7 +207,7 @@ export class WorkerThreads implements Threads {
 
   private breakDown(error: Error): void {
     if (this.closed) return
-    this.broken ??= new DeviceError(`cpu: a worker thread ended unexpectedly (${error.message}); close the device and open it again`)
+    this.broken ??= error instanceof DeviceError ? error : new DeviceError(`cpu: a worker thread ended unexpectedly (${error.message}); close the device and open it again`)
     this.end()
   }
 
