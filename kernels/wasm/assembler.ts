@@ -222,6 +222,9 @@ export const select = (x: Code, y: Code, condition: Code): Code => [x, y, condit
 /** The smaller of two signed integers; both are computed twice. */
 export const minimum = (a: Code, b: Code): Code => select(a, b, i32.lt(a, b))
 
+/** Of two unsigned ones: sums of positions and addresses may pass 2³¹. */
+export const minimumUnsigned = (a: Code, b: Code): Code => select(a, b, i32.ltu(a, b))
+
 /** Code that runs if `condition` is not zero. */
 export function when(condition: Code, then: Code, otherwise?: Code): Code {
   return [condition, 0x04, 0x40, then, otherwise === undefined ? [] : [0x05, otherwise], 0x0b]
