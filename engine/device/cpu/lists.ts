@@ -9,6 +9,7 @@ import type { KernelRule } from '../rules/rule.ts'
 
 /** The op lists all p, then all g, m, v; the kernel takes them tensor by tensor. */
 const adamw: KernelRule<WasmKernel> = {
+  accepts: () => true,
   layouts(step) {
     const { count } = step.attributes as AdamWAttributes
     // An output may take the memory of the input it updates: outputs p, m, v (ema) are inputs p, m, v (ema) with g after p.
@@ -28,6 +29,7 @@ const adamw: KernelRule<WasmKernel> = {
 }
 
 const squaredNorm: KernelRule<WasmKernel> = {
+  accepts: () => true,
   layouts: packed,
   kernel: ({ inputs }) => squaredNormKernel({ sizes: inputs.map((v) => sizeOf(v.shape)) }),
 }
