@@ -3,7 +3,7 @@ import { adamwKernel } from '../../../kernels/wasm/adamw.ts'
 import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
 import { squaredNormKernel } from '../../../kernels/wasm/squaredNorm.ts'
 import type { AdamWAttributes } from '../../ops/optimizer.ts'
-import { sizeOf } from '../../shape.ts'
+import { at, sizeOf } from '../../shape.ts'
 import { packed } from '../rules/layouts.ts'
 import type { KernelRule } from '../rules/rule.ts'
 
@@ -23,7 +23,7 @@ const adamw: KernelRule<WasmKernel> = {
   },
   operands([numbers, ...lists], outputs, step) {
     const { count } = step.attributes as AdamWAttributes
-    const byTensor = <T>(list: readonly T[]): T[] => Array.from({ length: count }, (_, i) => list.filter((__, k) => k % count === i)).flat()
+    const byTensor = <T>(list: readonly T[]): T[] => Array.from({ length: count }, (_, i) => Array.from({ length: list.length / count }, (__, k) => at(list, k * count + i))).flat()
     return numbers === undefined ? [] : [numbers, ...byTensor(lists), ...byTensor(outputs)]
   },
 }

@@ -67,7 +67,7 @@ interface KnownPlan {
   lasts: number
 }
 
-const usefulThreads = (launches: readonly LaunchCode[]): number => Math.max(1, ...launches.map(({ chunks }) => chunks))
+const usefulThreads = (launches: readonly LaunchCode[]): number => launches.reduce((most, { chunks }) => Math.max(most, chunks), 1)
 
 /** What is run of a plan that is not known: nothing, and each thread says that it has not got it. */
 const unknown: Pick<KnownPlan, 'code' | 'useful'> = { code: { launches: [], addresses: 0, buffers: 0, progress: 0 }, useful: 1 }
