@@ -53,6 +53,7 @@ function place(spans: readonly Span[]): Omit<MemoryPlan, 'peakBytes'> {
   const offsets = new Map<number, number>()
   /** By rising offset. */
   let shelves = [new Shelf([])]
+  const mostSpans = 2 * Math.ceil(Math.sqrt(spans.length)) // As many as there are shelves.
   let workspaceBytes = 0
   for (const span of spans.toSorted((x, y) => y.bytes - x.bytes || x.first - y.first)) {
     const from = firstFit(span, shelves)
@@ -84,8 +85,6 @@ function firstFit(span: Span, shelves: readonly Shelf[]): number {
   }
   return offset
 }
-
-const mostSpans = 512
 
 /** Spans next to each other, by rising offset, with what it takes to pass over all of them at once. */
 class Shelf {
@@ -131,6 +130,7 @@ class Shelf {
   }
 
   halves(): readonly Shelf[] {
-    return [new Shelf(this.spans.slice(0, mostSpans / 2)), new Shelf(this.spans.slice(mostSpans / 2))]
+    const middle = this.spans.length >> 1
+    return [new Shelf(this.spans.slice(0, middle)), new Shelf(this.spans.slice(middle))]
   }
 }

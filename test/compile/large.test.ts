@@ -2,17 +2,16 @@
  * Plans of many small launches: dependences and places in memory are those of the plain definitions, which compare all
  * pairs, and the work of compiling grows with the launches, not with their pairs.
  */
-import { Session } from 'node:inspector/promises'
+import { spawnSync } from 'node:child_process'
+import path from 'node:path'
 import fc from 'fast-check'
-import { afterAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { areApart, dependences } from '../../engine/compile/dependence.ts'
 import type { Load } from '../../engine/compile/fragment.ts'
 import { align, planMemory } from '../../engine/compile/memory.ts'
 import type { MemoryPlan } from '../../engine/compile/memory.ts'
 import { accessesOf, readsOf, writesOf } from '../../engine/compile/plan.ts'
 import type { MapLaunch, Plan, PlanBuffer } from '../../engine/compile/plan.ts'
-import { add, concat, device as open, mul, realize, sum, tensor, variable } from '../../engine/index.ts'
-import type { Tensor, TensorLike } from '../../engine/index.ts'
 import { at } from '../../engine/shape.ts'
 
 /** For each launch all before it, from the last back to one that everything has waited for. */
@@ -123,50 +122,11 @@ test.each([[1500, 3], [1500, 400], [2000, 5000]])('also where %i are, alive for 
   expect(dependences(plan, memory)).toEqual(dependencesByPairs(plan, memory))
 })
 
-const session = new Session()
-const device = await open('cpu', { threads: 2, makeDefault: false })
-afterAll(async () => device.close())
-
-/** How often V8 entered functions and blocks of the engine while the tensors of `build` were realised. */
-async function work(build: () => readonly TensorLike[]): Promise<number> {
-  const wanted = build()
-  await session.post('Profiler.startPreciseCoverage', { callCount: true, detailed: true })
-  await realize(...wanted)
-  const { result } = await session.post('Profiler.takePreciseCoverage')
-  await session.post('Profiler.stopPreciseCoverage')
-  return result.filter(({ url }) => url.includes('/engine/')).reduce((all, { functions }) => all + functions.flatMap(({ ranges }) => ranges).reduce((n, { count }) => n + count, 0), 0)
-}
-
-/** Of n outputs each. */
-const graphs: Readonly<Record<string, (n: number) => readonly TensorLike[]>> = {
-  'that share nothing but a leaf': (n) => {
-    const x = variable([1, 2, 3], { device })
-    return Array.from({ length: n }, (_, i) => mul(add(x, i), x))
-  },
-  'each made of the one before': (n) => {
-    let y: Tensor = tensor([1, 2, 3], null, { device })
-    return Array.from({ length: n }, () => (y = add(mul(y, 0.5), 1)))
-  },
-  'that are variables, each moved': (n) => {
-    const x = tensor([1, 2, 3], null, { device })
-    return Array.from({ length: n }, (_, i) => {
-      const v = variable([1, 2, i], { device })
-      v.assign(add(v, x))
-      return v
-    })
-  },
-  'of intermediate values that are stored': (n) => Array.from({ length: n }, (_, i) => {
-    const s = sum(tensor([[1, i], [3, 4]], null, { device }), 1)
-    return mul(s, add(concat([s, s], 0).sum(), s))
-  }),
-}
-
-test.each(Object.entries(graphs))('compiling and running n outputs %s takes work in proportion to n', { timeout: 120_000 }, async (_, build) => {
-  await session.connect()
-  await session.post('Profiler.enable')
-  await work(() => build(50)) // What is loaded and compiled once.
-  const [some, more] = [await work(() => build(300)), await work(() => build(2400))]
-  session.disconnect()
-  expect(some).toBeGreaterThan(300)
-  expect(more / some).toBeLessThan(8 * 1.5)
+test('compiling and running n outputs takes work in proportion to n', { timeout: 120_000 }, () => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [path.join(import.meta.dirname, 'work.ts'), '300', '2400'], { encoding: 'utf8' })
+  expect(stderr).toBe('')
+  expect(status).toBe(0)
+  const counts = JSON.parse(stdout) as Readonly<Record<string, readonly [number, number]>>
+  expect(Object.keys(counts)).toHaveLength(4)
+  for (const [name, [some, more]] of Object.entries(counts)) expect(more / some, `outputs ${name}: ${some} steps for 300, ${more} for 2400`).toBeLessThan(8 * 1.5)
 })
