@@ -64,6 +64,11 @@ export class TouchTree {
 
   /** All nodes that span the first stretch, or the last. */
   private climb(from: number, to: number, visit: (node: number) => void): void {
-    for (const end of [from, to - 1]) for (let node = end + this.leaves; node >= 1; node >>= 1) visit(node)
+    let [left, right] = [from + this.leaves, to - 1 + this.leaves]
+    for (; left < right; left >>= 1, right >>= 1) {
+      visit(left)
+      visit(right)
+    }
+    for (; left >= 1; left >>= 1) visit(left)
   }
 }
