@@ -59,7 +59,7 @@ function record(op: AnyOp, operands: readonly TensorLike[], attributes: Attribut
   const device = inputs[0]?.device
   if (device === undefined) throw new DeviceError(`${op.name}: has no inputs to take a device from; use applyOn`)
   for (const x of inputs) {
-    if (x.device !== device) throw new DeviceError(`${op.name}: inputs live on ${device.name} and ${x.device.name}; move one of them with .to(device)`)
+    if (x.device !== device) throw new DeviceError(`${op.name}: inputs live on ${device.nameBeside(x.device)} and ${x.device.nameBeside(device)}; move one of them with .to(device)`)
   }
   return recordOn(device, op, inputs, attributes)
 }

@@ -32,15 +32,35 @@ export function nextTask(): Promise<void> {
 
 /** Starts the CPU device's worker. */
 export function spawnCpuWorker(receive: (message: unknown) => void, fail: (error: Error) => void): WorkerHandle {
+  let file = ''
+  /** Notes the URL: bundlers rewrite it where it is an argument of `new Worker`, and know the file of a worker by that. */
+  class Worker extends globalThis.Worker {
+    constructor(url: URL, options: WorkerOptions) {
+      super(url, options)
+      file = url.href
+    }
+  }
   const worker = new Worker(new URL('./device/cpu/worker.ts', import.meta.url), { type: 'module' })
   worker.addEventListener('message', (event: MessageEvent<unknown>) => receive(event.data))
-  worker.addEventListener('error', (event) => fail(new Error(event.message)))
+  // Without a message where the script was not loaded.
+  worker.addEventListener('error', ({ message }: Partial<ErrorEvent>) => void (message ? fail(new Error(message)) : notLoaded(file).then(fail)))
   return {
     post: (message) => worker.postMessage(message),
     ref: () => undefined,
     unref: () => undefined,
     close: async () => worker.terminate(),
   }
+}
+
+/** Why a worker did not load, of which browsers say nothing: found by asking for its file once more. */
+async function notLoaded(file: string): Promise<DeviceError> {
+  const why = await fetch(file).then(({ ok, status, headers }) => {
+    const type = headers.get('content-type') ?? 'missing'
+    if (!ok) return `the server answers ${status}`
+    if (!/^(?:text|application)\/(?:x-)?(?:java|ecma)script\b/i.test(type)) return `its content type is ${type}, not text/javascript`
+    return 'the page’s Content-Security-Policy may forbid it (worker-src), or it comes without the page’s Cross-Origin-Embedder-Policy'
+  }, (error: unknown) => String(error))
+  return new DeviceError(`cpu: the file of the worker threads, ${file}, could not be loaded: ${why}; serve langevin’s cpu-worker.js there, or open the device with sharedMemory: false, which needs no workers`)
 }
 
 /** In a worker: the way back to who started it. */

@@ -26,9 +26,14 @@ export const mayHoldUp: boolean = true
 /** Resolves once whatever else waits for this thread has had its turn. */
 export const nextTask: () => Promise<void> = setImmediate
 
-/** Starts the CPU device's worker. It keeps the process alive only between `ref` and `unref`. */
+/**
+ * Starts the CPU device's worker. It keeps the process alive only between `ref` and `unref`. Without the flags and the environment
+ * of the process: a file refuses `--input-type`, and what `--import` and NODE_OPTIONS preload would run once more in each thread.
+ */
 export function spawnCpuWorker(receive: (message: unknown) => void, fail: (error: Error) => void): WorkerHandle {
-  const worker = new Worker(new URL('./device/cpu/worker.ts', import.meta.url))
+  const file = new URL('./device/cpu/worker.ts', import.meta.url)
+  if (!existsSync(file)) throw new DeviceError(`cpu: the file of the worker threads, ${file.href}, does not exist; install langevin again, or put its dist/node/cpu-worker.js there if your code is bundled`)
+  const worker = new Worker(file, { execArgv: [], env: {} })
   worker.on('message', receive)
   worker.on('error', fail)
   worker.on('exit', (code) => fail(new Error(`it exited with code ${code}`)))

@@ -92,10 +92,11 @@ export class Run {
         return this.reserve(executable)
       })
       await this.submit(async () => {
-        const small = this.outputs.filter((output) => output.small)
-        const values = await backend.run(executable, bindings, small.map((storage) => ({ result: this.results.indexOf(storage), spec: storage.spec })))
+        const outputs = new Set(this.outputs)
+        const small = this.results.flatMap((storage, result) => (storage.small && outputs.has(storage) ? [{ storage, result, spec: storage.spec }] : []))
+        const values = await backend.run(executable, bindings, small)
         this.device.countRun(executable.launches)
-        small.forEach((storage, i) => {
+        small.forEach(({ storage }, i) => {
           storage.host = values[i]
           this.device.release(storage)
         })

@@ -64,7 +64,7 @@ export class Variable implements TensorLike {
   /** Moves the cell to `value`, computed with the next realisation. Assigns in one realisation are simultaneous. */
   assign(value: TensorLike): void {
     const next = value.read()
-    if (next.device !== this.device) throw new DeviceError(`assign: variable ${this.name} lives on ${this.device.name} but the value on ${next.device.name}; move it with .to(device)`)
+    if (next.device !== this.device) throw new DeviceError(`assign: variable ${this.name} lives on ${this.device.nameBeside(next.device)} but the value on ${next.device.nameBeside(this.device)}; move it with .to(device)`)
     if (!sameShape(next.shape, this.shape)) throw new ShapeError(`assign: variable ${this.name} has shape ${formatShape(this.shape)} but the value has ${formatShape(next.shape)}; reshape or expand the value`)
     if (next.dtype !== this.dtype) throw new DTypeError(`assign: variable ${this.name} is ${this.dtype} but the value is ${next.dtype}; cast the value`)
     if (next.leaf === this.now) {

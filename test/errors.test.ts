@@ -2,6 +2,7 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import { ReferenceBackend } from '../engine/device/reference/backend.ts'
 import { Device } from '../engine/device/device.ts'
+import { metaDevice } from '../engine/device/meta.ts'
 import {
   Tensor, add, bitwiseAnd, cast, checkpoint, concat, conv2d, customGradient, device as openDevice, expand, gather, gelu, grad, groupNorm, indexSelect, interpolate, klDiv, linear,
   matmul, max, maxPool2d, mseLoss, mul, oneHot, pad, permute, realize, reshape, scalar, scaledDotProductAttention, setDefaultDevice, slice, softmax, softplus, squeeze, stopGradient, stack, sum, tensor,
@@ -113,11 +114,15 @@ describe('devices', () => {
     expect(() => tensor([1])).toThrow('tensor: there is no default device yet; call "await device()" first, or pass { device }')
   })
 
-  test('two in one op', () => {
-    const [x, y] = [tensor([1], null, { device: reference() }), tensor([1], null, { device: reference() })]
-    expect(() => add(x, y)).toThrow('add: inputs live on reference and reference; move one of them with .to(device)')
+  test('two in one op', async () => {
+    const [x, y, z] = [reference(), reference(), metaDevice()].map((device) => tensor([1], null, { device })) as [Tensor, Tensor, Tensor]
+    expect(() => add(x, y)).toThrow('add: inputs live on reference (opened earlier) and reference (opened later); move one of them with .to(device)')
+    expect(() => add(y, x)).toThrow('add: inputs live on reference (opened later) and reference (opened earlier); move one of them with .to(device)')
+    expect(() => add(y, z)).toThrow('add: inputs live on reference and meta; move one of them with .to(device)')
     const w = variable(x, { name: 'w' })
-    expect(() => w.assign(y)).toThrow('assign: variable w lives on reference but the value on reference; move it with .to(device)')
+    expect(() => w.assign(y)).toThrow('assign: variable w lives on reference (opened earlier) but the value on reference (opened later); move it with .to(device)')
+    await y.device.close()
+    expect(() => add(x, y)).toThrow('add: inputs live on reference (opened earlier) and reference (closed); move one of them with .to(device)')
   })
 
   test('a closed one', async () => {

@@ -3,23 +3,17 @@
  * writes. A pure function of the plan and of where its buffers lie; memory that several buffers take in turn counts too.
  */
 import { at } from '../shape.ts'
-import type { Load } from './fragment.ts'
+import type { BufferId, Load } from './fragment.ts'
 import type { MemoryPlan } from './memory.ts'
 import { readsOf, writesOf } from './plan.ts'
-import type { Plan, PlanBuffer } from './plan.ts'
+import type { Plan } from './plan.ts'
+import { TouchTree } from './touches.ts'
 import type { View } from './view.ts'
 
-/** Bytes that a launch touches: of the workspace, or of the memory of a leaf or a result. */
-interface Touch {
-  readonly space: number
+/** What a buffer occupies, counted in the stretches between all places where one begins or ends; nothing, if it is empty. */
+interface Extent {
   readonly from: number
   readonly to: number
-  readonly load: Load
-}
-
-interface Touches {
-  readonly reads: readonly Touch[]
-  readonly writes: readonly Touch[]
 }
 
 /**
@@ -27,46 +21,66 @@ interface Touches {
  * -1 where launches before it have waited for everything already.
  */
 export function dependences(plan: Plan, memory: MemoryPlan): number[] {
-  const touches = plan.launches.map((launch): Touches => ({
-    reads: readsOf(launch).map((load) => touch(load, plan, memory)),
-    writes: writesOf(launch).map((load) => touch(load, plan, memory)),
-  }))
+  const extents = extentsOf(plan, memory)
+  const [read, written] = [new History(extents), new History(extents)]
   let complete = -1
-  return touches.map((later, j) => {
-    let i = j - 1
-    while (i > complete && !dependent(later, at(touches, i))) i--
-    if (i === complete) return -1
-    complete = i
-    return i
+  return plan.launches.map((launch, j) => {
+    const [reads, writes] = [readsOf(launch), writesOf(launch)]
+    let last = complete
+    for (const load of [...reads, ...writes]) last = written.last(load, last)
+    for (const load of writes) last = read.last(load, last)
+    for (const load of reads) read.add(load, j)
+    for (const load of writes) written.add(load, j)
+    if (last === complete) return -1
+    complete = last
+    return last
   })
 }
 
-function touch(load: Load, { buffers, graph }: Plan, { offsets }: MemoryPlan): Touch {
-  const { id, bytes, home } = at(buffers, load.buffer)
-  const offset = offsets.get(id)
-  if (offset !== undefined) return { space: workspace, from: offset, to: offset + bytes, load }
-  return { space: spaceOf(id, home, graph), from: 0, to: bytes, load }
-}
-
-const workspace = -1
-
-/** Leaves are the first buffers, and a result that overwrites one lies where it does. */
-function spaceOf(id: number, home: PlanBuffer['home'], { results }: Plan['graph']): number {
-  return (home.kind === 'result' ? at(results, home.index).overwrites : undefined) ?? id
-}
-
-function dependent(later: Touches, earlier: Touches): boolean {
-  return meet(later.reads, earlier.writes) || meet(later.writes, earlier.writes) || meet(later.writes, earlier.reads)
-}
-
-function meet(xs: readonly Touch[], ys: readonly Touch[]): boolean {
-  for (const x of xs) {
-    for (const y of ys) {
-      if (x.space !== y.space || x.to <= y.from || y.to <= x.from) continue
-      if (x.load.buffer !== y.load.buffer || !areApart(x.load.view, y.load.view)) return true
-    }
+/** The workspace, then the memory of every leaf and result, one behind the other. */
+function extentsOf({ buffers, graph }: Plan, { offsets, workspaceBytes }: MemoryPlan): Extent[] {
+  const starts: number[] = []
+  let end = buffers.reduce((most, { id, bytes }) => Math.max(most, (offsets.get(id) ?? 0) + bytes), workspaceBytes)
+  for (const { id, bytes, home } of buffers) {
+    // Leaves are the first buffers, and a result that overwrites one lies where it does.
+    const leaf = home.kind === 'result' ? at(graph.results, home.index).overwrites : undefined
+    const start = offsets.get(id) ?? (leaf === undefined ? end : at(starts, leaf))
+    starts.push(start)
+    end = Math.max(end, start + bytes)
   }
-  return false
+  const bounds = [...new Set(buffers.flatMap(({ bytes }, i) => [at(starts, i), at(starts, i) + bytes]))].sort((x, y) => x - y)
+  const numbers = new Map(bounds.map((bound, i) => [bound, i]))
+  const numberOf = (bound: number): number => numbers.get(bound) ?? 0
+  return buffers.map(({ bytes }, i) => ({ from: numberOf(at(starts, i)), to: numberOf(at(starts, i) + bytes) }))
+}
+
+/** The reads, or the writes, so far. */
+class History {
+  private readonly extents: readonly Extent[]
+  private readonly own = new Map<BufferId, { readonly launch: number; readonly view: View }[]>()
+  private readonly memory: TouchTree
+
+  constructor(extents: readonly Extent[]) {
+    this.extents = extents
+    this.memory = new TouchTree(extents.reduce((most, { to }) => Math.max(most, to), 0))
+  }
+
+  add({ buffer, view }: Load, launch: number): void {
+    const { from, to } = at(this.extents, buffer)
+    if (from === to) return
+    this.memory.add(from, to, launch, buffer)
+    const own = this.own.get(buffer)
+    if (own === undefined) this.own.set(buffer, [{ launch, view }])
+    else own.push({ launch, view })
+  }
+
+  /** The last launch that touched what the load does, or `least` if that is later: through other buffers there, or elements of this one. */
+  last({ buffer, view }: Load, least: number): number {
+    const { from, to } = at(this.extents, buffer)
+    if (from === to) return least
+    const others = Math.max(least, this.memory.last(from, to, buffer))
+    return Math.max(others, this.own.get(buffer)?.findLast((touch) => touch.launch <= others || !areApart(view, touch.view))?.launch ?? -1)
+  }
 }
 
 /** Whether two views of one buffer have no element in common, as the parts of a concatenation have none. False where that is not easy to see. */

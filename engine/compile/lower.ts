@@ -7,6 +7,8 @@ import type { Backend } from '../device/backend.ts'
 import type { Device } from '../device/device.ts'
 import type { Leaf, Node, Spec, Tensor } from '../graph.ts'
 import type { Elementwise, Fused, Primitive } from '../op.ts'
+import { at } from '../shape.ts'
+import type { Variable } from '../variable.ts'
 import { inCreationOrder, isHostLeaf, reach } from './capture.ts'
 import type { Capture } from './capture.ts'
 
@@ -124,20 +126,21 @@ export function lower({ nodes, leaves, results, cells }: Capture, device: Device
   const lowering = new Lowering(device)
   const environment: Environment = new Map()
   const lowered: LoweredLeaf[] = []
+  const cellLeaves = new Map<Variable, number>()
   for (const { tensor, leaf } of leaves) {
     const value = lowering.value(tensor)
     const outputs = [...(environment.get(tensor.node) ?? [])]
     // Several tensors may read one variable; what overwrites it must see that they are one value.
-    const first = leaf.kind === 'cell' ? leaves.findIndex((other) => other.leaf.kind === 'cell' && other.leaf.cell === leaf.cell) : lowered.length
-    outputs[tensor.output] = lowered[first]?.value ?? value
+    const first = leaf.kind === 'cell' ? cellLeaves.get(leaf.cell) : undefined
+    if (leaf.kind === 'cell' && first === undefined) cellLeaves.set(leaf.cell, lowered.length)
+    outputs[tensor.output] = first === undefined ? value : at(lowered, first).value
     environment.set(tensor.node, outputs)
     lowered.push({ value, kind: leafKind(leaf) })
   }
   lowering.lowerAll(nodes, environment)
   const ends = results.map((t, i): LoweredResult => {
     const cell = cells[i]
-    const read = leaves.findIndex(({ leaf }) => leaf.kind === 'cell' && leaf.cell === cell)
-    return { value: lookup(environment, t), overwrites: read < 0 ? undefined : read }
+    return { value: lookup(environment, t), overwrites: cell && cellLeaves.get(cell) }
   })
   return { leaves: lowered, steps: prune(lowering.steps, ends), results: ends, valueCount: lowering.valueCount, separate: device.watch?.kind === 'anomalies' }
 }

@@ -52,11 +52,15 @@ interface Placed extends Span {
 function place(spans: readonly Span[]): Omit<MemoryPlan, 'peakBytes'> {
   const offsets = new Map<number, number>()
   /** By rising offset. */
-  const done: Placed[] = []
+  let shelves = [new Shelf([])]
+  const mostSpans = 2 * Math.ceil(Math.sqrt(spans.length)) // As many as there are shelves.
   let workspaceBytes = 0
   for (const span of spans.toSorted((x, y) => y.bytes - x.bytes || x.first - y.first)) {
-    const from = firstFit(span, done)
-    done.splice(placeOf(from, done), 0, { ...span, from })
+    const from = firstFit(span, shelves)
+    const index = Math.max(0, shelves.findLastIndex((shelf) => shelf.from < from))
+    const shelf = at(shelves, index)
+    shelf.add({ ...span, from })
+    if (shelf.spans.length > mostSpans) shelves = shelves.toSpliced(index, 1, ...shelf.halves())
     offsets.set(span.id, from)
     workspaceBytes = Math.max(workspaceBytes, from + span.bytes)
   }
@@ -64,23 +68,69 @@ function place(spans: readonly Span[]): Omit<MemoryPlan, 'peakBytes'> {
 }
 
 /** The least offset at which a span overlaps none that is alive with it. */
-function firstFit({ bytes, first, last }: Span, done: readonly Placed[]): number {
+function firstFit(span: Span, shelves: readonly Shelf[]): number {
+  const { bytes, first, last } = span
   let offset = 0
-  for (const other of done) {
-    if (other.first > last || first > other.last) continue
-    if (offset + bytes <= other.from) break
-    offset = Math.max(offset, other.from + other.bytes)
+  for (const shelf of shelves) {
+    if (shelf.first > last || first > shelf.last) continue
+    if (shelf.isAlive(span) && offset + bytes > shelf.from && bytes > shelf.gap) {
+      offset = Math.max(offset, shelf.to)
+      continue
+    }
+    for (const other of shelf.spans) {
+      if (other.first > last || first > other.last) continue
+      if (offset + bytes <= other.from) return offset
+      offset = Math.max(offset, other.from + other.bytes)
+    }
   }
   return offset
 }
 
-/** How many lie below `offset`. */
-function placeOf(offset: number, done: readonly Placed[]): number {
-  let [low, high] = [0, done.length]
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if ((done[middle]?.from ?? 0) < offset) low = middle + 1
-    else high = middle
+/** Spans next to each other, by rising offset, with what it takes to pass over all of them at once. */
+class Shelf {
+  readonly spans: Placed[]
+  from = Infinity
+  to = Infinity
+  /** The most bytes that are free between two of them. */
+  gap = 0
+  /** When the first begins and the last ends; and when all have begun and none has ended. */
+  first = Infinity
+  last = -Infinity
+  private begun = -Infinity
+  private ended = Infinity
+
+  constructor(spans: Placed[]) {
+    this.spans = spans
+    this.measure()
   }
-  return low
+
+  private measure(): void {
+    this.from = this.spans[0]?.from ?? Infinity
+    this.to = this.from
+    this.gap = 0
+    for (const { from, bytes, first, last } of this.spans) {
+      this.gap = Math.max(this.gap, from - this.to)
+      this.to = Math.max(this.to, from + bytes)
+      this.first = Math.min(this.first, first)
+      this.last = Math.max(this.last, last)
+      this.begun = Math.max(this.begun, first)
+      this.ended = Math.min(this.ended, last)
+    }
+  }
+
+  /** Whether all of them are alive with the span. */
+  isAlive({ first, last }: Span): boolean {
+    return this.begun <= last && first <= this.ended
+  }
+
+  add(span: Placed): void {
+    const index = this.spans.findIndex(({ from }) => from >= span.from)
+    this.spans.splice(index < 0 ? this.spans.length : index, 0, span)
+    this.measure()
+  }
+
+  halves(): readonly Shelf[] {
+    const middle = this.spans.length >> 1
+    return [new Shelf(this.spans.slice(0, middle)), new Shelf(this.spans.slice(middle))]
+  }
 }

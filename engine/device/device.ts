@@ -37,6 +37,9 @@ interface Held {
   readonly reference: WeakRef<Storage>
 }
 
+/** Devices opened so far. */
+let opened = 0
+
 export class Device {
   readonly backend: Backend
   readonly plans: PlanCache
@@ -70,6 +73,7 @@ export class Device {
   private closing: Promise<void> | undefined
   private madeBefore: BackendCounts = nothingMade
   private readonly noGpu: string | undefined
+  private readonly number: number = opened++
   private counts = { submits: 0, launches: 0, plansCompiled: 0, planHits: 0 }
 
   constructor(backend: Backend, { noGpu }: Pick<DeviceInfo, 'noGpu'> = {}) {
@@ -82,6 +86,11 @@ export class Device {
 
   get name(): DeviceKind {
     return this.backend.kind
+  }
+
+  /** Its name in a message that names another device, too, which may be of its kind. */
+  nameBeside({ name, number }: Device): string {
+    return name !== this.name ? this.name : `${this.name} (${this.closing !== undefined ? 'closed' : this.number < number ? 'opened earlier' : 'opened later'})`
   }
 
   /** One line for people: what the device is. */

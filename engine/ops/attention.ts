@@ -141,7 +141,7 @@ export interface AttentionOptions {
   readonly mask?: TensorLike | undefined
   /** Query i sees keys j ≤ i only. Default false. */
   readonly causal?: boolean
-  /** What q·kᵀ is multiplied by, a scalar. Default 1/√D. */
+  /** What q·kᵀ is multiplied by, a scalar. Default 1/√D, and 1 where D is 0. */
   readonly scale?: TensorLike | number
 }
 
@@ -156,7 +156,7 @@ export function scaledDotProductAttention(q: TensorLike, k: TensorLike, v: Tenso
   checkOperands(op, q, k, v)
   const lead = broadcastShapes(op, ...[q, k, v].map((t) => t.shape.slice(0, -2)))
   const operands = [q, k, v].map((t) => expand(cast(cast(t, dtype), working), [...lead, ...t.shape.slice(-2)]))
-  const factor = scale ?? 1 / Math.sqrt(at(q.shape, q.shape.length - 1))
+  const factor = scale ?? 1 / Math.sqrt(Math.max(1, at(q.shape, q.shape.length - 1)))
   if (typeof factor !== 'number' && factor.shape.length > 0) throw new ShapeError(`${op}: scale has shape ${formatShape(factor.shape)} but must be a scalar []; multiply q by it instead`)
   const multiplier = typeof factor === 'number' ? leafTensor(q.device, { kind: 'scalar', value: factor }, [], working) : cast(factor, working)
   const bias = mask === undefined ? [] : [additive(op, mask, [...lead, at(q.shape, q.shape.length - 2), at(k.shape, k.shape.length - 2)], working)]

@@ -41,7 +41,7 @@ export function gatherKernel({ shape, axis, extent, x, index, out, ...d }: Gathe
   const rowBody = (f: FunctionBuilder, [from, indexAt, to]: readonly Local[]): Code => {
     const [chosen, left] = [f.local('i32'), f.local('i32')]
     if (from === undefined || indexAt === undefined || to === undefined) return []
-    const move = (count: number, copy: Code, also: Code = []): Code => loopWhile(i32.ge(get(left), i32.const(count)), [
+    const move = (count: number, copy: Code, also: Code = []): Code => loopWhile(i32.geu(get(left), i32.const(count)), [
       copy, also, set(to, i32.add(get(to), i32.const(count))), set(left, i32.sub(get(left), i32.const(count))),
     ])
     const copied = (count: number, copy: Code): Code => move(count, copy, set(from, i32.add(get(from), i32.const(count))))

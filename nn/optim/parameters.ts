@@ -30,7 +30,7 @@ export function common(owner: string, parameters: Listed): { readonly dtype: DTy
     names.add(key)
     if (p.dtype !== 'f32' && p.dtype !== 'f64') throw new DTypeError(`${owner}: parameter ${key} is ${p.dtype}; keep parameters in f32, and cast them where they are used`)
     if (p.dtype !== dtype) throw new DTypeError(`${owner}: parameter ${name} is ${dtype} but ${key} is ${p.dtype}; keep them in one type`)
-    if (p.device !== device) throw new DeviceError(`${owner}: parameter ${name} lives on ${device.name} but ${key} on ${p.device.name}; move one with .to(device)`)
+    if (p.device !== device) throw new DeviceError(`${owner}: parameter ${name} lives on ${device.nameBeside(p.device)} but ${key} on ${p.device.nameBeside(device)}; move one with .to(device)`)
   }
   return { dtype, device }
 }

@@ -26,7 +26,7 @@ describe('the meta device', () => {
 
   test('does not mix with another', () => {
     const [one, other] = [metaDevice(), metaDevice()]
-    expect(() => zeros([1], { device: one }).add(tensor([1], null, { device: other }))).toThrow('inputs live on meta and meta; move one of them')
+    expect(() => zeros([1], { device: one }).add(tensor([1], null, { device: other }))).toThrow('inputs live on meta (opened earlier) and meta (opened later); move one of them')
   })
 })
 

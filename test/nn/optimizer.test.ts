@@ -300,6 +300,8 @@ describe('refuses', () => {
     expect(() => new AdamW({ a: on(reference, 'f32'), b: on(reference, 'f64') })).toThrow('AdamW: parameter a is f32 but b is f64; keep them in one type')
     expect(() => new AdamW({ a: on(reference, 'f32'), b: on(device, 'f32') })).toThrow(DeviceError)
     expect(() => new AdamW({ a: on(reference, 'f32'), b: on(device, 'f32') })).toThrow('AdamW: parameter a lives on reference but b on cpu; move one with .to(device)')
+    await using another = await openDevice('reference', { makeDefault: false })
+    expect(() => new AdamW({ a: on(another, 'f32'), b: on(reference, 'f32') })).toThrow('AdamW: parameter a lives on reference (opened later) but b on reference (opened earlier); move one with .to(device)')
   })
 
   test('to be saved in the middle of a step', () => {

@@ -55,7 +55,7 @@ export class CpuExecutable implements Executable {
     this.addresses = addresses
     this.peakBytes = memory.peakBytes
     this.launches = calls.filter(({ kernel }) => kernel.items > 0).length
-    this.scratchBytes = align(Math.max(0, ...calls.map(({ kernel }) => kernel.scratchBytes ?? 0)))
+    this.scratchBytes = align(calls.reduce((most, { kernel: { scratchBytes = 0 } }) => Math.max(most, scratchBytes), 0))
     this.owner = owner
   }
 

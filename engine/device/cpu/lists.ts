@@ -3,12 +3,13 @@ import { adamwKernel } from '../../../kernels/wasm/adamw.ts'
 import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
 import { squaredNormKernel } from '../../../kernels/wasm/squaredNorm.ts'
 import type { AdamWAttributes } from '../../ops/optimizer.ts'
-import { sizeOf } from '../../shape.ts'
+import { at, sizeOf } from '../../shape.ts'
 import { packed } from '../rules/layouts.ts'
 import type { KernelRule } from '../rules/rule.ts'
 
 /** The op lists all p, then all g, m, v; the kernel takes them tensor by tensor. */
 const adamw: KernelRule<WasmKernel> = {
+  accepts: () => true,
   layouts(step) {
     const { count } = step.attributes as AdamWAttributes
     // An output may take the memory of the input it updates: outputs p, m, v (ema) are inputs p, m, v (ema) with g after p.
@@ -22,12 +23,13 @@ const adamw: KernelRule<WasmKernel> = {
   },
   operands([numbers, ...lists], outputs, step) {
     const { count } = step.attributes as AdamWAttributes
-    const byTensor = <T>(list: readonly T[]): T[] => Array.from({ length: count }, (_, i) => list.filter((__, k) => k % count === i)).flat()
+    const byTensor = <T>(list: readonly T[]): T[] => Array.from({ length: count }, (_, i) => Array.from({ length: list.length / count }, (__, k) => at(list, k * count + i))).flat()
     return numbers === undefined ? [] : [numbers, ...byTensor(lists), ...byTensor(outputs)]
   },
 }
 
 const squaredNorm: KernelRule<WasmKernel> = {
+  accepts: () => true,
   layouts: packed,
   kernel: ({ inputs }) => squaredNormKernel({ sizes: inputs.map((v) => sizeOf(v.shape)) }),
 }

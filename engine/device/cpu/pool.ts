@@ -67,7 +67,7 @@ interface KnownPlan {
   lasts: number
 }
 
-const usefulThreads = (launches: readonly LaunchCode[]): number => Math.max(1, ...launches.map(({ chunks }) => chunks))
+const usefulThreads = (launches: readonly LaunchCode[]): number => launches.reduce((most, { chunks }) => Math.max(most, chunks), 1)
 
 /** What is run of a plan that is not known: nothing, and each thread says that it has not got it. */
 const unknown: Pick<KnownPlan, 'code' | 'useful'> = { code: { launches: [], addresses: 0, buffers: 0, progress: 0 }, useful: 1 }
@@ -194,7 +194,7 @@ export class WorkerThreads implements Threads {
 
   private receive(report: Report): void {
     const { waiting } = this
-    if (waiting?.run !== report.run) return
+    if (waiting === undefined || waiting.run !== report.run) return // Node's own messages, under --watch, are of no run.
     if (report.kind === 'failure') waiting.errors.push(report.error)
     else waiting.failures = report.failures
     if (waiting.errors.length === waiting.failures) this.end()
@@ -207,7 +207,7 @@ export class WorkerThreads implements Threads {
 
   private breakDown(error: Error): void {
     if (this.closed) return
-    this.broken ??= new DeviceError(`cpu: a worker thread ended unexpectedly (${error.message}); close the device and open it again`)
+    this.broken ??= error instanceof DeviceError ? error : new DeviceError(`cpu: a worker thread ended unexpectedly (${error.message}); close the device and open it again`)
     this.end()
   }
 

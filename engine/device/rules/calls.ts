@@ -60,7 +60,7 @@ export class KernelTable<Kernel> implements KernelOperands {
 
   accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean {
     const rule = this.fused[op.name]
-    return rule !== undefined && inputs.every((x) => x.dtype === 'f32') && (rule.accepts?.(inputs, attributes) ?? true)
+    return rule !== undefined && inputs.every((x) => x.dtype === 'f32') && (rule.accepts?.(inputs, attributes) ?? inputs.every((x) => sizeOf(x.shape) > 0))
   }
 
   readonly layouts: KernelOperands['layouts'] = (step, inputs, final) => this.ruleFor(step).layouts(step, inputs, final)

@@ -39,7 +39,7 @@ export interface Packing<Kernel> {
 }
 
 export interface KernelRule<Kernel> {
-  /** Whether the kernel takes these operands; if not, the decomposition runs. Default: yes, if all are f32. */
+  /** Whether the kernel takes these operands, which are f32; if not, the decomposition runs. Default: where none is empty, of which kernels need not know. */
   accepts?(inputs: readonly Spec[], attributes: object): boolean
   /** `final`: the outputs end as results of the run. */
   layouts(step: Step, inputs: readonly View[], final: boolean): Layouts

@@ -111,7 +111,8 @@ export class WebGpuExecutable implements Executable {
     this.uniforms = uniforms
     this.tables = tables
     this.arenas = arenas
-    this.apart = ready.flatMap((r) => apartIn(r, plan, memory))
+    const writers = new Map(plan.graph.results.flatMap(({ overwrites }, index) => (overwrites === undefined ? [] : [[overwrites, index] as const])).toReversed())
+    this.apart = ready.flatMap((r) => apartIn(r, writers, memory))
     this.owner = owner
     this.upload = new Uint8Array(memory.hostedBytes)
     this.buffers = new Array<GPUBuffer | undefined>(memory.places.length).fill(undefined)
@@ -181,7 +182,8 @@ export class WebGpuExecutable implements Executable {
       if (move !== undefined) moves.push(move)
       taken.add(move?.buffer ?? blocks[0]?.buffer ?? missing('an arena'))
     }
-    const bufferOf = (block: GpuBlock): GPUBuffer => moves.find(({ blocks }) => blocks.includes(block))?.buffer ?? block.buffer
+    const moving = new Map(moves.toReversed().flatMap(({ blocks, buffer }) => blocks.map((block) => [block, buffer] as const)))
+    const bufferOf = (block: GpuBlock): GPUBuffer => moving.get(block) ?? block.buffer
     for (const { written, others } of this.apart) {
       const block = asGpu(at(results, written))
       if (block.shared === undefined) continue
@@ -191,7 +193,9 @@ export class WebGpuExecutable implements Executable {
         return other !== block && bufferOf(other) === buffer
       })
       const move = crowded ? pool.reserve([block], [0], block.bytes, new Set([block.buffer])) : undefined
-      if (move !== undefined) moves.push(move)
+      if (move === undefined) continue
+      moves.push(move)
+      if (!moving.has(block)) moving.set(block, move.buffer)
     }
     return moves
   }
@@ -307,13 +311,14 @@ export class WebGpuExecutable implements Executable {
   }
 }
 
-function apartIn({ dispatch, places }: Ready, { graph }: Plan, memory: PlanMemory): Apart[] {
+/** `writers`: for each leaf that is overwritten, the result that does. */
+function apartIn({ dispatch, places }: Ready, writers: ReadonlyMap<number, number>, memory: PlanMemory): Apart[] {
   const bound = places.map((id) => at(memory.places, id))
   return bound.flatMap((place, i) => {
     if ((place.kind !== 'leaf' && place.kind !== 'result') || dispatch.bindings[i]?.access !== 'read_write') return []
-    const written = place.kind === 'result' ? place.index : graph.results.findIndex(({ overwrites }) => overwrites === place.index)
+    const written = place.kind === 'result' ? place.index : writers.get(place.index)
     const others = bound.filter((p): p is OwnPlace => p !== place && (p.kind === 'leaf' || p.kind === 'result'))
-    return written < 0 || others.length === 0 ? [] : [{ written, others }]
+    return written === undefined || others.length === 0 ? [] : [{ written, others }]
   })
 }
 

@@ -28,6 +28,7 @@ function joined(kernels: readonly WgslKernel[], dispatches: readonly Dispatch[])
 
 /** Tensor by tensor: results that are not in the memory of what they update begin as copies of it. */
 const adamw = (target: WgslTarget): KernelRule<WgslKernel> => ({
+  accepts: () => true,
   layouts(step) {
     const { count } = step.attributes as AdamWAttributes
     return { ...packed(step), inPlace: (output, input) => input === inputOf(output, count) }
@@ -53,6 +54,7 @@ const adamw = (target: WgslTarget): KernelRule<WgslKernel> => ({
 const inputOf = (output: number, count: number): number => 1 + output + (output < count ? 0 : count)
 
 const squaredNorm: KernelRule<WgslKernel> = {
+  accepts: () => true,
   layouts: packed,
   kernel: ({ inputs }) => squaredNormKernel({ chunk: squaredNormChunk, tensors: inputs.map((x, buffer) => ({ buffer, first: 0, elements: sizeOf(x.shape) })), output: inputs.length, operands: inputs.length + 1 }),
 }

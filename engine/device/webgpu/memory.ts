@@ -38,7 +38,7 @@ export function planMemory(plan: Plan, calls: readonly Call<WgslKernel>[], { are
   let [hostedBytes, tableBytes, resultBytes] = [0, 0, 0]
   const spanOf = (bytes: number, ids: readonly (number | undefined)[], users: readonly number[] = []): Span => {
     const touched = [...users, ...ids.flatMap((id) => id === undefined ? [] : [...at(reads, id), ...at(writes, id)])]
-    return { bytes, first: Math.min(...touched), last: Math.max(...touched) }
+    return touched.reduce((span, launch) => ({ bytes, first: Math.min(span.first, launch), last: Math.max(span.last, launch) }), { bytes, first: Infinity, last: -Infinity })
   }
   const slot = (span: Span): Place => ({ kind: 'slot', slot: spans.push(span) - 1, offset: 0, bytes: span.bytes })
   // One that holds nothing but copies is touched by the update alone, which makes them.
