@@ -234,9 +234,6 @@ export const before = (a: Code, b: Code): Code => i32.lt(i32.sub(a, b), i32.cons
 /** The one that comes before the other; both are computed twice. */
 export const minimum = (a: Code, b: Code): Code => select(a, b, before(a, b))
 
-/** Of two unsigned ones: sums of positions and addresses may pass 2³¹. */
-export const minimumUnsigned = (a: Code, b: Code): Code => select(a, b, i32.ltu(a, b))
-
 /** Code that runs if `condition` is not zero. */
 export function when(condition: Code, then: Code, otherwise?: Code): Code {
   return [condition, 0x04, 0x40, then, otherwise === undefined ? [] : [0x05, otherwise], 0x0b]

@@ -12,7 +12,7 @@ import { type Expression, expressionKey } from '../expression.ts'
 import { checkAccess, hoist, unknownNodes } from '../nodes.ts'
 import { sizeShift } from './access.ts'
 import { Arguments, begin, end } from './arguments.ts'
-import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, minimumUnsigned, set, when } from './assembler.ts'
+import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, set, when } from './assembler.ts'
 import { advance, type Cursor, type Place, write } from './cursor.ts'
 import { emitExpressions, Hoisted, type Leaf } from './emit.ts'
 import type { WasmKernel } from './kernel.ts'
@@ -120,7 +120,7 @@ function buildMap(plan: MapPlan): FunctionBuilder {
     emission.known.compute(once, width, () => mapLeaves(emission, { position, stop: undefined }))
     scope.emit(set(item, get(begin)), walk.odometer.seek(get(begin)))
     const body = scope.block(() => {
-      scope.emit(set(position, walk.extra(0)), set(stop, minimumUnsigned(i32.add(get(position), get(plan.chunk)), get(plan.lane.size))))
+      scope.emit(set(position, walk.extra(0)), set(stop, minimum(i32.add(get(position), get(plan.chunk)), get(plan.lane.size))))
       placeCursors(emission, position, 1)
       emission.known.compute(perItem, width, () => mapLeaves(emission, { position, stop: undefined }))
       scope.emit(loopWhile(i32.geu(i32.sub(get(stop), get(position)), i32.const(4 * width)), emitBundle(emission, width, { position, stop: undefined })))

@@ -6,7 +6,7 @@ import type { Expression } from '../expression.ts'
 import { hoist } from '../nodes.ts'
 import { addBlock, blockRounds, monoid } from './accumulate.ts'
 import { begin, end } from './arguments.ts'
-import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, minimumUnsigned, set, v128, when } from './assembler.ts'
+import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import { advance, type Place, write } from './cursor.ts'
 import { emitExpressions, Hoisted } from './emit.ts'
 import { leaves } from './leaves.ts'
@@ -105,7 +105,7 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
     compute(once)
     scope.emit(set(item, get(begin)), kept.odometer.seek(get(begin)))
     const body = scope.block(() => {
-      scope.emit(set(start, kept.extra(0)), set(stop, minimumUnsigned(i32.add(get(start), get(plan.chunk)), get(plan.lane.size))))
+      scope.emit(set(start, kept.extra(0)), set(stop, minimum(i32.add(get(start), get(plan.chunk)), get(plan.lane.size))))
       clear()
       scope.emit(set(left, i32.const(blockRounds)), set(round, get(plan.rounds)))
       if (parts !== undefined) scope.emit(set(firstRound, kept.extra(1)), set(round, minimum(i32.sub(get(round), get(firstRound)), get(parts.rounds))))

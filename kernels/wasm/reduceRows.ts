@@ -2,7 +2,7 @@
 import { hoist } from '../nodes.ts'
 import { Accumulators } from './accumulate.ts'
 import { begin, end } from './arguments.ts'
-import { type Code, doWhile, type FunctionBuilder, get, i32, i32x4, loopWhile, minimum, minimumUnsigned, set, v128, when } from './assembler.ts'
+import { type Code, doWhile, type FunctionBuilder, get, i32, i32x4, loopWhile, minimum, set, v128, when } from './assembler.ts'
 import { advance, type Place, positions, writeOne } from './cursor.ts'
 import { emitExpressions, Hoisted } from './emit.ts'
 import { leaves } from './leaves.ts'
@@ -69,7 +69,7 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
       scope.emit(set(stop, get(plan.lane.size)), set(round, get(plan.rounds)))
       if (parts !== undefined) {
         scope.emit(set(firstRound, kept.extra(0)), set(round, minimum(i32.sub(get(round), get(firstRound)), get(parts.rounds))))
-        scope.emit(set(first, kept.extra(1)), set(stop, minimumUnsigned(get(stop), i32.add(get(first), get(parts.lane)))))
+        scope.emit(set(first, kept.extra(1)), set(stop, minimum(get(stop), i32.add(get(first), get(parts.lane)))))
       }
       const run = scope.block(() => {
         scope.emit(place(2), set(position, get(first)))

@@ -83,7 +83,7 @@ const plans = fc.tuple(homes, launches).map(([kinds, list]): Plan => {
     buffers,
     launches: list.flatMap(({ reads, writes }, i): MapLaunch[] => {
       const near = Math.floor((i * buffers.length) / list.length)
-      return writes.map((w) => ({ kind: 'map', expression: { op: 'const', type: 'f32', args: [], value: 0 }, label: '', loads: reads.map((r) => load(near, r)), output: load(near, w) }))
+      return writes.map((w) => ({ kind: 'map', expression: { op: 'const', type: 'f32', args: [], value: 0 }, label: { name: 'map', origin: 0, path: '' }, loads: reads.map((r) => load(near, r)), output: load(near, w) }))
     }),
   }
 })
@@ -115,7 +115,7 @@ test.each([[1500, 3], [1500, 400], [2000, 5000]])('also where %i are, alive for 
   const buffers = Array.from({ length: count }, (_, id): PlanBuffer => ({ id, dtype: 'f32', elements: 1, bytes: 4 * (1 + random(id, 700)), home: id % 7 === 0 && id < 700 ? { kind: 'leaf', index: id } : { kind: 'workspace' } }))
   const leaves = buffers.map(({ id }) => ({ value: { id, spec: { shape: [1], dtype: 'f32' as const } }, kind: 'scalar' as const }))
   const load = (buffer: number): Load => ({ id: 0, buffer, dtype: 'f32', view: { shape: [1], strides: [1], offset: 0, mask: undefined } })
-  const list = buffers.map(({ id }): MapLaunch => ({ kind: 'map', expression: { op: 'const', type: 'f32', args: [], value: 0 }, label: '', output: load(id), loads: [0, 1].map((k) => load(Math.max(0, id - random(2 * id + k, longest)))) }))
+  const list = buffers.map(({ id }): MapLaunch => ({ kind: 'map', expression: { op: 'const', type: 'f32', args: [], value: 0 }, label: { name: 'map', origin: 0, path: '' }, output: load(id), loads: [0, 1].map((k) => load(Math.max(0, id - random(2 * id + k, longest)))) }))
   const plan: Plan = { graph: { leaves, steps: [], results: [], valueCount: 0 }, buffers, launches: list }
   const memory = planMemory(plan)
   expect([...memory.offsets]).toEqual([...offsetsByPairs(plan)])

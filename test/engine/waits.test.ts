@@ -92,7 +92,7 @@ function tooEarly(executable: CpuExecutable, code: PlanCode): string[] {
     for (let i = complete + 1; i < j; i++) {
       const earlier = at(touched, i)
       const conflict = later.reads.some((x) => earlier.writes.some((y) => meet(x, y))) || later.writes.some((x) => [...earlier.writes, ...earlier.reads].some((y) => meet(x, y)))
-      if (conflict) problems.push(`${at(kept, j).label} (${j}) starts before ${at(kept, i).label} (${i}) is complete`)
+      if (conflict) problems.push(`${at(kept, j).label.name} (${j}) starts before ${at(kept, i).label.name} (${i}) is complete`)
     }
   })
   return problems

@@ -201,6 +201,7 @@ export class Trials {
     if (this.passed.has(what)) return true
     const tried = smaller === undefined ? call : { kernel: smaller.kernel, buffers: smaller.operands?.map((operand) => at(call.buffers, operand)) ?? call.buffers }
     const trial = new Trial(tried, new Set(writesOf(launch).map(({ buffer }) => buffer)), plan)
+    if (trial.bytes > 65_536 * this.memory.maximum) return true // More than the device has: it will not run.
     const agrees = trial.agrees(this.room(trial.bytes), kernel, (dtype, kind) => this.patternOf(dtype, kind))
     if (agrees) this.passed.add(what)
     return agrees
