@@ -20,6 +20,8 @@ export const range = (n: number): number[] => Array.from({ length: n }, (_, i) =
 const mostStaged = 8
 const pitch = mostStaged + 1
 const stagedVectors = 2 * blockRows * pitch
+/** Elements of the widest rows that are summed up: workgroup memory has room for one. */
+export const widestHead: number = 4 * stagedVectors
 
 export interface HeadOperand {
   readonly buffer: number
@@ -117,7 +119,7 @@ export class AttentionTile {
 
   /** `widest`: elements of the widest rows that are summed up. */
   constructor(widest: number) {
-    if (widest > 4 * stagedVectors) throw new Error(`attention: heads of ${widest} elements, but workgroup memory has room for rows of ${4 * stagedVectors}; split them into more heads`)
+    if (widest > widestHead) throw new Error(`attention: heads of ${widest} elements, but workgroup memory has room for rows of ${widestHead}; split them into more heads`)
     this.columns = widest <= 64 ? 8 : widest <= 128 ? 16 : 32
     this.invocations = bands * this.columns
     this.scores = range(blockRows / this.columns)
