@@ -150,9 +150,10 @@ export class SideLoader {
         ...(this.whole ? [] : [`${name}Depth${depth}In`]),
         ...extents.map(({ extent }, c) => `u32(${name}Line${line}C${c} + ${name}Depth${depth}C${c}) < ${extent}`),
       ]
-      const at = `${name}Line${line}At + ${name}Depth${depth}At`
-      const [zero, value] = this.access.vector ? ['vec4<f32>()', `vec4<f32>(${name}[u32(${at}) >> 2u])`] : ['0.0', `f32(${name}[u32(${at})])`]
-      // Reads outside are harmless, and without branches all are under way at once.
+      const at = `u32(${name}Line${line}At + ${name}Depth${depth}At)`
+      // What is not there is read as the first element is, lest a branch make others wait.
+      const held = inside.length === 0 ? at : `select(0u, ${at}, ${every(inside)})`
+      const [zero, value] = this.access.vector ? ['vec4<f32>()', `vec4<f32>(${name}[${held} >> 2u])`] : ['0.0', `f32(${name}[${held}])`]
       return inside.length === 0 ? value : `select(${zero}, ${value}, ${every(inside)})`
     }
     return [
