@@ -122,9 +122,11 @@ export class SideLoader {
     const { across, step } = this.slots
     const alongDepth = this.access.along === 'depth'
     const lineAt = (i: number): string => (alongDepth ? `${name}Row + ${i * step}u` : `4u * ${name}Slot + ${i}u`)
+    // Invocations without a group of their own read another's.
+    const own = this.groups < this.tile.threads ? `(local % ${this.groups}u)` : 'local'
     return [
-      `let ${name}Slot = local % ${across}u;`,
-      `let ${name}Row = local / ${across}u;`,
+      `let ${name}Slot = ${own} % ${across}u;`,
+      `let ${name}Row = ${own} / ${across}u;`,
       ...indexes(this.kept.lines).flatMap((i) => [
         // Lines past the last are read as if they were the last: nothing of them is kept.
         ...this.lines.declare(`${name}Line${i}`, `min(${line} + ${lineAt(i)}, ${this.lineCount} - ${this.access.vector && !alongDepth ? 4 : 1}u)`),

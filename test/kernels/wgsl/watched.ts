@@ -18,11 +18,24 @@ function watch(code: string, functions: ReadonlyMap<string, string>): string {
   return `${code.slice(0, start)}${functions.get(found[1] ?? '')}(u32(${watch(code.slice(start, end - 1), functions)}))${watch(code.slice(end - 1), functions)}`
 }
 
-/** The module of a dispatch, with a buffer of `watchBytes` more, group 1: elements of each binding, then accesses that lay outside. */
+const parameters = 'group: vec3<u32>, grid: vec3<u32>, local: u32'
+const entry = /(@compute @workgroup_size\(\d+\)\nfn main)\((.+)\) \{/
+
+/**
+ * The module of a dispatch, with a buffer of `watchBytes` more, group 1: elements of each binding, then invocations with accesses that
+ * lay outside. Without branches but at the end, which drivers take long to compile.
+ */
 export function watchedSource(dispatch: Dispatch): string {
   const functions = new Map(arraysOf(dispatch).map(({ name }, i) => [name, `inside${i}`]))
-  const checks = [...functions.values()].map((name, i) => `fn ${name}(i: u32) -> u32 { if (i >= watched.elements[${i}]) { atomicAdd(&watched.strays[${i}], 1u); } return i; }`)
-  return [watch(dispatch.source, functions), `struct Watched { elements: array<u32, ${most}>, strays: array<atomic<u32>, ${most}> }`, '@group(1) @binding(0) var<storage, read_write> watched: Watched;', ...checks].join('\n')
+  const [, main = '', builtins = ''] = entry.exec(dispatch.source) ?? []
+  const each = (line: (i: number) => string): string[] => [...functions.keys()].map((_, i) => line(i))
+  return [
+    watch(dispatch.source, functions).replace(entry, `fn body(${parameters}) {`),
+    `struct Watched { elements: array<u32, ${most}>, strays: array<atomic<u32>, ${most}> }`,
+    '@group(1) @binding(0) var<storage, read_write> watched: Watched;',
+    ...each((i) => `var<private> stray${i}: bool; fn inside${i}(i: u32) -> u32 { stray${i} = stray${i} | (i >= watched.elements[${i}]); return i; }`),
+    `${main}(${builtins}) { body(group, grid, local);`, ...each((i) => `if (stray${i}) { atomicAdd(&watched.strays[${i}], 1u); }`), '}',
+  ].join('\n')
 }
 
 export const watchBytes: number = 8 * most
@@ -36,4 +49,4 @@ export function watchWords(dispatch: Dispatch, sizes: readonly number[]): Uint32
 
 /** The arrays with accesses outside, as text. */
 export const straysOf = (dispatch: Dispatch, words: Uint32Array): string =>
-  arraysOf(dispatch).flatMap(({ name }, i) => (words[most + i] === 0 ? [] : [`${words[most + i]} accesses outside of ${name}`])).join(', ')
+  arraysOf(dispatch).flatMap(({ name }, i) => (words[most + i] === 0 ? [] : [`${words[most + i]} invocations outside of ${name}`])).join(', ')
