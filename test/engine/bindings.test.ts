@@ -45,14 +45,14 @@ function build([start, rest, end]: readonly [number, readonly string[], string])
 test('random graphs of many buffers and many slices of one', { timeout: 120_000 }, async () => {
   const programs = fc.tuple(fc.nat(starts.length - 1), links, fc.constantFrom('value', 'sum', 'gradient'))
   await fc.assert(fc.asyncProperty(programs, async (program) => {
-    for (const { label, bindings } of dispatchesOf(await launchesOf(() => build(program)))) expect(bindings.length, label).toBeLessThanOrEqual(mostBuffers)
+    for (const { label, bindings } of dispatchesOf(await launchesOf(() => build(program)))) expect(bindings.length, `in ${label}`).toBeLessThanOrEqual(mostBuffers)
   }), { seed: 20261130, numRuns: 400 })
 })
 
 test.each([...starts.keys()])('as many buffers as fit, and what the start was made of: start %i', async (start) => {
   for (let own = 3; own < 9; own++) {
     const launches = await launchesOf(() => build([start, ['again', 'again', ...new Array<string>(own).fill('own')].toReversed(), 'value']))
-    for (const { label, bindings } of dispatchesOf(launches)) expect(bindings.length, label).toBeLessThanOrEqual(mostBuffers)
+    for (const { label, bindings } of dispatchesOf(launches)) expect(bindings.length, `in ${label}`).toBeLessThanOrEqual(mostBuffers)
   }
 })
 

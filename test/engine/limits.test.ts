@@ -47,11 +47,11 @@ test.each(Object.entries(cases))('%s', async (_, build) => {
   const dispatches = dispatchesOf(await launchesOf(build))
   for (const dispatch of dispatches) {
     const { label, source, parameters, workgroups, bindings } = dispatch
-    expect(workgroupBytes(dispatch), label).toBeLessThanOrEqual(floor.workgroupBytes)
-    expect(Number(/@workgroup_size\((\d+)\)/.exec(source)?.[1]), label).toBeLessThanOrEqual(floor.invocations)
-    expect(Math.max(...workgroups), label).toBeLessThanOrEqual(65_535)
-    expect(parameters.length, label).toBeLessThanOrEqual(65_536)
-    expect(bindings.length, label).toBeLessThanOrEqual(8)
+    expect(workgroupBytes(dispatch), `in ${label}`).toBeLessThanOrEqual(floor.workgroupBytes)
+    expect(Number(/@workgroup_size\((\d+)\)/.exec(source)?.[1]), `in ${label}`).toBeLessThanOrEqual(floor.invocations)
+    expect(Math.max(...workgroups), `in ${label}`).toBeLessThanOrEqual(65_535)
+    expect(parameters.length, `in ${label}`).toBeLessThanOrEqual(65_536)
+    expect(bindings.length, `in ${label}`).toBeLessThanOrEqual(8)
   }
 })
 
