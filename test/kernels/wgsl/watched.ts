@@ -40,10 +40,10 @@ export function watchedSource(dispatch: Dispatch): string {
 
 export const watchBytes: number = 8 * most
 
-/** What that buffer holds at the start, given the bytes of each binding. The last vector, or word, of one is whole. */
+/** What that buffer holds at the start, given the bytes of each binding. The last vector, or word, of one is whole, and there is a first: nothing cannot be bound. */
 export function watchWords(dispatch: Dispatch, sizes: readonly number[]): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(2 * most)
-  arraysOf(dispatch).forEach(({ bytes }, i) => (words[i] = Math.ceil((Math.ceil((sizes[i] ?? 0) / 4) * 4) / bytes)))
+  arraysOf(dispatch).forEach(({ bytes }, i) => (words[i] = Math.max(1, Math.ceil((Math.ceil((sizes[i] ?? 0) / 4) * 4) / bytes))))
   return words
 }
 
