@@ -53,6 +53,8 @@ export interface ReduceDescriptor {
 export interface Epilogue {
   readonly inputs: readonly Operand[]
   readonly value: Expression
+  /** Of each input, which buffer it lies in: those with equal numbers share one. Default: none do. */
+  readonly buffers?: readonly number[]
 }
 
 /** Strides in elements of the dimensions a kernel names, and the offset of the first element. */

@@ -3,6 +3,7 @@ import { ShapeError, add, cast, div, mean, mul, ones, reshape, sqrt, stopGradien
 import type { Tensor, TensorLike, Variable } from '../engine/index.ts'
 import { literal } from '../engine/ops/elementwise.ts'
 import { statisticsType } from '../engine/ops/operands.ts'
+import { centre } from '../engine/ops/statistics.ts'
 import { formatShape, sizeOf } from '../engine/shape.ts'
 import { Buffer, Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
@@ -60,10 +61,9 @@ export class BatchNorm2d extends Module<[TensorLike], Tensor> {
   #byBatch(x: Tensor): Tensor {
     const count = sizeOf(x.shape) / this.#channels
     if (count < 2 && this.training) throw new ShapeError(`BatchNorm2d: input ${formatShape(x.shape)} has one value for each channel, whose variance is 0; train on more images or pixels, or call eval()`)
-    const average = mean(x, [0, 2, 3])
-    const centred = sub(x, this.#perChannel(average))
+    const { average, centred } = centre(x, [0, 2, 3])
     const variance = mean(mul(centred, centred), [0, 2, 3])
-    this.#track(average, mul(variance, literal(count / (count - 1))))
+    this.#track(reshape(average, [this.#channels]), mul(variance, literal(count / (count - 1))))
     return this.#normalized(centred, variance)
   }
 

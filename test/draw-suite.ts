@@ -18,6 +18,9 @@ const states: readonly GeneratorState[] = [
   { key: [0x9e3779b9, 0xdeadbeef], counter: [full, 3] },
   { key: [full, full], counter: [full - 1, full] },
 ]
+/** Blocks whose first word has ones in its upper 24 bits, and zeros. */
+const [allOnes, allZeros] = [20_922_799, 32_245_323]
+const extremes: readonly GeneratorState[] = [allOnes, allZeros].map((block) => ({ key: [7, 0], counter: [block, 0] }))
 const shapes = [[], [1], [3], [5, 7], [2, 31, 33], [4096], [4099], [0, 3]] as const
 
 const at = (state: GeneratorState): Generator => {
@@ -88,6 +91,43 @@ export function describeDraws(label: string, device: Device): void {
     test('uniform: a generator for each place of the first axis', async () => {
       const drawn = await list(uniform([states.length, 3, 11], { generator: states.map(at), device }))
       expect(difference(drawn, states.flatMap((state) => Array.from(wordsAt(state, 33), fraction)))).toBeUndefined()
+    })
+
+    test('uniform: within its bounds, whatever they are and whatever the words', async () => {
+      const bounds = [[1000, 1001], [-1001, -1000], [0, 2 ** -126], [2 ** -100, 2 ** -99], [-(2 ** -24), 1], [-3e38, 1e30], [0.3, 0.7], [16_777_215, 16_777_216], [5, 5], [-1, 0]] as const
+      const n = 2 ** 16
+      for (const [low, high] of bounds) {
+        const [from, to] = [low, high].map((bound) => tensor(Float32Array.of(bound), null, { device }))
+        const draws = [...extremes.map((state) => uniform([n], { low, high, generator: at(state), device })), uniform([n], { low: from ?? low, high: to ?? high, generator: new Generator(1), device })]
+        await realize(...draws)
+        for (const drawn of draws) {
+          const wrong = (await drawn.data()).find((x) => !(x >= Math.fround(low) && (x < Math.fround(high) || low === high)))
+          expect(wrong, `of [${low}, ${high})`).toBeUndefined()
+        }
+      }
+    })
+
+    test('uniform: of narrow types, below what they hold of the upper bound', async () => {
+      for (const dtype of ['bf16', 'f16'] as const) {
+        if (!device.supports(dtype)) continue
+        for (const [low, high] of [[0, 1], [1, 2], [-0.75, -0.5], [3, 3.0009765625]] as const) {
+          const drawn = await list(uniform([2 ** 16], { low, high, dtype, generator: at({ key: [7, 0], counter: [allOnes, 0] }), device }))
+          expect([Math.min(...drawn) >= low, Math.max(...drawn) < high], `${dtype} of [${low}, ${high})`).toEqual([true, true])
+        }
+      }
+    })
+
+    test('normal, bernoulli and dropout of the least and the largest fraction', async () => {
+      const [one, zero] = extremes.map((state) => at(state))
+      const z = [...await list(normal([1], { generator: one, device })), ...await list(normal([1], { generator: zero, device }))]
+      expect(z.map(Math.abs).every((x) => x <= 5.77)).toBe(true)
+      expect(z[0]).toBeCloseTo(0, 9)
+      for (const state of extremes) {
+        expect(await list(bernoulli([1], { probability: 1, generator: at(state), device }))).toEqual([1])
+        expect(await list(bernoulli([1], { probability: 0, generator: at(state), device }))).toEqual([0])
+        expect(await list(dropout(tensor(Float32Array.of(3), null, { device }), { rate: 1, generator: at(state) }))).toEqual([0])
+        expect(await list(dropout(tensor(Float32Array.of(3), null, { device }), { rate: 0, generator: at(state) }))).toEqual([3])
+      }
     })
 
     test('randint', async () => {

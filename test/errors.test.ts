@@ -6,7 +6,7 @@ import { metaDevice } from '../engine/device/meta.ts'
 import {
   Tensor, add, bitwiseAnd, cast, checkpoint, concat, conv2d, customGradient, device as openDevice, expand, gather, gelu, grad, groupNorm, indexSelect, interpolate, klDiv, linear,
   matmul, max, maxPool2d, mseLoss, mul, oneHot, pad, permute, realize, reshape, scalar, scaledDotProductAttention, setDefaultDevice, slice, softmax, softplus, squeeze, stopGradient, stack, sum, tensor,
-  topK, variable, where, withValues, zeros,
+  topK, uniform, variable, where, withValues, zeros,
 } from '../engine/index.ts'
 import { closeAll, onEach, openAll } from './devices.ts'
 
@@ -40,6 +40,8 @@ const bad: readonly Bad[] = [
   ['axes that are no permutation', () => permute(zeros([2, 3]), [0, 0]), 'ShapeError', 'permute: axes [0,0] do not name each axis of [2,3] once'],
   ['an axis that is not 1', () => squeeze(zeros([2, 1]), 0), 'ShapeError', 'squeeze: axis 0 of [2,1] has size 2, and only axes of size 1 can go; reduce or slice it first'],
   ['the maximum of nothing', () => max(zeros([0, 3]), 0), 'ShapeError', 'max: axis 0 of [0,3] is empty, and nothing has no max; reduce axes that have elements'],
+  ['bounds the wrong way round', () => uniform([2], { low: 2 }), 'ConfigError', 'uniform: there are no f32 numbers to draw from 2 up to but without 1; use finite low ≤ high, less than 3.4e38 apart'],
+  ['bounds too far apart', () => uniform([2], { low: -3e38, high: 3e38 }), 'ConfigError', 'uniform: there are no f32 numbers to draw from -3e+38 up to but without 3e+38; use finite low ≤ high, less than 3.4e38 apart'],
   ['more than there is', () => topK(zeros([3]), 4), 'ShapeError', 'topK: axis -1 of [3] has 3 values, not 4 to take; use an integer from 0 to 3'],
   ['an index outside the axis', () => indexSelect(zeros([3]), [3], 0), 'ShapeError', 'indexSelect: index 3 is outside axis 0 of [3]; use integers from -3 to 2'],
   ['a place outside the axis', () => gather(zeros([2]), tensor([2], null, { dtype: 'i32' }), 0), 'ShapeError', 'gather: index 2 is outside an axis of size 2; use integers from 0 to 1'],

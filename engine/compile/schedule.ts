@@ -142,9 +142,11 @@ class Scheduler {
     const kept = inputs.find((f) => f.accumulated !== undefined)?.accumulated
     const fitted = this.storeSome(inputs, (f) => f.accumulated !== undefined && f.accumulated !== kept, step)
     const loads = fitted.flatMap((f) => f.loads)
-    const buffers = new Set([...loads, ...(kept?.loads ?? [])].map((l) => l.buffer))
+    const buffers = (all: readonly Load[]): number => new Set(all.map((l) => l.buffer)).size
+    // What comes after is bound beside a product's factors, or parts of a reduction.
+    const beside = kept?.kind === 'product' ? kept.loads.length : Number(kept !== undefined)
     const size = fitted.reduce((n, f) => n + operations(f.expression).length, 0)
-    const fits = buffers.size <= maxBuffers && size <= maxOperations
+    const fits = Math.max(buffers([...loads, ...(kept?.loads ?? [])]), beside + buffers(loads)) <= maxBuffers && size <= maxOperations
     // Kernels of products read no padding.
     if (kept?.kind === 'product' && !(fits && loads.every((l) => l.view.mask === undefined))) {
       return this.fit(this.storeSome(fitted, (f) => f.accumulated === kept, step), step)

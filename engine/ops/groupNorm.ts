@@ -9,6 +9,7 @@ import { add, cast, div, literal, mul, sub } from './elementwise.ts'
 import { sigmoid, sqrt } from './math.ts'
 import { expand, reshape, sumKeep } from './movement.ts'
 import { filled, floatType, statisticsType } from './operands.ts'
+import { centre } from './statistics.ts'
 
 export interface GroupNormAttributes {
   readonly groups: number
@@ -30,13 +31,12 @@ export const groupNormOp: Fused<Inputs, GroupNormAttributes> = {
   decompose([x, weight, bias], { groups, epsilon, silu }) {
     const grouped = byGroup(x, groups)
     const count = literal(at(grouped.shape, 2))
-    const mean = div(sumKeep(grouped, [2]), count) // [N, G, 1]
-    const centred = sub(grouped, mean)
+    const { average, centred } = centre(grouped, [2]) // [N, G, 1], [N, G, values]
     const variance = div(sumKeep(mul(centred, centred), [2]), count)
     const rstd = div(literal(1), sqrt(add(variance, literal(epsilon))))
     const z = affine(reshape(mul(centred, rstd), x.shape), weight, bias)
     const statistics = [at(x.shape, 0), groups]
-    return [silu ? mul(z, sigmoid(z)) : z, reshape(mean, statistics), reshape(rstd, statistics)]
+    return [silu ? mul(z, sigmoid(z)) : z, reshape(average, statistics), reshape(rstd, statistics)]
   },
   vjpMany([dy, dmean, drstd], [x, weight, bias], [y, mean, rstd], attributes) {
     if (y === undefined || mean === undefined || rstd === undefined) throw new RangeError('groupNorm has three outputs')

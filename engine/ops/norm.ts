@@ -10,6 +10,7 @@ import { statisticsGradient } from './groupNorm.ts'
 import { sqrt } from './math.ts'
 import { reshape, sumKeep } from './movement.ts'
 import { filled, floatType, statisticsType } from './operands.ts'
+import { centre } from './statistics.ts'
 
 export interface LayerNormAttributes {
   readonly epsilon: number
@@ -30,10 +31,9 @@ export const layerNormOp: Fused<readonly [x: Tensor, weight: Tensor, bias: Tenso
     return [{ shape: x.shape, dtype: x.dtype }, statistics, statistics]
   },
   decompose([x, weight, bias], { epsilon, centred }) {
-    const mean = centred ? average(x) : filled(x, [at(x.shape, 0), 1], 0)
-    const centredX = sub(x, mean)
-    const rstd = div(literal(1), sqrt(add(average(mul(centredX, centredX)), literal(epsilon))))
-    return [add(mul(mul(centredX, rstd), weight), bias), mean, rstd]
+    const from = centred ? centre(x, [1]) : { average: filled(x, [at(x.shape, 0), 1], 0), centred: x }
+    const rstd = div(literal(1), sqrt(add(average(mul(from.centred, from.centred)), literal(epsilon))))
+    return [add(mul(mul(from.centred, rstd), weight), bias), from.average, rstd]
   },
   vjpMany([dy, dmean, drstd], [x, weight], [y, mean, rstd], attributes) {
     if (y === undefined || mean === undefined || rstd === undefined) throw new RangeError('layerNorm has three outputs')

@@ -75,14 +75,23 @@ export interface UniformOptions extends FloatDrawOptions {
   readonly high?: Operand
 }
 
-/** Uniform in [low, high), in steps of 2⁻²⁴ of the width; bounds are numbers or tensors that broadcast to `shape`. */
-export function uniform(shape: Shape, { low, high, dtype = 'f32', ...options }: UniformOptions = {}): Tensor {
+/**
+ * Uniform in [low, high), in steps of 2⁻²⁴ of the width; bounds are numbers or tensors that broadcast to `shape`, low ≤ high, as the
+ * dtype holds them. Throws ConfigError for numbers that are no such bounds.
+ */
+export function uniform(shape: Shape, { low = 0, high = 1, dtype = 'f32', ...options }: UniformOptions = {}): Tensor {
   floatType('uniform', dtype)
+  if (typeof low === 'number' && typeof high === 'number' && !(low <= high && Number.isFinite(Math.fround(high - low)))) {
+    throw new ConfigError(`uniform: there are no f32 numbers to draw from ${low} up to but without ${high}; use finite low ≤ high, less than 3.4e38 apart`)
+  }
   const u = reshape(fraction(draw('uniform', shape, options, (n) => n)), shape)
-  if (low === undefined && high === undefined) return cast(u, dtype)
-  const [from, to] = [low ?? 0, high ?? 1].map((bound) => expand(operandLike('uniform', bound, u), shape))
+  const plain = low === 0 && high === 1
+  if (plain && dtype === 'f32') return u
+  const [from, to] = [low, high].map((bound) => expand(operandLike('uniform', bound, u), shape))
   if (from === undefined || to === undefined) throw new RangeError('uniform: two bounds')
-  return cast(add(from, mul(u, sub(to, from))), dtype)
+  const drawn = cast(plain ? u : add(from, mul(u, sub(to, from))), dtype)
+  // What rounds up to `high` is `low`: as much as would round up to that from below.
+  return where(greaterEqual(drawn, cast(to, dtype)), cast(from, dtype), drawn)
 }
 
 export interface NormalOptions extends FloatDrawOptions {

@@ -35,12 +35,22 @@ export function mean(x: TensorLike, axes?: Axes, options: ReduceOptions = {}): T
   return cast(finish(kept, over, options), resultType(x))
 }
 
+/**
+ * The mean of x over `axes`, and x less it. Of large values a mean is off by its rounding, which differences would keep: the mean
+ * of these makes up for it. In exact numbers that is 0, as its gradient is.
+ */
+export function centre(x: Tensor, axes: readonly number[]): { readonly average: Tensor; readonly centred: Tensor } {
+  const averageOf = (t: Tensor): Tensor => div(sumKeep(t, axes), literal(count(t, axes)))
+  const rough = averageOf(x)
+  const rest = sub(x, rough)
+  const off = stopGradient(averageOf(rest))
+  return { average: add(rough, off), centred: sub(rest, off) }
+}
+
 function varianceKeep(op: string, x: TensorLike, axes: readonly number[], correction: number): Tensor {
   if (!Number.isFinite(correction)) throw new ConfigError(`${op}: correction ${correction} is not a number to subtract from the count; use 1 (unbiased) or 0`)
-  const wide = working(x)
-  const n = count(x, axes)
-  const deviation = sub(wide, div(sumKeep(wide, axes), literal(n)))
-  return div(sumKeep(mul(deviation, deviation), axes), literal(Math.max(0, n - correction)))
+  const { centred } = centre(working(x), axes)
+  return div(sumKeep(mul(centred, centred), axes), literal(Math.max(0, count(x, axes) - correction)))
 }
 
 /** Σ (x − mean)² / (n − correction) over `axes`; NaN where n ≤ correction. The variance of integers is f32. */

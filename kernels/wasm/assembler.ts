@@ -114,7 +114,7 @@ export const i64: Readonly<
 export const f32: Readonly<
   Record<'load', Load>
   & Record<'store', Store>
-  & Record<'abs' | 'neg' | 'ceil' | 'floor' | 'trunc' | 'nearest' | 'sqrt' | 'convertI32' | 'convertI32u' | 'reinterpretI32', Unary>
+  & Record<'abs' | 'neg' | 'ceil' | 'floor' | 'trunc' | 'nearest' | 'sqrt' | 'convertI32' | 'convertI32u' | 'reinterpretI32' | 'demoteF64', Unary>
   & Record<'eq' | 'ne' | 'lt' | 'gt' | 'le' | 'ge' | 'add' | 'sub' | 'mul' | 'div' | 'min' | 'max', Binary>
   & { const(value: number): Code }
 > = {
@@ -123,7 +123,11 @@ export const f32: Readonly<
   eq: binary(0x5b), ne: binary(0x5c), lt: binary(0x5d), gt: binary(0x5e), le: binary(0x5f), ge: binary(0x60),
   abs: unary(0x8b), neg: unary(0x8c), ceil: unary(0x8d), floor: unary(0x8e), trunc: unary(0x8f), nearest: unary(0x90), sqrt: unary(0x91),
   add: binary(0x92), sub: binary(0x93), mul: binary(0x94), div: binary(0x95), min: binary(0x96), max: binary(0x97),
-  convertI32: unary(0xb2), convertI32u: unary(0xb3), reinterpretI32: unary(0xbe),
+  convertI32: unary(0xb2), convertI32u: unary(0xb3), reinterpretI32: unary(0xbe), demoteF64: unary(0xb6),
+}
+
+export const f64: { readonly const: (value: number) => Code; readonly mul: Binary; readonly convertI64: Unary } = {
+  const: (value) => [0x44, [...new Uint8Array(new Float64Array([value]).buffer)]], mul: binary(0xa2), convertI64: unary(0xb9),
 }
 
 export const v128: Readonly<

@@ -50,7 +50,7 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
   return {
     key: `attention ${operands.map((o) => (o.contiguous ? 'c' : 's')).join('')} ${nest.key}${causal ? ' causal' : ''}${target.relaxed ? ' relaxed' : ''}${target.wide === true ? ' wide' : ''}`,
     args: args.list,
-    items: queries * valueDim === 0 ? 0 : heads * perHead,
+    items: queries === 0 ? 0 : heads * perHead,
     scratchBytes: areas.bytes,
     flops: heads * queries * keys * (2 * dim + 2 * valueDim + 25) * (causal ? 0.5 : 1),
     bytes: 4 * heads * (queries * (dim + valueDim + 1) + keys * (dim + valueDim)),

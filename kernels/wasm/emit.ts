@@ -9,7 +9,7 @@ import * as approximations from './approximations.ts'
 import { type Code, f32x4, i32, i32x4, v128 } from './assembler.ts'
 import { pow } from './power.ts'
 import type { VectorScope } from './scope.ts'
-import { atan2, cos, sin } from './trigonometry.ts'
+import { atan2, sines } from './trigonometry.ts'
 
 /** The vectors of a value: one for each vector of the bundle, or a single one that holds for all. */
 export type Bundle = readonly Code[]
@@ -64,6 +64,10 @@ export function emitExpressions(scope: VectorScope, roots: readonly Expression[]
   for (const e of nodes) {
     if (isLeaf(e)) continue
     const args = e.args.map((x) => values.get(x) ?? [])
+    if (e.op === 'sin' || e.op === 'cos') {
+      values.set(e, sines(scope, args[0] ?? [], e.op === 'sin' ? 0 : 1))
+      continue
+    }
     // A value that is the same for all vectors stays one.
     const count = Math.max(1, ...args.map((bundle) => bundle.length))
     const bundle = Array.from({ length: count }, (_, vector) => {
@@ -94,8 +98,9 @@ function operation(scope: VectorScope, e: Expression, codes: readonly Code[]): C
 type UnaryTable = Readonly<Partial<Record<UnaryOp, (scope: VectorScope, x: Code) => Code>>>
 type BinaryTable = Readonly<Partial<Record<BinaryOp, (scope: VectorScope, x: Code, y: Code) => Code>>>
 
-const approximate = (f: (scope: VectorScope, x: Code) => Code) => (scope: VectorScope, x: Code): Code => scope.compute(() => f(scope, scope.keep(x)))
-const approximate2 = (f: (scope: VectorScope, x: Code, y: Code) => Code) => (scope: VectorScope, x: Code, y: Code): Code => scope.compute(() => f(scope, scope.keep(x), scope.keep(y)))
+const one = (scope: VectorScope, compute: () => Code): Code => scope.compute(1, () => [compute()])[0] ?? []
+const approximate = (f: (scope: VectorScope, x: Code) => Code) => (scope: VectorScope, x: Code): Code => one(scope, () => f(scope, scope.keep(x)))
+const approximate2 = (f: (scope: VectorScope, x: Code, y: Code) => Code) => (scope: VectorScope, x: Code, y: Code): Code => one(scope, () => f(scope, scope.keep(x), scope.keep(y)))
 const plain = (f: (x: Code) => Code) => (_: VectorScope, x: Code): Code => f(x)
 const plain2 = (f: (x: Code, y: Code) => Code) => (_: VectorScope, x: Code, y: Code): Code => f(x, y)
 
@@ -110,7 +115,7 @@ const unaryF32: UnaryTable = {
   neg: plain(f32x4.neg), abs: plain(f32x4.abs), sqrt: plain(f32x4.sqrt), sign: signOf,
   floor: plain(f32x4.floor), ceil: plain(f32x4.ceil), round: plain(f32x4.nearest), trunc: plain(f32x4.trunc),
   exp: approximate(approximations.exp), log: approximate(approximations.log), log2: approximate(approximations.log2), expm1: approximate(approximations.expm1), log1p: approximate(approximations.log1p),
-  sin: approximate(sin), cos: approximate(cos), tanh: approximate(approximations.tanh), erf: approximate(approximations.erf), sigmoid: approximate(approximations.sigmoid),
+  tanh: approximate(approximations.tanh), erf: approximate(approximations.erf), sigmoid: approximate(approximations.sigmoid),
 }
 
 const unaryI32: UnaryTable = {

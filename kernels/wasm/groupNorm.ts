@@ -3,8 +3,9 @@
  *
  * An item is one sample and a block of whole groups, at least 16 channels where there are as many:
  * then a channels-last block reads full cache lines. It makes three passes over its values (sums;
- * centred squares; results), each a `channelSweep` whose per-channel sums are then added up over the
- * group in channel order. Nothing depends on which thread takes which item.
+ * centred values and their squares; results), each a `channelSweep` whose per-channel sums are then added up over the
+ * group in channel order. What the mean is off by, the mean of the centred values, goes into variance and shift.
+ * Nothing depends on which thread takes which item.
  */
 import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set } from './assembler.ts'
 import type { GroupNormDescriptor, GroupNormSizes, Strided } from '../descriptor.ts'
@@ -98,7 +99,7 @@ export function groupNormKernel(options: GroupNormDescriptor, target: WasmTarget
   const [x, y] = [samplePlane(args, 0, options.x), samplePlane(args, 3, options.y)]
   const [weight, bias, mean, rstd] = [args.buffer(1), args.buffer(2), args.buffer(4), args.buffer(5)]
   const epsilon = args.float(options.epsilon)
-  const items = new GroupItems(args, options, 3)
+  const items = new GroupItems(args, options, 4)
   const elements = options.batch * channels * spatial
   return {
     key: `groupNorm ${layout}${silu ? ' silu' : ''}${target.relaxed ? ' relaxed' : ''}`,
@@ -110,40 +111,40 @@ export function groupNormKernel(options: GroupNormDescriptor, target: WasmTarget
     build() {
       const f = args.open()
       const lanes = new Lanes(f, target.relaxed)
-      const [sum, value] = [f.local('f32'), f.local('f32')]
-      const code = items.each(f, 3, (place) => {
-        const [sums, means, scales] = place.arrays
-        if (sums === undefined || means === undefined || scales === undefined) return []
+      const [sum, off, value] = [f.local('f32'), f.local('f32'), f.local('f32')]
+      const code = items.each(f, 4, (place) => {
+        const [sums, means, scales, shifts] = place.arrays
+        if (sums === undefined || means === undefined || scales === undefined || shifts === undefined) return []
         const [input, output] = [x(f, place.n), y(f, place.n)]
         const sweep = { layout, spill: items.spill, from: get(place.from), to: get(place.to), spatial: items.spatial, planes: [input.plane, output.plane], reads: [0] }
         const add = (at: (array: Local) => Code): Code => [set(sum, f32.add(get(sum), f32.load(at(sums)))), f32.store(at(sums), f32.const(0))]
         const count = f32.reinterpretI32(get(items.count))
         return [
           input.locate, output.locate,
-          items.eachGroup(f, place, (at) => [[], f32.store(at(sums), f32.const(0))]),
+          items.eachGroup(f, place, (at) => [[], [f32.store(at(sums), f32.const(0)), f32.store(at(shifts), f32.const(0))]]),
           channelSweep(f, lanes, { ...sweep, constants: [], sums: [sums], body: ([v]) => ({ setup: [], stores: [], terms: v === undefined ? [] : [get(v)] }) }),
-          items.eachGroup(f, place, (at, group) => [
-            set(sum, f32.const(0)), add(at),
-            [set(value, f32.div(get(sum), count)), f32.store(i32.add(get(mean), i32.mul(group, i32.const(4))), get(value))], f32.store(at(means), get(value)),
-          ]),
+          items.eachGroup(f, place, (at) => [set(sum, f32.const(0)), add(at), set(value, f32.div(get(sum), count)), f32.store(at(means), get(value))]),
           channelSweep(f, lanes, {
-            ...sweep, constants: [means], sums: [sums],
+            ...sweep, constants: [means], sums: [sums, shifts],
             body([v], [m]) {
               const centred = lanes.temporary()
               if (v === undefined || m === undefined) return { setup: [], stores: [], terms: [] }
-              return { setup: set(centred, f32x4.sub(get(v), m)), stores: [], terms: [f32x4.mul(get(centred), get(centred))] }
+              return { setup: set(centred, f32x4.sub(get(v), m)), stores: [], terms: [f32x4.mul(get(centred), get(centred)), get(centred)] }
             },
           }),
           items.eachGroup(f, place, (at, group) => [
-            set(sum, f32.const(0)), add(at),
+            [set(sum, f32.const(0)), set(off, f32.const(0))], [add(at), set(off, f32.add(get(off), f32.load(at(shifts))))],
             [
-              set(value, f32.div(f32.const(1), squareRoot(f32.add(f32.div(get(sum), count), f32.reinterpretI32(get(epsilon)))))),
+              set(off, f32.div(get(off), count)),
+              set(sum, f32.max(f32.sub(f32.div(get(sum), count), f32.mul(get(off), get(off))), f32.const(0))),
+              set(value, f32.div(f32.const(1), squareRoot(f32.add(get(sum), f32.reinterpretI32(get(epsilon)))))),
+              f32.store(i32.add(get(mean), i32.mul(group, i32.const(4))), f32.add(f32.load(at(means)), get(off))),
               f32.store(i32.add(get(rstd), i32.mul(group, i32.const(4))), get(value)),
             ],
-            f32.store(at(scales), f32.mul(get(value), f32.load(at(weight)))),
+            [f32.store(at(scales), f32.mul(get(value), f32.load(at(weight)))), f32.store(at(shifts), f32.sub(f32.load(at(bias)), f32.mul(get(off), f32.load(at(scales)))))],
           ]),
           channelSweep(f, lanes, {
-            ...sweep, constants: [means, scales, bias], sums: [],
+            ...sweep, constants: [means, scales, shifts], sums: [],
             body([v], [m, scale, shift]) {
               const z = lanes.temporary()
               if (v === undefined || m === undefined || scale === undefined || shift === undefined) return { setup: [], stores: [], terms: [] }

@@ -1,7 +1,8 @@
 /**
  * Layer norm (Ba et al., arXiv:1607.06450) of rows, y = (x − μ)·rstd·w + b with rstd = 1 / √(σ² + epsilon), and its
  * gradient: with x̂ = (x − μ)·rstd, g = dy·w and ⟨·⟩ a row's mean, dx = rstd·(g − ⟨g⟩ − x̂·⟨g·x̂⟩). Uncentred, as RMS
- * norm (Zhang and Sennrich, arXiv:1910.07467), μ and ⟨g⟩ are 0. An item is one row; variances are of centred values.
+ * norm (Zhang and Sennrich, arXiv:1910.07467), μ and ⟨g⟩ are 0. An item is one row; variances are of centred values,
+ * whose own mean is what μ is off by.
  */
 import { type Code, f32, f32x4, get, i32, type Local, loopRange, set } from './assembler.ts'
 import type { LayerNormGradDescriptor, LayerNormDescriptor } from '../descriptor.ts'
@@ -9,6 +10,7 @@ import { Arguments, begin, end } from './arguments.ts'
 import type { WasmKernel, WasmTarget } from './kernel.ts'
 import { Lanes, squareRoot, Uniform } from './lanes.ts'
 import { RowFold, Rows, walkRow } from './rows.ts'
+import type { RowStep } from './rows.ts'
 import { ScratchAreas } from './scratch.ts'
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
@@ -19,7 +21,7 @@ export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerN
   const areas = new ScratchAreas(args)
   const [input, output] = [new Rows(args, areas, 0, x, length), new Rows(args, areas, 3, y, length)]
   const [weight, bias, means, rstds] = [args.buffer(1), args.buffer(2), args.buffer(4), args.buffer(5)]
-  const [sumSpill, squaresSpill] = [areas.area(RowFold.spillBytes), areas.area(RowFold.spillBytes)]
+  const [sumSpill, squaresSpill, restSpill] = [areas.area(RowFold.spillBytes), areas.area(RowFold.spillBytes), areas.area(RowFold.spillBytes)]
   const [count, size, added] = [args.number(length), args.float(length), args.float(epsilon)]
   return {
     key: `layerNorm ${centred}${input.contiguous}${output.contiguous}${target.relaxed ? ' relaxed' : ''}`,
@@ -32,29 +34,33 @@ export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerN
       const f = args.open()
       const lanes = new Lanes(f, target.relaxed)
       const [item, from, to] = [f.local('i32'), f.local('i32'), f.local('i32')]
-      const [mean, rstd] = [new Uniform(f), new Uniform(f)]
-      const [sum, squares] = [new RowFold(f, sumSpill, 'sum'), new RowFold(f, squaresSpill, 'sum')]
+      const [mean, rstd, shift, off] = [new Uniform(f), new Uniform(f), new Uniform(f), f.local('f32')]
+      const [sum, squares, rest] = [new RowFold(f, sumSpill, 'sum'), new RowFold(f, squaresSpill, 'sum'), new RowFold(f, restSpill, 'sum')]
       const average = ({ total }: RowFold): Code => f32.div(get(total), f32.reinterpretI32(get(size)))
       const statistic = (array: Local): Code => i32.add(get(array), i32.shl(get(item), i32.const(2)))
+      const normal = (value: Code, { vectors }: RowStep): Code => (centred ? lanes.madd(value, rstd.of(vectors), shift.of(vectors)) : f32x4.mul(value, rstd.of(vectors)))
       const code = [
         areas.prologue(),
         loopRange(item, get(begin), get(end), 1, [
           input.room(item, from), output.room(item, to), input.read(f, item, count),
           centred ? walkRow(f, lanes, [from], count, [sum], (step) => range(step.vectors).map((u) => sum.add(step, u, step.load(0, u)))) : [],
           mean.set(centred ? average(sum) : f32.const(0)),
-          walkRow(f, lanes, [from], count, [squares], (step) => {
+          walkRow(f, lanes, [from], count, centred ? [squares, rest] : [squares], (step) => {
             const values = lanes.temporaryList(step.vectors)
             return [
               values.map((value, u) => set(value, f32x4.sub(step.load(0, u), mean.of(step.vectors)))),
               values.map((value, u) => { const local = squares.accumulator(step, u); return set(local, lanes.madd(get(value), get(value), get(local))) }),
+              centred ? values.map((value, u) => rest.add(step, u, get(value))) : [],
             ]
           }),
-          rstd.set(f32.div(f32.const(1), squareRoot(f32.add(average(squares), f32.reinterpretI32(get(added)))))),
-          f32.store(statistic(means), get(mean.number)), f32.store(statistic(rstds), get(rstd.number)),
+          centred ? set(off, average(rest)) : [],
+          rstd.set(f32.div(f32.const(1), squareRoot(f32.add(f32.max(f32.sub(average(squares), f32.mul(get(off), get(off))), f32.const(0)), f32.reinterpretI32(get(added)))))),
+          centred ? shift.set(f32.mul(f32.neg(get(off)), get(rstd.number))) : [],
+          f32.store(statistic(means), f32.add(get(mean.number), get(off))), f32.store(statistic(rstds), get(rstd.number)),
           walkRow(f, lanes, [from, weight, bias, to], count, [], (step) => {
             const values = lanes.temporaryList(step.vectors)
             return [
-              values.map((value, u) => set(value, lanes.madd(f32x4.mul(f32x4.sub(step.load(0, u), mean.of(step.vectors)), rstd.of(step.vectors)), step.load(1, u), step.load(2, u)))),
+              values.map((value, u) => set(value, lanes.madd(normal(f32x4.sub(step.load(0, u), mean.of(step.vectors)), step), step.load(1, u), step.load(2, u)))),
               values.map((value, u) => step.store(3, u, value)),
             ]
           }),

@@ -1,13 +1,16 @@
 /**
  * Cumulative sum along an axis, from its start or, reversed, from its end: yᵢ = Σ_{j ≤ i} xⱼ or
- * Σ_{j ≥ i} xⱼ, added in that order. Lines along the axis are independent; 16 neighbouring ones are
- * an item, in vector lanes, where the layout allows, and one line is an item elsewhere.
+ * Σ_{j ≥ i} xⱼ, added in that order, floats in f64, so that errors do not grow with the length. Lines along the axis
+ * are independent; 16 neighbouring ones are an item, in vector lanes, where the layout allows, and one line is an item elsewhere.
  */
-import { type Code, f32x4, get, i32, i32x4, type Local, loopRange, set, v128 } from './assembler.ts'
+import { type Code, f64x2, get, i32, i32x4, loopWhile, set, v128 } from './assembler.ts'
 import type { ScanDescriptor } from '../descriptor.ts'
 import { Arguments } from './arguments.ts'
 import { Columns } from './columns.ts'
 import type { WasmKernel } from './kernel.ts'
+
+/** Elements of a line by itself that are read at once. */
+const atOnce = 4
 
 /** Input x; output y. */
 export function scanKernel({ shape, x, y, reverse, dtype }: ScanDescriptor): WasmKernel {
@@ -33,20 +36,37 @@ export function scanKernel({ shape, x, y, reverse, dtype }: ScanDescriptor): Was
       const i = f.local('i32')
       const pointers = operands.map(() => f.local('i32'))
       const [from, to] = pointers
-      const sums = [0, 1, 2, 3].map(() => f.local('v128'))
+      const [sums, added] = [8, atOnce].map((n) => Array.from({ length: n }, () => f.local('v128')))
+      if (from === undefined || to === undefined || sums === undefined || added === undefined) throw new RangeError('a scan has two operands')
+      const add = integer ? i32x4.add : f64x2.add
+      // A vector of integers, two floats as doubles, or lane 0 of either.
+      const read = (u: number, scalar: boolean): Code => {
+        if (integer) return scalar ? v128.load32Zero(get(from)) : v128.load(get(from), 16 * u)
+        return f64x2.promoteLow(scalar ? v128.load32Zero(get(from)) : v128.load64Zero(get(from), 8 * u))
+      }
+      const write = (sum: Code, u: number, scalar: boolean): Code => {
+        const value = integer ? sum : f64x2.demote(sum)
+        if (scalar) return v128.store32Lane(get(to), value, 0)
+        return integer ? v128.store(get(to), value, 16 * u) : v128.store64Lane(get(to), value, 0, 8 * u)
+      }
+      const next = pointers.map((p, k) => set(p, i32.add(get(p), get(operands[k]?.step ?? p))))
       f.emit(columns.each(f, (at, vectors, scalar) => {
-        const used = sums.slice(0, vectors)
-        const read = (u: number): Code => (from === undefined ? [] : scalar ? v128.load32Zero(get(from)) : v128.load(get(from), 16 * u))
-        const write = (sum: Local, u: number): Code => (to === undefined ? [] : scalar ? v128.store32Lane(get(to), get(sum), 0) : v128.store(get(to), get(sum), 16 * u))
-        const line = [
-          used.map((sum, u) => set(sum, integer ? i32x4.add(get(sum), read(u)) : f32x4.add(get(sum), read(u)))),
-          used.map(write),
-          pointers.map((p, k) => { const operand = operands[k]; return operand === undefined ? [] : set(p, i32.add(get(p), get(operand.step))) }),
+        const used = sums.slice(0, integer || scalar ? vectors : 2 * vectors)
+        const line = [used.map((sum, u) => set(sum, add(get(sum), read(u, scalar)))), used.map((sum, u) => write(get(sum), u, scalar)), next]
+        // One line waits for its sum only once for some elements, which are added up among themselves before.
+        const [sum] = used
+        const several = sum === undefined ? [] : [
+          added.map((x, k) => [set(x, read(0, true)), next.slice(0, 1), k % 2 === 0 ? [] : set(x, add(get(x), get(added[k - 1] ?? x)))]),
+          added.map((x, k) => (k % 4 < 2 ? [] : set(x, add(get(x), get(added[k - 1 - (k % 2)] ?? x))))),
+          added.map((x) => [write(add(get(sum), get(x)), 0, true), next.slice(1)]),
+          set(sum, add(get(sum), get(added.at(-1) ?? sum))),
         ]
         return [
-          used.map((sum) => set(sum, v128.splatF32(0))),
+          used.map((one) => set(one, v128.splatF32(0))),
           pointers.map((p, k) => { const a = at[k]; return a === undefined ? [] : set(p, get(a)) }),
-          loopRange(i, i32.const(0), get(count), 1, line),
+          set(i, get(count)),
+          scalar ? loopWhile(i32.ge(get(i), i32.const(atOnce)), [several, set(i, i32.sub(get(i), i32.const(atOnce)))]) : [],
+          loopWhile(i32.gt(get(i), i32.const(0)), [line, set(i, i32.sub(get(i), i32.const(1)))]),
         ]
       }))
       return f

@@ -4,7 +4,7 @@
  * around the loop, hence `reset`, and only if both use one constant, hence constants in locals. What it has made
  * 256 bits wide no single vector may use, too, hence a second set of constants: see docs/cpu.md.
  */
-import { type Code, type FunctionBuilder, get, type Local, set, v128 } from './assembler.ts'
+import { type Code, type FunctionBuilder, get, type Local, set, v128, type ValueType } from './assembler.ts'
 
 const bitsOf = (value: number): number => new Int32Array(new Float32Array([value]).buffer)[0] ?? 0
 
@@ -83,9 +83,9 @@ export class VectorScope {
     return local
   }
 
-  /** A vector that lives across loops. */
-  variable(): Local {
-    return this.f.local('v128')
+  /** A vector, or another value, that lives across loops. */
+  variable(type: ValueType = 'v128'): Local {
+    return this.f.local(type)
   }
 
   assign(local: Local, x: Code): Code {
@@ -100,13 +100,14 @@ export class VectorScope {
     return code
   }
 
-  /** Keeps the result of `compute` and releases the temporaries that it took. */
-  compute(compute: () => Code): Code {
-    const result = this.temporary()
+  /** Keeps the `count` results of `compute` and releases the temporaries that it took. */
+  compute(count: number, compute: () => readonly Code[]): Code[] {
+    const results = Array.from({ length: count }, () => this.temporary())
     const mark = this.taken
-    const code = this.assign(result, compute())
+    const computed = compute()
+    const codes = results.map((result, i) => this.assign(result, computed[i] ?? []))
     this.taken = mark
-    return code
+    return codes
   }
 
   /** The statements that `write` emits, instead of appending them here. Temporaries taken inside are released. */

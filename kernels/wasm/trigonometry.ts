@@ -1,5 +1,5 @@
 /** Sine, cosine and the angle of a point for four f32 lanes. Polynomials of Cephes' sinf, cosf and atanf. */
-import { type Code, f32x4, f64x2, i32, i32x4, v128 } from './assembler.ts'
+import { type Code, f32, f32x4, f64, f64x2, get, i32, i32x4, i64, i64x2, type Local, loopRange, select, set, v128, when } from './assembler.ts'
 import { double, joinLow, promote } from './doubles.ts'
 import { polynomial, withSignOf } from './floats.ts'
 import type { VectorScope } from './scope.ts'
@@ -9,24 +9,89 @@ const halfPiHigh = 1.5707963109016418
 const halfPiLow = 1.5893254773528196e-8
 const roundingShift = 1.5 * 2 ** 52
 
-/** x = q·π/2 + r with |r| ≤ π/4: r as f32, q modulo 2³² as i32. */
-function reduceAngle(scope: VectorScope, x: Code): { q: Code; r: Code } {
-  const halves = promote(scope, x).map((half) => {
+/** 2/π as a binary fraction, in words of 64 bits. */
+const twoOverPi = [[0xa2f9836e, 0x4e441529], [0xfc2757d1, 0xf534ddc0], [0xdb629599, 0x3c439041], [0xfe5163ab, 0xdebbc561]] as const
+
+const wide = (n: number): Code => i64.extendU(i32.const(n | 0))
+const i64Of = (high: number, low: number): Code => i64.or(i64.shl(wide(high), wide(32)), wide(low))
+
+/** Halves of a vector, of which the lower two lanes count: the angle, and its quadrant. */
+interface Reduced {
+  readonly n: Local
+  readonly r: Local
+}
+
+/** x = q·π/2 + r with |r| ≤ π/4: r as f32, q modulo 2³² as i32, for |x| < 2²⁸. */
+function reduceSmall(scope: VectorScope, x: Code): Reduced[] {
+  return promote(scope, x).map((half) => {
     const shifted = f64x2.add(f64x2.mul(half, double(scope, 2 / Math.PI)), double(scope, roundingShift))
     const n = scope.keep(f64x2.sub(shifted, double(scope, roundingShift)))
     const r = f64x2.sub(f64x2.sub(half, f64x2.mul(n, double(scope, halfPiHigh))), f64x2.mul(n, double(scope, halfPiLow)))
-    return { n: f64x2.truncSatI32(n), r: f64x2.demote(r) }
+    const reduced = { n: scope.temporary(), r: scope.temporary() }
+    scope.emit(set(reduced.n, f64x2.truncSatI32(n)), set(reduced.r, f64x2.demote(r)))
+    return reduced
   })
-  const [low, high] = halves
-  if (low === undefined || high === undefined) throw new Error('a vector has two halves')
-  // Past 2²⁸ r is wrong, but must not leave the range where the polynomials are below 1.
-  const r = f32x4.pmax(f32x4.pmin(joinLow(low.r, high.r), scope.f32(Math.PI / 4)), scope.f32(-Math.PI / 4))
-  return { q: scope.keep(joinLow(low.n, high.n)), r: scope.keep(r) }
 }
 
-/** Sine (turns = 0) or cosine (turns = 1): sine after a quarter turn. */
-function sine(scope: VectorScope, x: Code, turns: 0 | 1): Code {
-  const { q, r } = reduceAngle(scope, x)
+/**
+ * Makes up for lanes from 2²⁸ on, one after another (Payne and Hanek 1983): of x = m·2ᵏ the product m·(2ᵏ·2/π) is of interest modulo 4
+ * alone, so the bits of 2/π that would only add to the rest of it are left out. Each pair of words is a queue of four lanes.
+ */
+function reduceLarge(scope: VectorScope, x: Code, [low, high]: readonly Reduced[]): Code {
+  if (low === undefined || high === undefined) return []
+  const [xs, rs, ns] = [[0, 1], [0, 1], [0, 1]].map((pair) => pair.map(() => scope.variable('i64'))) as [Local[], Local[], Local[]]
+  const queues = [xs, rs, ns]
+  const [lane, bits, exponent, r, n, shift] = [scope.variable('i32'), scope.variable('i32'), scope.variable('i32'), scope.variable('i32'), scope.variable('i32'), scope.variable('i64')]
+  const words = [0, 1, 2].map(() => scope.variable('i64'))
+  const turn = scope.variable('i64')
+  const [first = lane, second = lane, third = lane] = words
+  const window = (a: Local, b: Local): Code => i64.or(i64.shl(get(a), get(shift)), i64.shru(i64.shru(get(b), wide(1)), i64.xor(get(shift), wide(63))))
+  const word = (i: number): Code => i64Of(twoOverPi[i]?.[0] ?? 0, twoOverPi[i]?.[1] ?? 0)
+  const beyond = i32.ge(get(exponent), i32.const(152 + 64))
+  const mantissa = i64.extendU(i32.or(i32.and(get(bits), i32.const(0x7fffff)), i32.const(0x800000)))
+  const sign = i32.shr(get(bits), i32.const(31))
+  const reduce = [
+    // Bits of 2/π from 2⁻¹ⁿ on, n = exponent − 152, so that the product counts turns.
+    set(shift, i64.and(i64.extendU(i32.sub(get(exponent), i32.const(152))), wide(63))),
+    words.map((local, i) => set(local, select(word(i + 1), word(i), beyond))),
+    set(third, window(second, third)), set(first, window(first, second)),
+    set(turn, i64.add(i64.mul(mantissa, get(first)), i64.shru(i64.mul(mantissa, i64.shru(get(third), wide(32))), wide(32)))),
+    set(turn, i64.add(get(turn), i64Of(0x20000000, 0))), // to the nearest quadrant
+    set(n, i32.wrapI64(i64.shru(get(turn), wide(62)))),
+    set(r, i32.reinterpretF32(f32.demoteF64(f64.mul(f64.convertI64(i64.add(i64.and(get(turn), i64Of(0x3fffffff, -1)), i64Of(0xe0000000, 0))), f64.const(Math.PI * 2 ** -63))))),
+    set(r, i32.xor(get(r), i32.and(get(bits), i32.const(-0x80000000)))), set(n, i32.sub(i32.xor(get(n), sign), sign)),
+  ]
+  const pass = ([front = lane, back = lane]: readonly Local[], next: Code): Code =>
+    [set(front, i64.or(i64.shru(get(front), wide(32)), i64.shl(get(back), wide(32)))), set(back, i64.or(i64.shru(get(back), wide(32)), i64.shl(next, wide(32))))]
+  return [
+    queues.map((queue, i) => queue.map((local, k) => set(local, i === 0 ? i64x2.extract(x, k) : i64x2.extract(get((k === 0 ? low : high)[i === 1 ? 'r' : 'n']), 0)))),
+    loopRange(lane, i32.const(0), i32.const(4), 1, [
+      set(bits, i32.wrapI64(get(xs[0] ?? lane))), set(r, i32.wrapI64(get(rs[0] ?? lane))), set(n, i32.wrapI64(get(ns[0] ?? lane))),
+      set(exponent, i32.and(i32.shru(get(bits), i32.const(23)), i32.const(255))),
+      when(i32.ltu(i32.sub(get(exponent), i32.const(127 + 28)), i32.const(100)), reduce), // neither infinite nor NaN
+      pass(xs, wide(0)), pass(rs, i64.extendU(get(r))), pass(ns, i64.extendU(get(n))),
+    ]),
+    [low, high].map((half, k) => [set(half.r, i64x2.splat(get(rs[k] ?? lane))), set(half.n, i64x2.splat(get(ns[k] ?? lane)))]),
+  ]
+}
+
+/**
+ * Sines (turns = 0) or cosines (turns = 1), sines after a quarter turn, of a bundle, within 1.5 ulp; NaN at ±∞. The vectors part from
+ * each other in one branch, lest what follows cannot be joined.
+ */
+export function sines(scope: VectorScope, given: readonly Code[], turns: 0 | 1): Code[] {
+  return scope.compute(given.length, () => {
+    const xs = given.map((x) => scope.keep(x))
+    const reduced = xs.map((x) => reduceSmall(scope, x))
+    const large = xs.map((x) => f32x4.ge(f32x4.abs(x), scope.f32(2 ** 28))).reduce((a, b) => v128.or(a, b))
+    scope.emit(when(v128.anyTrue(large), xs.map((x, i) => reduceLarge(scope, x, reduced[i] ?? []))))
+    return reduced.map((halves) => sine(scope, halves, turns))
+  })
+}
+
+function sine(scope: VectorScope, [low, high]: readonly Reduced[], turns: 0 | 1): Code {
+  if (low === undefined || high === undefined) throw new Error('a vector has two halves')
+  const [q, r] = [scope.keep(joinLow(get(low.n), get(high.n))), scope.keep(joinLow(get(low.r), get(high.r)))]
   const z = scope.keep(f32x4.mul(r, r))
   const p = polynomial(scope, z, [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1])
   // The sign is put back for the sake of −0.
@@ -37,12 +102,6 @@ function sine(scope: VectorScope, x: Code, turns: 0 | 1): Code {
   const odd = i32x4.ne(v128.and(turned, scope.i32(1)), scope.i32(0))
   return v128.xor(v128.select(cosine, s, odd), i32x4.shl(v128.and(turned, scope.i32(2)), i32.const(30)))
 }
-
-/** sin x within 1.5 ulp for |x| < 2²⁸; beyond, some number between −1 and 1. NaN at ±∞. */
-export const sin = (scope: VectorScope, x: Code): Code => sine(scope, x, 0)
-
-/** cos x within 1.5 ulp for |x| < 2²⁸; beyond, some number between −1 and 1. NaN at ±∞. */
-export const cos = (scope: VectorScope, x: Code): Code => sine(scope, x, 1)
 
 /** The angle of the point (x, y), −π to π, within 2.8 ulp. Signed zeros and infinities as in C99. */
 export function atan2(scope: VectorScope, y: Code, x: Code): Code {

@@ -24,7 +24,7 @@ export function attentionKernel(d: AttentionDescriptor, target: WgslTarget, dtyp
     flops: heads * queries * keys * (2 * dim + 2 * valueDim + 25) * (causal ? 0.5 : 1),
     bytes: (dtype === 'f16' ? 2 : 4) * heads * (queries * (dim + valueDim + 1) + keys * (dim + valueDim)),
   }
-  if (heads * queries * valueDim === 0) return { dispatches: [], ...costs }
+  if (heads * queries === 0) return { dispatches: [], ...costs }
   checkF16('attention', target, [dtype])
   const shader = new Shader('attention')
   const [query, key] = [{ rows: queries, dtype }, { rows: keys, dtype }]

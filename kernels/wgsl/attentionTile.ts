@@ -20,6 +20,8 @@ export const range = (n: number): number[] => Array.from({ length: n }, (_, i) =
 const mostStaged = 8
 const pitch = mostStaged + 1
 const stagedVectors = 2 * blockRows * pitch
+/** Elements of the widest rows that are summed up: workgroup memory has room for one. */
+export const widestHead: number = 4 * stagedVectors
 
 export interface HeadOperand {
   readonly buffer: number
@@ -117,7 +119,7 @@ export class AttentionTile {
 
   /** `widest`: elements of the widest rows that are summed up. */
   constructor(widest: number) {
-    if (widest > 4 * stagedVectors) throw new Error(`attention: heads of ${widest} elements, but workgroup memory has room for rows of ${4 * stagedVectors}; split them into more heads`)
+    if (widest > widestHead) throw new Error(`attention: heads of ${widest} elements, but workgroup memory has room for rows of ${widestHead}; split them into more heads`)
     this.columns = widest <= 64 ? 8 : widest <= 128 ? 16 : 32
     this.invocations = bands * this.columns
     this.scores = range(blockRows / this.columns)
@@ -141,14 +143,15 @@ export class AttentionTile {
 
   /** Declares `name0`, `name1`, …: dot products of the own rows from `ownFirst` on with the other rows from `otherFirst` on. */
   products(name: string, own: HeadMatrix, other: HeadMatrix): string {
-    const all = Math.max(1, Math.ceil(own.width / 4))
+    if (own.width === 0) return `${this.scores.map((j) => `var ${name}${j} = vec4<f32>();`).join(' ')} workgroupBarrier();`
+    const all = Math.ceil(own.width / 4)
     const vectors = Math.ceil(all / Math.ceil(all / mostStaged))
     const step = vectors | 1
     const otherStart = blockRows * pitch
     const shape = { rows: blockRows, vectors, element: 'element' }
     return `
       ${this.scores.map((j) => `var ${name}${j} = vec4<f32>();`).join(' ')}
-      for (var element = 0u; element < max(1u, ${own.elements}); element += ${4 * vectors}u) {
+      for (var element = 0u; element < ${own.elements}; element += ${4 * vectors}u) {
         workgroupBarrier();
         // Row r is an invocation's row r % 4 of band r / 4.
         ${own.stage(this.invocations, { ...shape, first: 'ownFirst' }, (row, e) => `(${row} % 4u * ${bands}u + ${row} / 4u) * ${step}u + ${e}`)}
@@ -164,7 +167,7 @@ export class AttentionTile {
 
   /** Vectors of a row of `matrix` that an invocation sums up. */
   private sums(matrix: HeadMatrix): readonly number[] {
-    return range(Math.max(1, Math.ceil(matrix.width / 4 / this.columns)))
+    return range(Math.ceil(matrix.width / 4 / this.columns))
   }
 
   private sum(name: string, i: number, u: number): string {
@@ -207,6 +210,7 @@ export class AttentionTile {
 
   /** Adds the other rows of `matrix`, times the weights kept, to sums. Begins with a barrier. */
   addProducts(name: string, matrix: HeadMatrix): string {
+    if (matrix.width === 0) return 'workgroupBarrier();'
     const width = this.columns * this.sums(matrix).length
     const rows = Math.min(blockRows, 2 ** Math.floor(Math.log2(stagedVectors / width)))
     const row = (r: number): string => `

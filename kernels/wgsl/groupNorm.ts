@@ -3,7 +3,8 @@
  *
  * A workgroup holds some channels of a sample in registers, so that sums of centred squares cost no second reading. If these are
  * whole groups it normalises them at once. Otherwise it leaves the mean and the centred squares of each channel's part, a second
- * dispatch merges those of a group (Chan, Golub and LeVeque 1983), a workgroup for each, and a third normalises.
+ * dispatch merges those of a group (Chan, Golub and LeVeque 1983), a workgroup for each, and a third normalises. The mean of
+ * centred values is what a mean is off by.
  */
 import type { GroupNormDescriptor } from '../descriptor.ts'
 import type { FloatType } from '../expression.ts'
@@ -30,14 +31,16 @@ export function groupNormKernel(d: GroupNormDescriptor, target: WgslTarget, dtyp
   }
 }
 
-/** Declares `mean`, `centred0`, `centred1`, … and the sum of their squares, of `together` lines with `count` elements. */
+/** Declares `rough`, a mean but for its rounding, what it is `off` by, `centred0`, `centred1`, … and their `variance`, of `together` lines with `count` elements. */
 function centre(tile: LineTile, x: Plane, together: string, count: string): string {
   return `
     ${x.locate}
     ${eachElement(tile, (k) => `var value${k} = 0.0; if (p${k} < stop) { value${k} = f32(${x.at(`p${k}`)}); }`)}
-    let mean = total(${overElements(tile, (k) => `value${k}`)}, local, lane, line, ${together}) / ${count};
-    ${eachElement(tile, (k) => `let centred${k} = select(0.0, value${k} - mean, p${k} < stop);`)}
-    let squares = total(${overElements(tile, (k) => `centred${k} * centred${k}`)}, local, lane, line, ${together});`
+    let rough = total(vec2(${overElements(tile, (k) => `value${k}`)}, 0.0), local, lane, line, ${together}).x / ${count};
+    ${eachElement(tile, (k) => `let centred${k} = select(0.0, value${k} - rough, p${k} < stop);`)}
+    let averages = total(vec2(${overElements(tile, (k) => `centred${k}`)}, ${overElements(tile, (k) => `centred${k} * centred${k}`)}), local, lane, line, ${together}) / ${count};
+    let off = averages.x;
+    let variance = max(averages.y - off * off, 0.0);`
 }
 
 /** Mean and centred squares of every channel's part. */
@@ -47,12 +50,12 @@ function statistics(d: GroupNormDescriptor, cut: GroupTile, dtype: FloatType): D
   const n = groupParameters(shader, d, cut)
   const x = new Plane(shader, 'x', d.x)
   return shader.dispatch({
-    size: invocations(tile), groups: cut.workgroups, code: foldLines(tile, 'total'),
+    size: invocations(tile), groups: cut.workgroups, code: foldLines(tile, 'total', { type: 'vec2<f32>' }),
     body: `
     ${locateGroup(cut, n)}
     let count = f32(min(${cut.length}u, ${n.spatial} - part * ${cut.length}u));
     ${centre(tile, x, '1u', 'count')}
-    if (lane == 0u && present) { partials[(sample * ${n.channels} + channel) * ${n.parts} + part] = vec2(mean, squares); }`,
+    if (lane == 0u && present) { partials[(sample * ${n.channels} + channel) * ${n.parts} + part] = vec2(rough + off, variance * count); }`,
   })
 }
 
@@ -71,16 +74,17 @@ function merge(d: GroupNormDescriptor, cut: GroupTile): Dispatch {
       ${body}
     }`
   return shader.dispatch({
-    size: tile.lanes, groups: d.batch * d.groups, code: foldLines(tile, 'total'),
+    size: tile.lanes, groups: d.batch * d.groups, code: foldLines(tile, 'total', { type: 'vec2<f32>' }),
     body: `
     if (workgroup >= ${groups}) { return; }
     var sum = 0.0;
     ${overEntries('sum += size * entry.x;')}
-    let mean = total(sum, local, local, 0u, 1u) / ${count};
-    var squares = 0.0;
-    ${overEntries('let off = entry.x - mean; squares += entry.y + size * off * off;')}
-    let variance = total(squares, local, local, 0u, 1u) / ${count};
-    if (local == 0u) { means[workgroup] = mean; rstds[workgroup] = inverseSqrt(variance + ${epsilon}); }`,
+    let rough = total(vec2(sum, 0.0), local, local, 0u, 1u).x / ${count};
+    var sums = vec2(0.0);
+    ${overEntries('let away = entry.x - rough; sums += vec2(size * away, entry.y + size * away * away);')}
+    let averages = total(sums, local, local, 0u, 1u) / ${count};
+    let off = averages.x;
+    if (local == 0u) { means[workgroup] = rough + off; rstds[workgroup] = inverseSqrt(max(averages.y - off * off, 0.0) + ${epsilon}); }`,
   })
 }
 
@@ -96,12 +100,12 @@ function normalise(d: GroupNormDescriptor, cut: GroupTile, dtype: FloatType): Di
     const [count, epsilon] = [shader.parameter('count', (d.channels / d.groups) * d.spatial, 'f32'), shader.parameter('epsilon', d.epsilon, 'f32')]
     return `
     ${centre(tile, x, n.perGroup, count)}
-    let rstd = inverseSqrt(squares / ${count} + ${epsilon});
-    if (lane == 0u && present && channel % ${n.perGroup} == 0u) { means[statistic] = mean; rstds[statistic] = rstd; }`
+    let rstd = inverseSqrt(variance + ${epsilon});
+    if (lane == 0u && present && channel % ${n.perGroup} == 0u) { means[statistic] = rough + off; rstds[statistic] = rstd; }`
   }
-  const centred = (k: number): string => (whole ? `centred${k}` : `(f32(${x.at(`p${k}`)}) - mean)`)
+  const centred = (k: number): string => (whole ? `(centred${k} - off)` : `(f32(${x.at(`p${k}`)}) - mean)`)
   return shader.dispatch({
-    size: invocations(tile), groups: cut.workgroups, code: `${whole ? foldLines(tile, 'total') : ''}${d.silu ? silu : ''}`,
+    size: invocations(tile), groups: cut.workgroups, code: `${whole ? foldLines(tile, 'total', { type: 'vec2<f32>' }) : ''}${d.silu ? silu : ''}`,
     body: `
     ${locateGroup(cut, n)}
     ${whole ? find() : `let mean = means[statistic]; let rstd = rstds[statistic]; ${x.locate}`}

@@ -1,7 +1,8 @@
 /**
  * Layer norm (Ba et al., arXiv:1607.06450) of rows, y = (x − μ)·rstd·w + b with rstd = 1 / √(σ² + epsilon), and its
  * gradient: with x̂ = (x − μ)·rstd, g = dy·w and ⟨·⟩ a row's mean, dx = rstd·(g − ⟨g⟩ − x̂·⟨g·x̂⟩). Uncentred, as RMS
- * norm (Zhang and Sennrich, arXiv:1910.07467), μ and ⟨g⟩ are 0. A workgroup takes some whole rows; variances are of centred values.
+ * norm (Zhang and Sennrich, arXiv:1910.07467), μ and ⟨g⟩ are 0. A workgroup takes some whole rows; variances are of centred values,
+ * whose own mean is what μ is off by.
  */
 import type { LayerNormDescriptor, LayerNormGradDescriptor } from '../descriptor.ts'
 import type { FloatType } from '../expression.ts'
@@ -23,18 +24,20 @@ export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerN
   const findMean = `
     var sum = 0.0;
     ${walk.each(({ x: value }) => `sum += ${value};`)}
-    let mean = sumOf(sum, local, lane, line, 1u) / ${count};`
+    let mean = sumOf(vec2(sum, 0.0), local, lane, line, 1u).x / ${count};`
   return {
     dispatches: [shader.dispatch({
-      size: walk.size, groups: walk.groups, code: foldLines(walk.tile, 'sumOf'),
+      size: walk.size, groups: walk.groups, code: foldLines(walk.tile, 'sumOf', { type: 'vec2<f32>' }),
       body: `
     ${walk.enter}
     ${centred ? findMean : 'let mean = 0.0;'}
-    var squares = 0.0;
-    ${walk.each(({ x: value }) => `{ let centred = ${value} - mean; squares += centred * centred; }`)}
-    let rstd = inverseSqrt(sumOf(squares, local, lane, line, 1u) / ${count} + ${added});
-    if (lane == 0u && present) { means[row] = mean; rstds[row] = rstd; }
-    ${walk.each(({ x: value }, e) => `${walk.at('y', e)} = ${stored(dtype, `(${value} - mean) * rstd * weight[${e}] + bias[${e}]`)};`)}`,
+    var sums = vec2(0.0);
+    ${walk.each(({ x: value }) => `{ let centred = ${value} - mean; sums += vec2(centred, centred * centred); }`)}
+    let averages = sumOf(sums, local, lane, line, 1u) / ${count};
+    let off = ${centred ? 'averages.x' : '0.0'};
+    let rstd = inverseSqrt(max(averages.y - off * off, 0.0) + ${added});
+    if (lane == 0u && present) { means[row] = mean + off; rstds[row] = rstd; }
+    ${walk.each(({ x: value }, e) => `${walk.at('y', e)} = ${stored(dtype, `(${value} - mean - off) * rstd * weight[${e}] + bias[${e}]`)};`)}`,
     })],
     ...costs,
   }

@@ -13,7 +13,7 @@ import { packable, packSide } from './pack.ts'
 import { chooseTile, type Tile } from './productTile.ts'
 import { Shader } from './shader.ts'
 import { type Side, SideLoader } from './side.ts'
-import { mostInputs, Store, type Target } from './store.ts'
+import { Store, type Target } from './store.ts'
 
 export interface Product {
   readonly label: string
@@ -58,7 +58,7 @@ export function productDispatches(given: Product, temporary: number): { readonly
   }
   const p = { ...facingOut, a: packed(facingOut.a, sizes.n), b: packed(facingOut.b, sizes.m) }
   const { tile, splits } = chooseTile(sizes)
-  if (splits === 1 && (p.out.epilogue?.inputs.length ?? 0) <= mostInputs) return { dispatches: [...dispatches, tileDispatch(p, sizes, tile, 1)], temporaries }
+  if (splits === 1) return { dispatches: [...dispatches, tileDispatch(p, sizes, tile, 1)], temporaries }
   const parts: Target = {
     buffer: temporary + temporaries.length, offsets: [0], dtype: 'f32', epilogue: undefined,
     problems: { sizes: [splits * sizes.problems], strides: [[sizes.m * sizes.n]] },

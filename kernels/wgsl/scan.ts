@@ -61,7 +61,10 @@ function scanLines(scan: Scan): Dispatches {
   }
 }
 
-/** An invocation walks along a line. */
+/** Elements of a chain of additions, and chains of the next one: errors of floats grow with their length. */
+const chain = 64
+
+/** An invocation walks along a line; its sum is three chains, each of which goes on where the one inside it ends. */
 function scanAlone({ shape, length, from, to, type }: Scan): Dispatch {
   const shader = new Shader('scan lines').storage('x', from.buffer, 'read', type).storage('y', to.buffer, 'read_write', type)
   const lines = product(shape)
@@ -70,9 +73,13 @@ function scanAlone({ shape, length, from, to, type }: Scan): Dispatch {
   if (id < ${n.lines}) {
 ${walk(shader, shape, { fromAt: from, toAt: to })('id')}
     var sum = ${type}();
+    var chains = ${type}();
+    var before = ${type}();
     for (var i = 0; i < ${n.length}; i++) {
       sum += x[fromAt + i * ${n.fromStep}];
-      y[toAt + i * ${n.toStep}] = sum;
+      y[toAt + i * ${n.toStep}] = ${length <= chain ? 'sum' : 'before + (chains + sum)'};
+      if (i % ${chain} == ${chain - 1}) { chains += sum; sum = ${type}(); }
+      if (i % ${chain ** 2} == ${chain ** 2 - 1}) { before += chains; chains = ${type}(); }
     }
   }`
   return shader.dispatch({ body, size: short, groups: Math.ceil(lines / short) })

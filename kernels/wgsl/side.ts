@@ -122,9 +122,11 @@ export class SideLoader {
     const { across, step } = this.slots
     const alongDepth = this.access.along === 'depth'
     const lineAt = (i: number): string => (alongDepth ? `${name}Row + ${i * step}u` : `4u * ${name}Slot + ${i}u`)
+    // Invocations without a group of their own read another's.
+    const own = this.groups < this.tile.threads ? `(local % ${this.groups}u)` : 'local'
     return [
-      `let ${name}Slot = local % ${across}u;`,
-      `let ${name}Row = local / ${across}u;`,
+      `let ${name}Slot = ${own} % ${across}u;`,
+      `let ${name}Row = ${own} / ${across}u;`,
       ...indexes(this.kept.lines).flatMap((i) => [
         // Lines past the last are read as if they were the last: nothing of them is kept.
         ...this.lines.declare(`${name}Line${i}`, `min(${line} + ${lineAt(i)}, ${this.lineCount} - ${this.access.vector && !alongDepth ? 4 : 1}u)`),
@@ -150,9 +152,10 @@ export class SideLoader {
         ...(this.whole ? [] : [`${name}Depth${depth}In`]),
         ...extents.map(({ extent }, c) => `u32(${name}Line${line}C${c} + ${name}Depth${depth}C${c}) < ${extent}`),
       ]
-      const at = `${name}Line${line}At + ${name}Depth${depth}At`
-      const [zero, value] = this.access.vector ? ['vec4<f32>()', `vec4<f32>(${name}[u32(${at}) >> 2u])`] : ['0.0', `f32(${name}[u32(${at})])`]
-      // Reads outside are harmless, and without branches all are under way at once.
+      const at = `u32(${name}Line${line}At + ${name}Depth${depth}At)`
+      // What is not there is read as the first element is, lest a branch make others wait.
+      const held = inside.length === 0 ? at : `select(0u, ${at}, ${every(inside)})`
+      const [zero, value] = this.access.vector ? ['vec4<f32>()', `vec4<f32>(${name}[${held} >> 2u])`] : ['0.0', `f32(${name}[${held}])`]
       return inside.length === 0 ? value : `select(${zero}, ${value}, ${every(inside)})`
     }
     return [

@@ -42,8 +42,11 @@ export interface Block {
   readonly value: (row: number, group: number) => string
 }
 
-/** What a dispatch can bind besides two factors and the output. */
-export const mostInputs = 5
+/** Buffers that a dispatch can bind besides two factors and the output. */
+const mostBuffers = 5
+
+/** For each input of an epilogue, the first that lies in its buffer. */
+const holders = ({ inputs, buffers = [...inputs.keys()] }: Epilogue): number[] => inputs.map((_, i) => buffers.findIndex((b) => b === buffers[i]))
 
 const components = ['x', 'y', 'z', 'w'] as const
 
@@ -53,13 +56,15 @@ export function checkProduct(kernel: string, target: WgslTarget, types: readonly
   if (epilogue !== undefined) checkEpilogue(epilogue)
 }
 
-function checkEpilogue({ inputs, value }: Epilogue): void {
+function checkEpilogue(epilogue: Epilogue): void {
+  const { inputs, value } = epilogue
   for (const e of unknownNodes([value], new Map())) {
     if (e.op === 'load') checkAccess('epilogue', inputs[e.value]?.dtype ?? 'f32', e.type)
     if (e.op === 'index') throw new Error('epilogue: positions have no numbers here')
   }
   checkAccess('epilogue', 'f32', value.type)
-  if (inputs.length > mostInputs + 1) throw new RangeError(`epilogue: ${inputs.length} inputs, of which a dispatch can bind ${mostInputs + 1}: compute part of it before`)
+  const held = new Set(holders(epilogue)).size
+  if (held > mostBuffers) throw new RangeError(`epilogue: ${held} buffers, of which a dispatch can bind ${mostBuffers} besides those of the product: compute part of it before`)
 }
 
 /** Operations, and bytes of the inputs, each element once. */
@@ -75,6 +80,7 @@ export class Store {
   private readonly target: Target
   private readonly vector: boolean
   private readonly offsets: readonly string[]
+  private readonly holders: readonly number[]
   private readonly shader: Shader
 
   /** `adjacent`: groups of columns are neighbours. */
@@ -86,7 +92,8 @@ export class Store {
     this.vector = adjacent && comesInFours(columns, 0) && others.every((s) => s % 4 === 0)
     shader.storage('out', buffer, 'read_write', this.vector ? `vec4<${dtype}>` : dtype)
     this.offsets = shader.parameterList('outOffset', offsets, 'i32')
-    epilogue?.inputs.forEach((o, i) => shader.storage(`input${i}`, epilogue.first + i, 'read', elementType[o.dtype]))
+    this.holders = epilogue === undefined ? [] : holders(epilogue)
+    epilogue?.inputs.forEach((o, i) => { if (this.holders[i] === i) shader.storage(`input${i}`, epilogue.first + i, 'read', elementType[o.dtype]) })
   }
 
   /** Declarations of the epilogue. */
@@ -95,8 +102,9 @@ export class Store {
     if (epilogue === undefined) return ''
     const { lines, values } = emitExpressions([epilogue.value], (e) => {
       if (e.op === 'accumulator') return 'element'
-      const dtype = epilogue.inputs[e.value]?.dtype ?? 'f32'
-      return widen(`input${e.value}[u32(at${e.value})]`, dtype, elementType[dtype], e.type)
+      const holder = this.holders[e.value] ?? e.value
+      const [dtype = 'f32', held = dtype] = [e.value, holder].map((i) => epilogue.inputs[i]?.dtype)
+      return widen(`input${holder}[u32(at${e.value})]`, dtype, elementType[held], e.type)
     })
     const parameters = ['element: f32', ...epilogue.inputs.map((_, i) => `at${i}: i32`)]
     const finish = [`fn finish(${parameters.join(', ')}) -> f32 {`, indent([...lines, `return ${values.join()};`]), '}'].join('\n')

@@ -28,16 +28,33 @@ describe('within a few units of the last place of the exact value', () => {
   })
 
   test.each<[UnaryOp, (x: number) => number]>([['sin', Math.sin], ['cos', Math.cos]])('%s', (name, exact) => {
-    for (const range of [4, 100, 1e5, 2 ** 28]) {
-      const x = samples(range, 60_000).map((v) => (Math.abs(v) > 2 ** 28 && Number.isFinite(v) ? v % 1000 : v))
+    for (const range of [4, 100, 1e5, 2 ** 28, 2 ** 30, 1e12, 3.4e38]) {
+      const x = samples(range, 60_000)
       const { ulps, at } = worst(compute(op(name), x), (i) => exact(x[i] ?? NaN))
       expect(ulps, `worst at ${x[at]}`).toBeLessThanOrEqual(1.5)
     }
   })
 
-  test('sin and cos stay between −1 and 1 for any number', () => {
-    const x = samples(3e38, 20_000).filter((v) => Number.isFinite(v))
-    for (const name of ['sin', 'cos'] as const) for (const y of compute(op(name), x)) expect(Math.abs(y)).toBeLessThanOrEqual(1)
+  test('sin and cos of every exponent, of numbers next to multiples of π/2, and beside numbers of any size', () => {
+    const exponents = Float32Array.from({ length: 254 * 64 }, (_, i) => (i % 2 === 0 ? 1 : -1) * 2 ** ((i >> 6) - 126) * (1 + ((i * 0.7548776662466927) % 1)))
+    // The nearest that f32 comes to multiples of π/2, as far as these were sought.
+    const close = Float32Array.of(1.7957846e15, 1.6367e38, 16_367_173 * 2 ** 72, 3.4028234663852886e38, 2 ** 28, 2 ** 28 - 16, 268_435_488, 12_390_656 * 2 ** 104)
+    const mixed = exponents.map((x, i) => (i % 3 === 0 ? x : i % 7 === 0 ? Infinity : (i % 5) - 2.5))
+    for (const x of [exponents, close, mixed, mixed.toReversed()]) {
+      for (const [name, exact] of [['sin', Math.sin], ['cos', Math.cos]] as const) {
+        const { ulps, at } = worst(compute(op(name), x), (i) => exact(x[i] ?? NaN))
+        expect(ulps, `worst at ${x[at]}`).toBeLessThanOrEqual(1.5)
+      }
+    }
+  })
+
+  test('sin and cos do not depend on what lies beside them', () => {
+    const x = samples(1e3, 4096)
+    const beside = x.map((v, i) => (i % 4 === 1 ? 1e20 : v))
+    for (const name of ['sin', 'cos'] as const) {
+      const [alone, both] = [compute(op(name), x), compute(op(name), beside)]
+      expect(both.findIndex((v, i) => i % 4 !== 1 && !Object.is(v, alone[i]))).toBe(-1)
+    }
   })
 
   test('pow', () => {

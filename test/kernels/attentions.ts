@@ -21,8 +21,8 @@ export interface AttentionCase {
 }
 
 export const attentionCases: fc.Arbitrary<AttentionCase> = fc.record({
-  batch: fc.constantFrom<number[]>([1], [3], [2, 3], []), queries: fc.constantFrom(1, 3, 4, 16, 31, 33, 70), keys: fc.constantFrom(1, 3, 8, 9, 16, 31, 33, 100, 300),
-  dim: fc.constantFrom(1, 3, 4, 8, 17, 32), valueDim: fc.constantFrom(1, 4, 8, 13, 16, 24, 33), causal: fc.boolean(),
+  batch: fc.constantFrom<number[]>([1], [3], [2, 3], []), queries: fc.constantFrom(0, 1, 3, 4, 16, 31, 33, 70), keys: fc.constantFrom(0, 1, 3, 8, 9, 16, 31, 33, 100, 300),
+  dim: fc.constantFrom(0, 1, 3, 4, 8, 17, 32), valueDim: fc.constantFrom(0, 1, 4, 8, 13, 16, 24, 33), causal: fc.boolean(),
   q: anyLayout, k: anyLayout, v: anyLayout, out: anyLayout, slopes: anyLayout, mask: fc.option(anyLayout, { nil: undefined }),
 })
 

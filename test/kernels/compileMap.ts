@@ -9,6 +9,7 @@ const chains: Readonly<Record<string, typeof x>> = {
   add: binary('add', x, y),
   silu: binary('mul', x, unary('sigmoid', x)),
   gelu: binary('mul', binary('mul', x, constant(0.5, 'f32')), binary('add', constant(1, 'f32'), unary('erf', binary('mul', x, constant(Math.SQRT1_2, 'f32'))))),
+  waves: binary('add', unary('sin', x), unary('cos', binary('mul', x, y))),
   logs: binary('max', unary('log1p', x), binary('div', unary('tanh', y), unary('expm1', x))),
 }
 const value = chains[process.argv[2] ?? ''] ?? x

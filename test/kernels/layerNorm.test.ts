@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { layerNormGradKernel, layerNormKernel } from '../../kernels/wasm/layerNorm.ts'
 import { launch, target } from './launch-rows.ts'
-import { checkLayerNorm, checkLayerNormGrad, layerNormCases } from './rowNorms.ts'
+import { checkConstantRows, checkLayerNorm, checkLayerNormGrad, layerNormCases } from './rowNorms.ts'
 
 it('equals float64 loops', async () => {
   await fc.assert(fc.asyncProperty(layerNormCases, fc.nat(1000), (o, seed) => checkLayerNorm(o, seed, (d, buffers) => launch(layerNormKernel(d, target), buffers, seed))), { numRuns: 60 })
@@ -16,3 +16,5 @@ it('does nothing without rows', () => {
   const strided = { strides: [5, 1], offset: 0 }
   expect(layerNormKernel({ rows: 0, length: 5, centred: true, x: strided, y: strided, epsilon: 1e-5 }, target).items).toBe(0)
 })
+
+it('leaves nothing of values that are all one', () => checkConstantRows((d, buffers) => launch(layerNormKernel(d, target), buffers, 1)))

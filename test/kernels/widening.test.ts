@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 const [major = 0] = process.versions.node.split('.').map(Number)
 
 // The trace, and running TypeScript as it is, are those of Node 24; the operations exist on x86 alone.
-test.skipIf(major < 24 || process.arch !== 'x64').each(['add', 'silu', 'gelu', 'logs'])('%s is widened', (name) => {
+test.skipIf(major < 24 || process.arch !== 'x64').each(['add', 'silu', 'gelu', 'logs', 'waves'])('%s is widened', (name) => {
   const trace = execFileSync(process.execPath, ['--single-threaded', path.join(import.meta.dirname, 'compileMap.ts'), name], { encoding: 'utf8' })
   const decisions = [...trace.matchAll(/Save: (\d+), cost: (\d+)/g)].map(([, save, cost]) => Number(save) - Number(cost))
   expect(decisions.some((gain) => gain > 0)).toBe(true)

@@ -36,10 +36,10 @@ const floatType = (loads: readonly Load[]): FloatType => (loads.some(({ dtype })
 
 /** What the kernel of a launch is made for, and the buffers that its epilogue reads. */
 function operandsOf({ step, inputs, outputs, epilogue, packed = false }: OpLaunch, same?: readonly number[]): { readonly operands: Operands; readonly buffers: readonly number[] } {
-  const after = epilogue === undefined ? { epilogue, buffers: [] } : epilogueOf(epilogue)
+  const after = epilogue && epilogueOf(epilogue)
   const memory = ({ buffer }: Load): number => same?.[buffer] ?? buffer
   const shared = (output: number, input: number): boolean => memory(at(outputs, output)) === memory(at(inputs, input))
-  return { operands: { inputs: inputs.map((l) => l.view), outputs: outputs.map((l) => l.view), type: floatType(inputs), outputType: floatType(outputs), step, epilogue: after.epilogue, packed, shared }, buffers: after.buffers }
+  return { operands: { inputs: inputs.map((l) => l.view), outputs: outputs.map((l) => l.view), type: floatType(inputs), outputType: floatType(outputs), step, epilogue: after, packed, shared }, buffers: after?.buffers ?? [] }
 }
 
 export class KernelTable<Kernel> implements KernelOperands {

@@ -86,7 +86,8 @@ function maskFirst<T>(inputs: readonly T[], masked: number): readonly T[] {
   return inputs.length !== masked || q === undefined || k === undefined || v === undefined || scale === undefined || mask === undefined ? inputs : [q, k, v, mask, scale, ...rest]
 }
 
-const attention = <K>(generate: Generate<AttentionDescriptor, K>): KernelRule<K> => ({
+const attention = <K>(generate: Generate<AttentionDescriptor, K>, widest = Infinity): KernelRule<K> => ({
+  accepts: ([, , v]) => (v?.shape.at(-1) ?? 0) <= widest,
   layouts: (step, inputs) => ({
     inputs: inputs.map(() => 'any'),
     outputs: step.outputs.map((v, i) => (i === 0 ? orderKeepingLast(known(inputs[0])) : rowMajor(v.spec.shape))),
@@ -98,7 +99,8 @@ const attention = <K>(generate: Generate<AttentionDescriptor, K>): KernelRule<K>
   },
 })
 
-const attentionGrad = <K>(generate: Generate<AttentionGradDescriptor, K>): KernelRule<K> => ({
+const attentionGrad = <K>(generate: Generate<AttentionGradDescriptor, K>, widest = Infinity): KernelRule<K> => ({
+  accepts: ([q, , v]) => [q, v].every((x) => (x?.shape.at(-1) ?? 0) <= widest),
   layouts: (_, inputs) => ({
     // lse, the last but one, is read row by row.
     inputs: inputs.map((x, i) => (i === inputs.length - 2 ? rowMajor(x.shape) : 'any')),
@@ -140,7 +142,7 @@ export function fusedRules<K>(g: FusedGenerators<K>): Readonly<Record<string, Ke
     layerNormGrad: g.layerNormGrad && layerNormGrad(g.layerNormGrad),
     softmax: g.softmax && softmax(g.softmax),
     softmaxGrad: g.softmaxGrad && softmaxGrad(g.softmaxGrad),
-    attention: g.attention && attention(g.attention),
-    attentionGrad: g.attentionGrad && attentionGrad(g.attentionGrad),
+    attention: g.attention && attention(g.attention, g.widestHead),
+    attentionGrad: g.attentionGrad && attentionGrad(g.attentionGrad, g.widestHead),
   }
 }

@@ -75,11 +75,11 @@ export function describeReduction({ reduction, expression, loads, output, parts 
   return { descriptor, reads: [...element.used, ...epilogue.used].map((l) => l.buffer) }
 }
 
-/** An epilogue over the axes of its kernel's output, and the buffers that it reads. */
-export function epilogueOf({ expression, loads }: NonNullable<OpLaunch['epilogue']>): { readonly epilogue: Epilogue; readonly buffers: readonly number[] } {
+/** An epilogue over the axes of its kernel's output. */
+export function epilogueOf({ expression, loads }: NonNullable<OpLaunch['epilogue']>): Epilogue & { readonly buffers: readonly number[] } {
   const { used, expression: value } = number(expression, loads, 0)
   const inputs = used.map((l) => operand(l, [...l.view.shape.keys()]))
-  return { epilogue: { inputs, value }, buffers: used.map((l) => l.buffer) }
+  return { inputs, value, buffers: used.map((l) => l.buffer) }
 }
 
 /** Axes of a load that move in memory. */

@@ -42,4 +42,6 @@ export interface FusedGenerators<Kernel> {
   readonly softmaxGrad?: (d: SoftmaxGradDescriptor, type: FloatType) => Kernel
   readonly attention?: (d: AttentionDescriptor, type: FloatType) => Kernel
   readonly attentionGrad?: (d: AttentionGradDescriptor, type: FloatType) => Kernel
+  /** The widest rows that the kernels of attention sum up: of values, and for the gradient of queries, too. Default: any. */
+  readonly widestHead?: number
 }

@@ -1,6 +1,7 @@
 /** The table of WGSL kernels. */
 import { attentionKernel } from '../../../kernels/wgsl/attention.ts'
 import { attentionGradKernel } from '../../../kernels/wgsl/attentionGrad.ts'
+import { widestHead } from '../../../kernels/wgsl/attentionTile.ts'
 import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../../kernels/wgsl/conv.ts'
 import { gatherKernel } from '../../../kernels/wgsl/gather.ts'
 import { groupNormKernel } from '../../../kernels/wgsl/groupNorm.ts'
@@ -46,6 +47,7 @@ const fused = (target: WgslTarget): FusedGenerators<WgslKernel> => ({
   softmaxGrad: (d, type) => softmaxGradKernel(d, target, type),
   attention: (d, type) => attentionKernel(d, target, type),
   attentionGrad: (d, type) => attentionGradKernel(d, target, type),
+  widestHead,
 })
 
 export function webgpuKernels(target: WgslTarget): KernelTable<WgslKernel> {

@@ -41,6 +41,14 @@ describe.skipIf(gpu === undefined)('rows', () => {
   it('with NaN leave other heads alone', () => checkPoisonedHead(attend, differentiate), 300_000)
 })
 
+describe.skipIf(gpu === undefined)('no elements', () => {
+  it.each([[0, 8, 3, 5], [4, 0, 3, 5], [4, 8, 0, 5], [4, 8, 3, 0]])('queries and keys of %i, values of %i, %i of one and %i of the others', async (dim, valueDim, queries, keys) => {
+    const o: AttentionCase = { ...even, dim, valueDim, queries, keys }
+    await checkAttention(o, 1, attend)
+    await checkAttentionGrad(o, 1, differentiate)
+  }, 300_000)
+})
+
 describe.skipIf(gpu?.target.f16 !== true)('tensors of type f16', () => {
   const o: AttentionCase = { ...even, dim: 8, valueDim: 8, queries: 33, keys: 40, mask: 'contiguous' }
 

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, it } from 'vitest'
 import { groupNormKernel } from '../../../kernels/wgsl/groupNorm.ts'
 import { groupNormGradKernel } from '../../../kernels/wgsl/groupNormGrad.ts'
-import { checkGroupNorm, checkGroupNormGrad, type GroupNormCase } from '../groupNorms.ts'
+import { checkConstantGroups, checkGroupNorm, checkGroupNormGrad, type GroupNormCase } from '../groupNorms.ts'
 import { anyLayout, halves } from '../launch-rows.ts'
 import { inHalves } from './halves.ts'
 import { gpu, runWgsl, target } from './run.ts'
@@ -10,7 +10,7 @@ import { gpu, runWgsl, target } from './run.ts'
 /** Fewer structures than sizes: each is a source to compile. */
 const cases: fc.Arbitrary<GroupNormCase> = fc.record({
   batch: fc.integer({ min: 1, max: 3 }), groups: fc.constantFrom(1, 3, 9), perGroup: fc.constantFrom(1, 3, 8), spatial: fc.constantFrom(1, 3, 4, 33, 700),
-  silu: fc.boolean(), x: anyLayout, y: anyLayout, dy: anyLayout, shift: fc.constantFrom(0, 0, 100),
+  silu: fc.boolean(), x: anyLayout, y: anyLayout, dy: anyLayout, shift: fc.constantFrom(0, 100, 10_000),
 })
 const small = { batch: 2, groups: 2, perGroup: 3, spatial: 33, silu: true, x: 'contiguous', y: 'contiguous', dy: 'contiguous', shift: 100 } as const
 const swapped = { x: 'swapped', y: 'swapped', dy: 'swapped' } as const
@@ -24,6 +24,10 @@ describe.skipIf(gpu === undefined)('groupNormKernel', () => {
   it('equals float64 loops', async () => {
     await fc.assert(fc.asyncProperty(cases, fc.nat(1000), (o, seed) => checkGroupNorm(o, seed, (d, buffers) => runWgsl(groupNormKernel(d, target), buffers))), { numRuns: 10, examples })
   }, 300_000)
+})
+
+describe.skipIf(gpu === undefined)('values that are all one', () => {
+  it('leave nothing', () => checkConstantGroups((d, buffers) => runWgsl(groupNormKernel(d, target), buffers)), 300_000)
 })
 
 describe.skipIf(gpu === undefined)('groupNormGradKernel', () => {

@@ -96,10 +96,30 @@ describe.skipIf(gpu === undefined)('matmul in WGSL', { timeout: 300_000 }, () =>
     expect(() => matmulKernel(d, floor, undefined, 'f16')).toThrow('matmul: this device has no f16: use f32')
   })
 
+  it('binds a buffer once for all slices of it that an epilogue reads', async () => {
+    const [m, k, n, slices] = [5, 7, 9, 11]
+    const d = { batch: [], m, k, n, a: { strides: [k, 1], offset: 0 }, b: { strides: [n, 1], offset: 0 }, out: { strides: [n, 1], offset: 0 } }
+    const [a, b, rows, shift] = [normals(m * k, 1), normals(k * n, 2), normals(slices * n, 3), normals(m, 4)]
+    const inputs: Epilogue['inputs'] = [...Array.from({ length: slices }, (_, s) => ({ dtype: 'f32' as const, strides: [0, 1], offset: s * n })), { dtype: 'f32', strides: [1, 0], offset: 0 }]
+    const value = inputs.reduce((sum, _, i) => binary('add', sum, load(i, 'f32')), accumulator('f32'))
+    const kernel = matmulKernel(d, floor, { inputs, value, buffers: inputs.map((_, i) => (i < slices ? 30 : 4)) })
+    expect(kernel.dispatches.map((one) => one.bindings.map(({ buffer }) => buffer))).toEqual([[0, 1, 2 + slices + 1, 2, 2 + slices]])
+    const out = new Float32Array(m * n)
+    await runWgsl(kernel, [a, b, ...Array.from({ length: slices }, () => rows), shift, out])
+    const expected = Float32Array.from(out, (_, at) => {
+      const [i, j] = [Math.floor(at / n), at % n]
+      return Array.from({ length: k }, (__, l) => (a[i * k + l] ?? 0) * (b[l * n + j] ?? 0)).reduce((x, y) => x + y, 0) + Array.from({ length: slices }, (__, s) => rows[s * n + j] ?? 0).reduce((x, y) => x + y, 0) + (shift[i] ?? 0)
+    })
+    out.forEach((x, at) => expect(Math.abs(x - (expected[at] ?? NaN))).toBeLessThan(1e-5))
+  })
+
   it('refuses epilogues that it cannot compute', () => {
-    const make = (value: Expression) => (): unknown => matmulKernel({ batch: [], m: 1, k: 1, n: 1, a: { strides: [1, 1], offset: 0 }, b: { strides: [1, 1], offset: 0 }, out: { strides: [1, 1], offset: 0 } }, floor, { inputs: [], value })
+    const make = (value: Expression, inputs: Epilogue['inputs'] = [], buffers?: readonly number[]) => (): unknown => matmulKernel({ batch: [], m: 1, k: 1, n: 1, a: { strides: [1, 1], offset: 0 }, b: { strides: [1, 1], offset: 0 }, out: { strides: [1, 1], offset: 0 } }, floor, { inputs, value, ...(buffers && { buffers }) })
     expect(make(unary('cast', index(0), 'f32'))).toThrow('positions have no numbers here')
     expect(make(unary('cast', accumulator('f32'), 'i32'))).toThrow('f32 memory cannot hold i32 values')
+    const inputs = Array.from({ length: 6 }, () => ({ dtype: 'f32' as const, strides: [0, 0], offset: 0 }))
+    expect(make(accumulator('f32'), inputs)).toThrow('epilogue: 6 buffers, of which a dispatch can bind 5 besides those of the product: compute part of it before')
+    expect(make(accumulator('f32'), inputs, [0, 1, 2, 3, 4, 4])).not.toThrow()
   })
 
   it('has one source for products of one kind', () => {

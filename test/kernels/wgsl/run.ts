@@ -1,10 +1,12 @@
 /**
- * Runs generated WGSL kernels for tests, through Dawn in Node: with guard zones around every buffer, so that a stray write shows, and
- * temporaries full of NaN, so that reading what was not written shows.
+ * Runs generated WGSL kernels for tests, through Dawn in Node: with guard zones around every buffer, so that a stray write shows,
+ * temporaries full of NaN, so that reading what was not written shows, and every index watched, so that no access relies on the driver's
+ * checking bounds.
  */
 import { type Dispatch, floor, type WgslKernel, type WgslTarget } from '../../../kernels/wgsl/kernel.ts'
 import { dawn } from '../../webgpu/dawn.ts'
 import type { Values } from '../launch-rows.ts'
+import { straysOf, watchBytes, watchedSource, watchWords } from './watched.ts'
 
 interface Gpu {
   readonly device: GPUDevice
@@ -16,11 +18,11 @@ async function open(): Promise<Gpu | undefined> {
   if (adapter === null) return undefined
   const f16 = adapter.features.has('shader-f16')
   const subgroups = adapter.features.has('subgroups')
-  const device = await adapter.requestDevice({ requiredFeatures: [...(f16 ? ['shader-f16' as const] : []), ...(subgroups ? ['subgroups' as const] : [])] })
+  const device = await adapter.requestDevice({ requiredFeatures: [...(f16 ? ['shader-f16' as const] : []), ...(subgroups ? ['subgroups' as const] : [])], requiredLimits: { maxStorageBuffersPerShaderStage: 9 } })
   return { device, target: { f16, subgroups, workgroupBytes: device.limits.maxComputeWorkgroupStorageSize, invocations: device.limits.maxComputeInvocationsPerWorkgroup } }
 }
 
-/** A device with the floor of limits, but for features; undefined if this machine has none. Tests then skip. */
+/** A device with the floor of limits, but for features and the buffer that watches; undefined if this machine has none. Tests then skip. */
 export const gpu: Gpu | undefined = await open()
 /** Without a device, kernels may still be generated. */
 export const target: WgslTarget = gpu?.target ?? floor
@@ -33,10 +35,13 @@ const align = (bytes: number): number => Math.ceil(Math.max(bytes, 4) / 256) * 2
 const pipelines = new Map<string, Promise<GPUComputePipeline>>()
 
 /** With an explicit layout: an automatic one leaves out bindings that the code does not use. */
-async function pipelineOf(device: GPUDevice, { source, bindings, parameters }: Dispatch): Promise<GPUComputePipeline> {
+async function pipelineOf(device: GPUDevice, dispatch: Dispatch): Promise<GPUComputePipeline> {
+  const { bindings, parameters } = dispatch
+  const source = watchedSource(dispatch)
   const types = [...bindings.map(({ access }) => (access === 'read' ? 'read-only-storage' as const : 'storage' as const)), ...(parameters.length > 0 ? ['uniform' as const] : [])]
   const group = device.createBindGroupLayout({ entries: types.map((type, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer: { type } })) })
-  const layout = device.createPipelineLayout({ bindGroupLayouts: [group] })
+  const watching = device.createBindGroupLayout({ entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: 'storage' } }] })
+  const layout = device.createPipelineLayout({ bindGroupLayouts: [group, watching] })
   const key = `${types.join()} ${source}`
   const known = pipelines.get(key) ?? compile(device, layout, source)
   pipelines.set(key, known)
@@ -69,6 +74,7 @@ export async function runWgsl(kernel: WgslKernel, buffers: readonly (Values | Ui
     return buffer
   })
   const uniforms: GPUBuffer[] = []
+  const watched: GPUBuffer[] = []
   const encoder = device.createCommandEncoder()
   const pass = encoder.beginComputePass()
   for (const dispatch of kernel.dispatches) {
@@ -87,14 +93,18 @@ export async function runWgsl(kernel: WgslKernel, buffers: readonly (Values | Ui
       entries.push({ binding: bindings.length, resource: { buffer: uniform } })
     }
     pass.setPipeline(pipeline)
+    const watch = device.createBuffer({ size: watchBytes, usage })
+    device.queue.writeBuffer(watch, 0, watchWords(dispatch, bindings.map(({ buffer }) => sizes[buffer] ?? 0)))
+    watched.push(watch)
     pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }))
+    pass.setBindGroup(1, device.createBindGroup({ layout: pipeline.getBindGroupLayout(1), entries: [{ binding: 0, resource: { buffer: watch } }] }))
     pass.dispatchWorkgroups(...workgroups)
   }
   pass.end()
-  const total = held.reduce((sum, b) => sum + b.size, 0)
+  const total = [...held, ...watched].reduce((sum, b) => sum + b.size, 0)
   const staging = device.createBuffer({ size: total, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ })
   let to = 0
-  for (const buffer of held) {
+  for (const buffer of [...held, ...watched]) {
     encoder.copyBufferToBuffer(buffer, 0, staging, to, buffer.size)
     to += buffer.size
   }
@@ -114,5 +124,9 @@ export async function runWgsl(kernel: WgslKernel, buffers: readonly (Values | Ui
     if (stray >= 0) throw new Error(`buffer ${i}: wrote ${stray < guard ? stray - guard : `${stray - end} bytes past its end`}`)
     bytes.set(contents.subarray(guard, end))
   })
-  for (const buffer of [...held, ...uniforms, staging]) buffer.destroy()
+  kernel.dispatches.forEach((dispatch, i) => {
+    const strays = straysOf(dispatch, new Uint32Array(all.buffer, at + i * watchBytes, watchBytes / 4))
+    if (strays !== '') throw new Error(`${dispatch.label}: ${strays}`)
+  })
+  for (const buffer of [...held, ...uniforms, ...watched, staging]) buffer.destroy()
 }
