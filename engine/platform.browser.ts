@@ -1,6 +1,6 @@
 /** What differs between browsers and Node; the twin of platform.node.ts, chosen by package.json's `imports`. */
 import { DeviceError } from './error.ts'
-import type { GpuOptions, OptimisingCompiler, Port, WorkerHandle } from './platform.ts'
+import type { GpuOptions, JavaScriptEngine, OptimisingCompiler, Port, WorkerHandle } from './platform.ts'
 
 export const platform = 'browser' as const
 
@@ -69,6 +69,14 @@ export function parent(): Port {
     post: (message) => globalThis.postMessage(message),
     receive: (handler) => globalThis.addEventListener('message', (event: MessageEvent<unknown>) => handler(event.data)),
   }
+}
+
+/** The engine that compiles WebAssembly. */
+export function javaScriptEngine(): JavaScriptEngine {
+  const { userAgent } = navigator
+  if (/\bChrom(?:e|ium)\//.test(userAgent)) return 'v8'
+  if (/\bFirefox\//.test(userAgent)) return 'spidermonkey'
+  return /\bAppleWebKit\//.test(userAgent) ? 'javascriptcore' : 'unknown'
 }
 
 /** Why V8's revectorizer cannot be used. */

@@ -6,7 +6,7 @@ import { setImmediate } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { Worker, parentPort } from 'node:worker_threads'
 import { DeviceError } from './error.ts'
-import type { GpuOptions, Port, WorkerHandle } from './platform.ts'
+import type { GpuOptions, JavaScriptEngine, Port, WorkerHandle } from './platform.ts'
 
 export const platform = 'node' as const
 
@@ -57,11 +57,22 @@ export function parent(): Port {
 
 /** Why V8's revectorizer cannot be used, or undefined if it can be tried. It joins pairs of 128-bit operations into 256-bit ones (AVX2). */
 export function revectorizerMissing(): string | undefined {
-  const v8 = process.versions.v8
+  const { v8 } = process.versions
+  // Others say which V8 they stand in for.
+  const other = others.find(({ name }) => name in process.versions)
+  if (other !== undefined) return `256-bit code was tested in Node, and this is ${other.name}`
   const [major = 0, minor = 0] = v8.split('.').map(Number)
   if (process.arch !== 'x64') return `V8 joins vectors on x64 alone, and this is ${process.arch}`
   if (!testedV8.has(`${major}.${minor}`)) return `V8 ${v8} was not tested; tested are ${[...testedV8].join(', ')}`
   return undefined
+}
+
+/** What runs Node's programs and is not Node. */
+const others: readonly { readonly name: string; readonly engine: JavaScriptEngine }[] = [{ name: 'bun', engine: 'javascriptcore' }, { name: 'deno', engine: 'v8' }]
+
+/** The engine that compiles WebAssembly. */
+export function javaScriptEngine(): JavaScriptEngine {
+  return others.find(({ name }) => name in process.versions)?.engine ?? 'v8'
 }
 
 /** Of Node 24 and 26. */

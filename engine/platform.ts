@@ -22,5 +22,8 @@ export interface GpuOptions {
   readonly unchecked?: boolean | undefined
 }
 
+/** Engines differ in what is left to them, such as whether relaxed multiply-and-add rounds once. */
+export type JavaScriptEngine = 'v8' | 'javascriptcore' | 'spidermonkey' | 'unknown'
+
 /** Compiles at once to optimised code, 256-bit if `wide`. */
 export type OptimisingCompiler = (bytes: Uint8Array<ArrayBuffer>, wide: boolean) => WebAssembly.Module

@@ -2,11 +2,15 @@
  * The CPU device's levels of vector instructions: what is chosen and said, the op table on each of them, and the levels
  * against each other: `wide` gives the bits of `relaxed`.
  */
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import process from 'node:process'
 import * as fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { revectorizerMissing } from '../engine/platform.node.ts'
-import { chooseInstructions, compareKernels, instructionLevels } from '../engine/device/cpu/instructions.ts'
+import { chooseInstructions, compareKernels, fingerprintOf, instructionLevels } from '../engine/device/cpu/instructions.ts'
 import type { InstructionLevel } from '../engine/device/cpu/instructions.ts'
 import type { Device } from '../engine/device/device.ts'
 import { device } from '../engine/device/open.ts'
@@ -59,6 +63,44 @@ test('info says what was chosen and why, and the fingerprint tells levels apart'
   await using refused = await device('cpu', { experimental: false, threads: 1, makeDefault: false })
   expect(refused.info).toMatchObject({ kind: 'cpu', threads: 1, instructions: { level: 'relaxed', why: 'experimental flags were refused' } })
   expect(refused.fingerprint).toBe(at('relaxed').fingerprint)
+})
+
+describe('who runs the kernels', () => {
+  const { versions } = process
+  const posing = <T>(as: string, run: () => T): T => {
+    Object.defineProperty(process, 'versions', { configurable: true, value: { ...versions, [as]: '1.0.0' } })
+    try {
+      return run()
+    } finally {
+      Object.defineProperty(process, 'versions', { configurable: true, value: versions })
+    }
+  }
+
+  test('is part of the fingerprint, and so is whether it rounds multiply-and-add once', () => {
+    expect(fingerprintOf('simd128')).toBe('cpu wasm v8 simd128')
+    expect(fingerprintOf('relaxed')).toMatch(/^cpu wasm v8 simd128 relaxed( fused)?$/)
+    expect(fingerprintOf('wide')).toBe(`${fingerprintOf('relaxed')} wide`)
+    expect(posing('bun', () => fingerprintOf('simd128'))).toBe('cpu wasm javascriptcore simd128')
+    expect(posing('deno', () => fingerprintOf('simd128'))).toBe('cpu wasm v8 simd128')
+  })
+
+  test.each(['bun', 'deno'])('%s does not pass for Node, whichever V8 it names', (name) => {
+    expect(posing(name, revectorizerMissing)).toBe(`256-bit code was tested in Node, and this is ${name}`)
+  })
+
+  const bun = process.env['BUN'] ?? 'bun'
+  const found = spawnSync(bun, ['--version']).status === 0
+  if (!found) console.warn('\nNO BUN: its test is SKIPPED (put bun on the PATH, or its path in BUN)\n')
+  test.skipIf(!found)('bun itself names its engine, takes no 256-bit code, and computes', () => {
+    const file = path.join(mkdtempSync(path.join(tmpdir(), 'langevin-')), 'main.ts')
+    writeFileSync(file, `import { device, mean, ones } from '${path.resolve(import.meta.dirname, '../engine/index.ts')}'
+      const opened = await device('cpu')
+      console.log(JSON.stringify({ fingerprint: opened.fingerprint, level: opened.info.instructions?.level, mean: await mean(ones([300, 300])).item() }))
+      await opened.close()`)
+    const { stdout } = spawnSync(bun, [file], { encoding: 'utf8' })
+    rmSync(path.dirname(file), { recursive: true })
+    expect(JSON.parse(stdout)).toEqual({ fingerprint: expect.stringMatching(/^cpu wasm javascriptcore simd128/) as unknown, level: expect.stringMatching(/^(relaxed|simd128)$/) as unknown, mean: 1 })
+  }, 60_000)
 })
 
 test.skipIf(missing !== undefined)('256-bit code is chosen where nothing speaks against it', () => {

@@ -21,7 +21,7 @@ import { describePlan } from './describe.ts'
 import { constantSource, scratchSource } from './executor.ts'
 import type { LaunchCode } from './executor.ts'
 import type { Call, KernelTable } from '../rules/calls.ts'
-import { targetOf } from './instructions.ts'
+import { fingerprintOf, targetOf } from './instructions.ts'
 import type { Instructions } from './instructions.ts'
 import { cpuKernels } from './kernels.ts'
 import { Modules } from './modules.ts'
@@ -138,9 +138,8 @@ export class CpuBackend implements Backend {
   constructor(options: CpuBackendOptions) {
     this.options = options
     this.description = options.description
-    const target = targetOf(options.instructions.level)
-    this.table = cpuKernels(target)
-    this.fingerprint = `cpu wasm simd128${target.relaxed ? ' relaxed' : ''}${target.wide === true ? ' wide' : ''}`
+    this.table = cpuKernels(targetOf(options.instructions.level))
+    this.fingerprint = fingerprintOf(options.instructions.level)
     const { shared, maximumPages, threads, instructions, experimental, trials } = options
     this.modules = new Modules({ memory: { shared, maximum: maximumPages }, threads, level: instructions.level, experimental, trials })
     this.details = { threads: threads.count, instructions: { ...instructions, failed: this.modules.failed } }

@@ -3,12 +3,12 @@
  * `wide`, relaxed SIMD that V8's experimental revectorizer joins into 256-bit instructions. A self-test decides about
  * the last: the same bits as without, and faster.
  */
-import { compileOptimised, revectorizerMissing } from '#platform'
+import { compileOptimised, javaScriptEngine, revectorizerMissing } from '#platform'
 import type { Epilogue } from '../../../kernels/descriptor.ts'
 import { accumulator, binary, load, unary } from '../../../kernels/expression.ts'
 import { placeAlone } from '../../../kernels/wasm/alone.ts'
 import type { AloneKernel } from '../../../kernels/wasm/alone.ts'
-import { FunctionBuilder, encodeModule, f32x4, v128 } from '../../../kernels/wasm/assembler.ts'
+import { FunctionBuilder, encodeModule, f32x4, i32, v128 } from '../../../kernels/wasm/assembler.ts'
 import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/kernel.ts'
 import { mapKernel } from '../../../kernels/wasm/map.ts'
 import { matmulKernel } from '../../../kernels/wasm/matmul.ts'
@@ -49,12 +49,29 @@ export function chooseInstructions(asked: InstructionLevel | undefined, experime
   return { level: 'relaxed', why: missing }
 }
 
-/** Whether the engine takes fused multiply-add. */
-function hasRelaxedSimd(): boolean {
+/** Stores x·x − x₂ for x = 1 + 2⁻¹² and x₂ = x² rounded: 2⁻²⁴ if multiply-and-add rounds once. */
+function relaxedProbe(): Uint8Array<ArrayBuffer> {
   const probe = new FunctionBuilder([])
-  const v = probe.local('v128')
-  probe.emit([f32x4.relaxedMadd(v128.splatF32(1), v128.splatF32(1), v128.splatF32(1)), 0x21, v.index])
-  return WebAssembly.validate(encodeModule(new Map([['probe', probe]]), { shared: false, maximum: 1 }))
+  const x = v128.splatF32(1 + 2 ** -12)
+  probe.emit(v128.store(i32.const(0), f32x4.relaxedMadd(x, x, v128.splatF32(-Math.fround((1 + 2 ** -12) ** 2)))))
+  return encodeModule(new Map([['probe', probe]]), { shared: false, maximum: 1 })
+}
+
+/** Whether the engine takes relaxed multiply-and-add. */
+const hasRelaxedSimd = (): boolean => WebAssembly.validate(relaxedProbe())
+
+/** What kernels compiled for a level give, but for the version of who runs them: checkpoints record it. */
+export function fingerprintOf(level: InstructionLevel): string {
+  const { relaxed, wide } = targetOf(level)
+  return ['cpu wasm', javaScriptEngine(), 'simd128', relaxed && 'relaxed', relaxed && isFused() && 'fused', wide === true && 'wide'].filter((word) => word !== false).join(' ')
+}
+
+/** Whether relaxed multiply-and-add rounds once: the engine and the processor decide. */
+function isFused(): boolean {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 })
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(relaxedProbe()), { env: { memory } })
+  ;(exports['probe'] as () => void)()
+  return new Float32Array(memory.buffer)[0] === 2 ** -24
 }
 
 /** Where 256-bit code is this much faster, the processor has it; measured 1.5 to 2 where it does and 0.7 where it does not. */
