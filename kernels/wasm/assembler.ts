@@ -233,7 +233,7 @@ export const settled = (vector: Local): Code => v128.or(get(vector), get(vector)
  * Whether a comes before b: numbers with a sign or addresses, which have none and reach 4 GiB, but less than 2³¹ apart. Sums that are
  * compared may pass the largest number.
  */
-export const before = (a: Code, b: Code): Code => i32.lt(i32.sub(a, b), i32.const(0))
+const before = (a: Code, b: Code): Code => i32.lt(i32.sub(a, b), i32.const(0))
 
 /** The one that comes before the other; both are computed twice. */
 export const minimum = (a: Code, b: Code): Code => select(a, b, before(a, b))
