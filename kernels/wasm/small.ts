@@ -19,12 +19,15 @@ export function withSmall<D, Rest extends readonly unknown[]>(make: (d: D, ...re
   }
 }
 
-/** How many rows there are decides on the tile. */
-export const smallMatmul = (d: MatmulDescriptor): MatmulDescriptor[] =>
-  [13, 23, 35].map((rows) => ({ ...d, m: Math.min(d.m, rows), n: Math.min(d.n, 35), k: Math.min(d.k, 37) })).flatMap((s) => [s, { ...s, m: Math.min(d.m, 35), n: Math.min(d.n, s.m) }])
+/** How many rows there are decides on the tile, or columns if the product is computed transposed; from 512 terms on, what is there is added to. */
+export function smallMatmul(d: MatmulDescriptor): MatmulDescriptor[] {
+  const cut = (m: number, n: number): MatmulDescriptor => ({ ...d, m: Math.min(d.m, m), n: Math.min(d.n, n), k: Math.min(d.k, d.k > 512 ? 531 : 37) })
+  return [...[13, 23, 35].map((rows) => cut(rows, 35)), ...[13, 23].map((columns) => cut(35, columns))]
+}
 
-export function smallConv(d: ConvDescriptor): ConvDescriptor[] {
-  const output = d.output.map((size) => Math.min(size, 7))
+/** `side` positions along each dimension of the output. */
+export const smallConv = (side: number) => (d: ConvDescriptor): ConvDescriptor[] => {
+  const output = d.output.map((size) => Math.min(size, side))
   const input = d.input.map((size, i) => {
     const reach = ((output[i] ?? 1) - 1) * (d.stride[i] ?? 1) + ((d.kernel[i] ?? 1) - 1) * (d.dilation[i] ?? 1) + 1 - (d.padding[i] ?? 0)
     return Math.max(1, Math.min(size, reach))
@@ -34,4 +37,5 @@ export function smallConv(d: ConvDescriptor): ConvDescriptor[] {
 
 export const smallNorm = <D extends GroupNormSizes>(d: D): D[] => [{ ...d, spatial: Math.min(d.spatial, 83) }]
 
-export const smallAttention = <D extends AttentionSizes>(d: D): D[] => [{ ...d, queries: Math.min(d.queries, 37), keys: Math.min(d.keys, 37) }]
+/** From 256 keys on, sums so far are scaled. */
+export const smallAttention = <D extends AttentionSizes>(d: D): D[] => [{ ...d, queries: Math.min(d.queries, d.queries > 64 ? 71 : 37), keys: Math.min(d.keys, d.keys > 256 ? 273 : 37) }]

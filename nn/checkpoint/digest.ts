@@ -19,11 +19,11 @@ interface Described {
 
 const hex = (crc: number): string => crc.toString(16).padStart(8, '0')
 
-/** Of what a header says, in whatever order and spelling: where tensors lie follows from their order, which `crcs` have. */
+/** Of what a header says, in whatever order and spelling. The digests come as the tensors lie, so one that is said to lie elsewhere has another's. */
 function headerDigest(tensors: readonly Described[], metadata: Metadata, crcs: string): string {
-  const listed = tensors.map(({ name, format, shape }): [string, unknown] => [name, [format, shape]])
+  const listed = tensors.map(({ name, format, shape }, i): [string, unknown] => [name, [format, shape, crcs.slice(8 * i, 8 * i + 8)]])
   const sorted = [listed, Object.entries(metadata)].map((entries) => entries.toSorted(([x], [y]) => (x < y ? -1 : 1)))
-  return hex(crc32(new TextEncoder().encode(JSON.stringify([...sorted, crcs]))))
+  return hex(crc32(new TextEncoder().encode(JSON.stringify([...sorted, crcs.length]))))
 }
 
 /** Metadata of tensors that lie in that order. */

@@ -55,7 +55,7 @@ function planted(): FunctionBuilder {
 const builders = process.argv.includes('planted')
   ? new Map([['planted', planted]])
   : new Map([...await kernelsOf(steps), ...await kernelsOf(opTable)].map(([key, kernel]) => [key, () => kernel.build()]))
-for (const flag of ['no-liftoff', 'no-wasm-lazy-compilation', 'experimental-wasm-revectorize', 'trace-turbo', `trace-turbo-path=${folder}`]) setFlagsFromString(`--${flag}`)
+for (const flag of ['no-liftoff', 'no-wasm-lazy-compilation', 'experimental-wasm-revectorize', 'trace-turbo', `trace-turbo-path=${folder}`, `trace-turbo-cfg-file=${path.join(folder, 'graph.cfg')}`]) setFlagsFromString(`--${flag}`)
 let number = 0
 for (const [key, build] of builders) {
   const uses = lowerHalves(graphOf(build(), `traced ${number++}`))

@@ -51,6 +51,18 @@ describe('in a file with digests', () => {
     expect(bitsOf(await ranges)).toEqual(bitsOf(tensors))
   }
 
+  test('tensors whose places were exchanged are noticed', () => {
+    const file = encodeSafetensors(new Map([['a', host([1, 1, 1, 1, 1, 1], [2, 3])], ['b', host([2, 2, 2, 2, 2, 2], [2, 3])]]))
+    const body = bodyOf(file)
+    const header = new TextDecoder().decode(file.subarray(8, body))
+    const exchanged = header.replace('"data_offsets":[0,24]', '"data_offsets":[ ]').replace('"data_offsets":[24,48]', '"data_offsets":[0,24]').replace('"data_offsets":[ ]', '"data_offsets":[24,48]')
+    expect(exchanged).not.toBe(header)
+    expect(exchanged.length).toBe(header.length)
+    const bad = Uint8Array.from(file)
+    bad.set(new TextEncoder().encode(exchanged), 8)
+    expect(() => decodeSafetensors(bad)).toThrow(/its header has the CRC-32/)
+  })
+
   test('a flipped bit is noticed or changes nothing', async () => {
     await fc.assert(fc.asyncProperty(some, fc.nat(), fc.nat(7), async ([list, metadata], at, bit) => {
       const file = encodeSafetensors(new Map(list), metadata)

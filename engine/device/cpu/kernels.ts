@@ -28,9 +28,9 @@ const primitives = (target: WasmTarget): PrimitiveGenerators<WasmKernel> => ({
   reduce: reduceKernel,
   matmul: withSmall((d, epilogue) => matmulKernel(d, target, epilogue), smallMatmul),
   packMatmul: (d) => (packingPays(d) ? matmulPanels(d, target) : undefined),
-  conv: withSmall((d, epilogue) => convKernel(d, target, epilogue), smallConv),
-  convInputGrad: withSmall((d, epilogue) => convInputGradKernel(d, target, epilogue), smallConv),
-  convWeightGrad: withSmall((d) => convWeightGradKernel(d, target), smallConv),
+  conv: withSmall((d, epilogue) => convKernel(d, target, epilogue), smallConv(7)),
+  convInputGrad: withSmall((d, epilogue) => convInputGradKernel(d, target, epilogue), smallConv(7)),
+  convWeightGrad: withSmall((d) => convWeightGradKernel(d, target), smallConv(23)), // positions enough that sums are added to
   convTakesPlanes: takesPlanes,
   gather: gatherKernel,
   scatterAdd: scatterAddKernel,

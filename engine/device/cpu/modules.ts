@@ -22,7 +22,7 @@ export interface ModulesOptions {
 }
 
 export class Modules {
-  /** Keys of kernels that failed a trial: 128-bit code does their work. */
+  /** Keys of kernels that failed a trial, or could not be tried: 128-bit code does their work. */
   readonly failed: string[] = []
   private readonly options: ModulesOptions
   private readonly trials: Trials | undefined
@@ -77,6 +77,7 @@ export class Modules {
       const builder = new Map([['k', call.kernel.build()]])
       this.hand(await this.module(builder, 'relaxed'), [key], ['k'])
     }
+    this.trials?.rest()
   }
 
   private async module(functions: ReadonlyMap<string, FunctionBuilder>, level: InstructionLevel): Promise<WebAssembly.Module> {

@@ -1,6 +1,6 @@
 /**
  * Trials of 256-bit code. No kernel is trusted because its like was right: before a plan may use one, it runs twice on drawn data, as V8's
- * revectorizer compiled it and without that, and must write the same bits. A kernel that has a small launch, which takes all of its paths,
+ * revectorizer compiled it and without that, and must write the same bits. A kernel that has a small launch, meant to take all of its paths,
  * is tried with that; of others the first and last items of the plan's launch run, again for each combination of sizes, strides and offsets.
  */
 import type { MemoryImport } from '../../../kernels/wasm/assembler.ts'
@@ -13,11 +13,15 @@ import type { Call } from '../rules/calls.ts'
 
 /** Items of either end of a launch that are run. */
 const endItems = 2
+/** A small launch of more runs in part, too. */
+const smallItems = 64
 /** Where the first operand lies, and the least that lies between two, in bytes. */
 const [start, gap] = [65_536, 1024]
-/** So much of either end of an operand is filled and compared, in bytes: what lies between costs nothing until it is touched. */
+/** So much of either end of an operand is filled and compared, in bytes, where items of either end run: what lies between costs nothing until it is touched. */
 const endBytes = 2 ** 16
-/** Bytes of memory that are kept for trials; larger operands get their own. */
+/** And where all items of a small launch run. */
+const smallBytes = 2 ** 18
+/** Bytes of memory for the trials of a plan; larger operands get their own. */
 const keptBytes = 2 ** 27
 
 const drawn = (i: number): number => (Math.imul(i + 1, 2654435761) >>> 0) / 2 ** 32
@@ -105,9 +109,9 @@ class Arena {
 }
 
 /** Both ends of an operand, which may be all of it. */
-function endsOf({ address, bytes, dtype }: Operand): Operand[] {
-  if (bytes <= 2 * endBytes) return [{ address, bytes, dtype }]
-  return [address, address + bytes - endBytes].map((end) => ({ address: end, bytes: endBytes, dtype }))
+function endsOf({ address, bytes, dtype }: Operand, most: number): Operand[] {
+  if (bytes <= 2 * most) return [{ address, bytes, dtype }]
+  return [address, address + bytes - most].map((end) => ({ address: end, bytes: most, dtype }))
 }
 
 /** A launch and where its operands lie. */
@@ -122,8 +126,10 @@ class Trial {
   private readonly filled: readonly Operand[]
   private readonly compared: readonly Piece[]
 
-  /** `written`: buffers of the plan. */
-  constructor(call: Call<WasmKernel>, written: ReadonlySet<number>, { buffers }: Plan) {
+  private readonly whole: boolean
+
+  /** `written`: buffers of the plan. `whole`: all items are to run. */
+  constructor(call: Call<WasmKernel>, written: ReadonlySet<number>, { buffers }: Plan, whole: boolean) {
     const { kernel: { args, table, scratchBytes = 0 } } = call
     let next = start
     const place = (bytes: number): Piece => {
@@ -140,15 +146,17 @@ class Trial {
     this.scratch = place(scratchBytes).address
     this.bytes = next
     this.call = call
-    this.filled = [...this.pieces.values()].flatMap(endsOf)
-    this.compared = [...this.pieces].filter(([buffer]) => written.has(buffer)).flatMap(([, piece]) => endsOf(piece))
+    this.whole = whole
+    const most = whole ? smallBytes : endBytes
+    this.filled = [...this.pieces.values()].flatMap((piece) => endsOf(piece, most))
+    this.compared = [...this.pieces].filter(([buffer]) => written.has(buffer)).flatMap(([, piece]) => endsOf(piece, most))
   }
 
   /** Whether both memories hold the same after both ends of the launch have run in them, with either kind of data. */
   agrees(arena: Arena, { module, name }: TrialFunction, patternOf: (dtype: DType, kind: number) => Uint8Array): boolean {
     const { items } = this.call.kernel
     const numbers = this.arguments(arena)
-    const parts = items <= 2 * endItems ? [[0, items]] : [[0, endItems], [items - endItems, items]]
+    const parts = items <= (this.whole ? smallItems : 2 * endItems) ? [[0, items]] : [[0, endItems], [items - endItems, items]]
     return kinds.every((_, kind) => {
       for (const piece of this.filled) arena.fill(patternOf(piece.dtype, kind), piece)
       for (const [from = 0, to = 0] of parts) arena.call(module, name, from, to, ...numbers)
@@ -200,11 +208,26 @@ export class Trials {
     const what = smaller === undefined ? `${key}|${items}|${numbers.join()}` : key
     if (this.passed.has(what)) return true
     const tried = smaller === undefined ? call : { kernel: smaller.kernel, buffers: smaller.operands?.map((operand) => at(call.buffers, operand)) ?? call.buffers }
-    const trial = new Trial(tried, new Set(writesOf(launch).map(({ buffer }) => buffer)), plan)
+    const trial = new Trial(tried, new Set(writesOf(launch).map(({ buffer }) => buffer)), plan, smaller !== undefined)
     if (trial.bytes > 65_536 * this.memory.maximum) return true // More than the device has: it will not run.
-    const agrees = trial.agrees(this.room(trial.bytes), kernel, (dtype, kind) => this.patternOf(dtype, kind))
+    const agrees = this.agrees(trial, kernel)
     if (agrees) this.passed.add(what)
     return agrees
+  }
+
+  /** Not if it cannot be tried, for want of memory or because a trial of drawn data traps. */
+  private agrees(trial: Trial, kernel: TrialFunction): boolean {
+    try {
+      return trial.agrees(this.room(trial.bytes), kernel, (dtype, kind) => this.patternOf(dtype, kind))
+    } catch (error) {
+      if (error instanceof RangeError || error instanceof WebAssembly.RuntimeError) return false
+      throw error
+    }
+  }
+
+  /** Lets go of memory, until the next trial. */
+  rest(): void {
+    this.kept = undefined
   }
 
   private patternOf(dtype: DType, kind: number): Uint8Array {
