@@ -1,5 +1,6 @@
 /** Reading and writing files, and saying why it failed. */
 import { accessSync, constants, mkdirSync, readFileSync, statSync } from 'node:fs'
+import fs from 'node:fs/promises'
 import path from 'node:path'
 import { hasCode, replaceFile } from '../nn/checkpoint/files.node.ts'
 
@@ -65,10 +66,12 @@ export function expectWritable(file: string): void {
   about('write', file, () => accessSync(path.dirname(path.resolve(file)), constants.W_OK))
 }
 
-/** Replaces `file` by `content`. Whatever happens, `file` is either what it was or all of `content`. */
+/** Replaces `file` by `content`. Whatever happens, `file` is either what it was or all of `content`; into a device or a pipe it is written. */
 export async function writeFile(file: string, content: Uint8Array | string): Promise<void> {
   const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content
-  await replaceFile(file, bytes).catch((error: unknown) => {
+  const there = statSync(file, { throwIfNoEntry: false })
+  const written = there === undefined || there.isFile() || there.isDirectory() ? replaceFile(file, bytes) : fs.writeFile(file, bytes)
+  await written.catch((error: unknown) => {
     throw fileError('write', file, error)
   })
 }

@@ -39,7 +39,7 @@ async function open(options: TrainArguments, images: Images, progress: Progress)
   const { resume, name, out } = options
   const folder = resume === undefined ? await createRun(out, name, defaults.dataset) : await openRun(resume)
   const checkpoint = resume === undefined ? undefined : folder.readCheckpoint()
-  const settings = checkpoint === undefined ? newSettings(options, images) : resumedSettings(options, images, readSettings(checkpoint.notes, folder.path('checkpoint')))
+  const settings = checkpoint === undefined ? newSettings(options, images) : resumedSettings(options, images, readSettings(checkpoint.notes, folder.path('checkpoint')), checkpoint.step)
   const device = await openShown(options, progress)
   progress.line(`${checkpoint === undefined ? 'training' : `going on with step ${checkpoint.step + 1} of`} ${folder.folder} on ${device.description}`)
   const run = startRun(settings, images, device)
@@ -54,13 +54,15 @@ function newSettings({ steps, batch, rate, seed, saveEvery, sampling }: TrainArg
 }
 
 /** A run keeps what it began with; only its end may be moved, which moves the learning rate's schedule too, and what does not change its course. */
-function resumedSettings(options: TrainArguments, images: Images, settings: Settings): Settings {
+function resumedSettings(options: TrainArguments, images: Images, settings: Settings, taken: number): Settings {
+  const { steps = settings.steps } = options
+  if (steps < taken) throw new UsageError(`the run has taken ${taken} steps and cannot end with --steps ${steps}; give a larger number, or leave the option out`)
   for (const key of ['batch', 'rate', 'seed'] as const) {
     const given = options[key]
     if (given !== undefined && given !== settings[key]) throw new UsageError(`the run began with --${key} ${settings[key]} and cannot go on with ${given}; leave the option out`)
   }
   if (settings.digest !== images.digest) throw new CheckpointError('the run was trained on other data than the digits of this version; resume it with the version that began it')
-  return { ...settings, steps: options.steps ?? settings.steps, saveEvery: options.saveEvery ?? settings.saveEvery, sampling: options.sampling ?? settings.sampling }
+  return { ...settings, steps, saveEvery: options.saveEvery ?? settings.saveEvery, sampling: options.sampling ?? settings.sampling }
 }
 
 class Session {

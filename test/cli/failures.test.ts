@@ -1,8 +1,9 @@
 /** What can go wrong around a run ends it with one line that says what, why and what to do; the last good checkpoint stays. */
-import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { execFile, execFileSync } from 'node:child_process'
+import { existsSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import process from 'node:process'
+import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { encodeSafetensors } from '../../nn/checkpoint/write.ts'
 import { Scratch, checkpointOf, langevin, tiny } from './langevin.ts'
@@ -147,6 +148,24 @@ describe.skipIf(!isLinux)('an output that takes nothing', () => {
     const { step } = checkpointOf(run).checkpoint
     expect([code, stderr]).toEqual([1, `${message}. The last good checkpoint is ${path.join(run, 'checkpoint.safetensors')}, of step ${step}; go on with: node cli/main.ts train --resume ${run}\n`])
   })
+})
+
+test.skipIf(!isLinux)('what is no file is written into, and stays what it is', slow, async () => {
+  using scratch = new Scratch()
+  expect((await langevin(`train --steps 2 ${tiny} --out ${scratch.folder} --name run`)).code).toBe(0)
+  const [run, pipe] = [scratch.path('run'), scratch.path('pipe')]
+  execFileSync('mkfifo', [pipe])
+  const reader = promisify(execFile)('cat', [pipe], { encoding: 'buffer' })
+  const { code, stderr } = await langevin(`sample --run ${run} --count 1 --sampling 2 --file ${pipe}`)
+  expect([code, stderr]).toEqual([0, ''])
+  expect((await reader).stdout.subarray(1, 4).toString()).toBe('PNG')
+  expect(lstatSync(pipe).isFIFO()).toBe(true)
+  const full = await langevin(`sample --run ${run} --count 1 --sampling 2 --file /dev/full`)
+  expect([full.code, lstatSync('/dev/full').isCharacterDevice()]).toEqual([1, true])
+  expect(full.stderr).toContain('cannot write /dev/full: the disk is full')
+
+  const fewer = await langevin(`train --resume ${run} --steps 1`)
+  expect([fewer.code, fewer.stderr]).toEqual([2, expect.stringContaining('the run has taken 2 steps and cannot end with --steps 1; give a larger number, or leave the option out')])
 })
 
 test('a command line that makes no sense', slow, async () => {

@@ -7,6 +7,7 @@ import { CheckpointError, ConfigError, Generator, add, device as openDevice, mse
 import type { Device, Tensor, TensorLike } from '../../engine/index.ts'
 import { BatchNorm2d, Conv2d, Dropout, Linear, Module, freeze } from '../../nn/index.ts'
 import type { HostTensor } from '../../nn/index.ts'
+import { decodeSafetensors } from '../../nn/checkpoint/read.ts'
 import { encodeSafetensors } from '../../nn/checkpoint/write.ts'
 
 class Mlp extends Module<[TensorLike], Tensor> {
@@ -147,6 +148,17 @@ describe('a run that is taken up', () => {
     const other = make(one, { hidden: 2 })
     expect(() => other.restore(saved, 'run.safetensors')).toThrow(CheckpointError)
     expect(() => other.restore(saved, 'run.safetensors')).toThrow(/run\.safetensors does not fit the model\. of another shape or type: model\.first\.weight is f32 \[37,3\] but the model has f32 \[2,3\]; .*ema\.average\.last\.weight/)
+  })
+
+  test('was written before there were digests: it is read', async () => {
+    const bytes = await make(one).save({ note: 'kept' })
+    const { tensors, metadata } = decodeSafetensors(bytes)
+    const { version, ...rest } = metadata
+    expect(version).toBe('3')
+    const old = encodeSafetensors(tensors, { ...rest, version: '2' }, { digests: false })
+    expect(decodeTraining(old, 'file')).toEqual(decodeTraining(bytes, 'file'))
+    expect(() => decodeTraining(encodeSafetensors(tensors, metadata, { digests: false }), 'file')).toThrow('file has no valid digests; the file is damaged')
+    expect(() => decodeTraining(encodeSafetensors(tensors, { ...rest, version: '1' }), 'file')).toThrow('file is of version 1, but this program reads version 3; use the program that wrote it')
   })
 
   test('lacks or has names that the model has not: it says so, and advises nothing that a trainer has not', async () => {

@@ -102,8 +102,8 @@ test('what is kept for later is given back for a program that needs it', async (
 test.each([0, 1, 2, 3, 4, 5, 6])('from buffer %i on a program gets no memory: it says so, and the next time it has it', async (others) => {
   const program = (): Promise<TypedArray> => on(() => {
     const x = exp(full([700], 0))
-    return add(softmax(reshape(concat([x, x], 0), [2, 700]), 0), cumsum(reshape(concat([x, x], 0), [2, 700]), 0)).data()
-  })
+    return add(softmax(reshape(concat([x, x], 0), [2, 700]), 0), cumsum(reshape(concat([x, x], 0), [2, 700]), 0))
+  }).data()
   const restore = withoutMemory(others)
   await expect(program()).rejects.toThrow(DeviceError)
   restore()
