@@ -19,7 +19,7 @@ const smallItems = 64
 const [start, gap] = [65_536, 1024]
 /** So much of either end of an operand is filled and compared, in bytes, where items of either end run: what lies between costs nothing until it is touched. */
 const endBytes = 2 ** 16
-/** And where all items of a small launch run. */
+/** And where a small launch runs. */
 const smallBytes = 2 ** 18
 /** Bytes of memory for the trials of a plan; larger operands get their own. */
 const keptBytes = 2 ** 27
@@ -125,11 +125,11 @@ class Trial {
   private readonly scratch: number
   private readonly filled: readonly Operand[]
   private readonly compared: readonly Piece[]
+  /** How many items may run at once; of more, both ends do. */
+  private readonly mostItems: number
 
-  private readonly whole: boolean
-
-  /** `written`: buffers of the plan. `whole`: all items are to run. */
-  constructor(call: Call<WasmKernel>, written: ReadonlySet<number>, { buffers }: Plan, whole: boolean) {
+  /** `written`: buffers of the plan. `small`: a small launch, of which more is run and compared. */
+  constructor(call: Call<WasmKernel>, written: ReadonlySet<number>, { buffers }: Plan, small: boolean) {
     const { kernel: { args, table, scratchBytes = 0 } } = call
     let next = start
     const place = (bytes: number): Piece => {
@@ -146,8 +146,8 @@ class Trial {
     this.scratch = place(scratchBytes).address
     this.bytes = next
     this.call = call
-    this.whole = whole
-    const most = whole ? smallBytes : endBytes
+    this.mostItems = small ? smallItems : 2 * endItems
+    const most = small ? smallBytes : endBytes
     this.filled = [...this.pieces.values()].flatMap((piece) => endsOf(piece, most))
     this.compared = [...this.pieces].filter(([buffer]) => written.has(buffer)).flatMap(([, piece]) => endsOf(piece, most))
   }
@@ -156,7 +156,7 @@ class Trial {
   agrees(arena: Arena, { module, name }: TrialFunction, patternOf: (dtype: DType, kind: number) => Uint8Array): boolean {
     const { items } = this.call.kernel
     const numbers = this.arguments(arena)
-    const parts = items <= (this.whole ? smallItems : 2 * endItems) ? [[0, items]] : [[0, endItems], [items - endItems, items]]
+    const parts = items <= this.mostItems ? [[0, items]] : [[0, endItems], [items - endItems, items]]
     return kinds.every((_, kind) => {
       for (const piece of this.filled) arena.fill(patternOf(piece.dtype, kind), piece)
       for (const [from = 0, to = 0] of parts) arena.call(module, name, from, to, ...numbers)
