@@ -1,6 +1,6 @@
 /** Memory: what a plan needs is known before it runs, and what training holds does not grow. */
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
+import { execFileSync } from 'node:child_process'
+import path from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { planLimit } from '../../engine/compile/cache.ts'
 import { provokeCollection } from '../../engine/device/collection.ts'
@@ -77,44 +77,17 @@ test('checkpointing lowers the peak and gives the same gradient bits', async () 
   expect(await readItem(sumAll(mul(sub(plain, saving), sub(plain, saving))))).toBe(0)
 })
 
-/** Bytes of objects that a full collection leaves, and what is resident outside of the engine's heap, whose size between collections is its own business. */
-function inUse(): { readonly live: number; readonly resident: number } {
-  setFlagsFromString('--expose-gc')
-  const collect = runInNewContext('gc') as () => void
-  collect()
-  const { heapUsed, heapTotal, external, rss } = process.memoryUsage()
-  return { live: heapUsed + external, resident: rss - heapTotal }
-}
-
-test('20,000 steps with fresh batches and held losses leave device bytes and resident size flat', { timeout: 120_000 }, async () => {
-  const w = variable(new Float32Array(32).fill(0.5), { name: 'w' })
-  await realize(w)
-  const losses: Tensor[] = []
-  const step = async (k: number): Promise<void> => {
-    const batch = tensor(Float32Array.from({ length: 512 }, (_, i) => Math.sin(i + k)), [16, 32])
-    const error = sub(mul(batch, w), batch)
-    const loss = sumAll(mul(error, error))
-    w.assign(sub(w, mul(grad(loss, w), 1e-4)))
-    await realize(loss)
-    losses.push(loss)
-  }
-  const used: ReturnType<typeof inUse>[] = []
-  const held: number[] = []
-  cpu.resetCounters()
-  for (let k = 0; k < 20_000; k++) {
-    await step(k)
-    if ((k + 1) % 5000 === 0) {
-      used.push(inUse())
-      held.push(cpu.bytesHeld)
-    }
-  }
-  expect(new Set(held).size).toBe(1)
-  expect(cpu.counters).toMatchObject({ submits: 20_000, plansCompiled: 1, planHits: 19_999 })
-  const [first, , , last] = used
+// A young generation that keeps its size leaves nothing to the collector's taste: what else is resident is flat to some 300 KB.
+test.skipIf(Number(process.versions.node.split('.')[0]) < 24)('20,000 steps with fresh batches and held losses leave device bytes and resident size flat', { timeout: 120_000 }, () => {
+  const printed = execFileSync(process.execPath, ['--max-semi-space-size=1', path.join(import.meta.dirname, 'held-losses.ts')], { encoding: 'utf8' })
+  const { held, counters, losses } = JSON.parse(printed) as { held: Record<'device' | 'objects' | 'rest', number>[]; counters: Record<string, number>; losses: number[] }
+  expect(counters).toMatchObject({ submits: 20_000, plansCompiled: 1, planHits: 19_999 })
+  const grown = (what: 'device' | 'objects' | 'rest'): number => at(held, 3)[what] - at(held, 0)[what]
+  expect(grown('device')).toBe(0)
   // A held loss is some 800 bytes of host objects; a leaked batch a step would be 2 KB more of data alone, a leaked run far more.
-  expect(((last?.live ?? NaN) - (first?.live ?? NaN)) / 15_000).toBeLessThan(1200)
-  expect((last?.resident ?? NaN) - (first?.resident ?? NaN)).toBeLessThan(24 * 2 ** 20)
-  expect(await readItem(losses.at(-1) ?? w)).toBeLessThan(await readItem(losses[0] ?? w))
+  expect(grown('objects') / 15_000).toBeLessThan(1200)
+  expect(grown('rest') / 15_000).toBeLessThan(200)
+  expect(at(losses, 1)).toBeLessThan(at(losses, 0))
 })
 
 test('alternating shapes stay within the bound of the plan cache', async () => {
