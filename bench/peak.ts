@@ -9,7 +9,7 @@ import type { InstructionLevel } from '../engine/device/cpu/instructions.ts'
 import { CallingThread, WorkerThreads } from '../engine/device/cpu/pool.ts'
 import { controlBytes } from '../engine/device/cpu/protocol.ts'
 import type { Code } from '../kernels/wasm/assembler.ts'
-import { FunctionBuilder, doWhile, encodeModule, f32x4, get, i32, loopRange, set, v128 } from '../kernels/wasm/assembler.ts'
+import { FunctionBuilder, doWhile, encodeModule, f32x4, get, i32, loopRange, markModule, set, v128 } from '../kernels/wasm/assembler.ts'
 
 export interface PeakOptions {
   readonly threads: number
@@ -93,7 +93,7 @@ async function leastTime(kernel: FunctionBuilder, bytes: number, { threads, leve
   new Uint8Array(memory.buffer, arraysAt).fill(1) // Memory that was never written is one page of zeros, in the caches.
   const pool = shared ? new WorkerThreads(memory, threads) : new CallingThread(memory)
   try {
-    pool.addModule(await compile(encodeModule(new Map([['kernel', kernel]]), { shared, maximum: pages }, level), level, experimental), ['kernel'])
+    pool.addModule(await compile(markModule(encodeModule(new Map([['kernel', kernel]]), { shared, maximum: pages }), level), level, experimental), ['kernel'])
     const addresses = controlBytes(threads)
     pool.addPlan(0, { launches: [{ kernel: 0, items, chunks: threads, after: -1, constants: [], sources: [] }], addresses, buffers: 0, progress: addresses + 4 * pool.members })
     await pool.run(0) // Starts the threads.

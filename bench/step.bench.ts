@@ -1,7 +1,7 @@
 /**
  * A training step of the small UNet of the training oracles (701,345 parameters, 8x8 images, batch 32): the time
  * JavaScript takes on the calling thread to launch it, and in all, and the time of the whole step.
- * Run: node bench/step.bench.ts [cpu|reference] [threads]
+ * Run: node bench/step.bench.ts [cpu|reference] [threads] [untried], the last without trials of 256-bit code
  */
 import { performance } from 'node:perf_hooks'
 import { device as openDevice } from '../engine/device/open.ts'
@@ -16,8 +16,8 @@ import { namedParameters } from '../nn/module.ts'
 import { EMA } from '../nn/ema.ts'
 import { AdamW } from '../nn/optim/adam.ts'
 
-const [kind = 'cpu', threads = '2'] = process.argv.slice(2)
-const device = await openDevice(kind === 'reference' ? 'reference' : 'cpu', { threads: Number(threads) })
+const [kind = 'cpu', threads = '2', trials] = process.argv.slice(2)
+const device = await openDevice(kind === 'reference' ? 'reference' : 'cpu', { threads: Number(threads), trials: trials !== 'untried' })
 const model = new UNet2D(
   {
     sample_size: 8, in_channels: 1, out_channels: 1, block_out_channels: [32, 64], layers_per_block: 1, norm_num_groups: 8, attention_head_dim: 8,

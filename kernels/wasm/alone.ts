@@ -13,8 +13,8 @@ const align = (bytes: number): number => (bytes + 4095) & ~4095
 /** Between buffers, so that they do not fall on equal cache sets. */
 const gap = 4096 + 320
 
-/** `kernel` over buffers of `sizes` floats, compiled by `compile`; `mark` as in `encodeModule`. Lists of buffers are not supported. */
-export function placeAlone(kernel: WasmKernel, sizes: readonly number[], compile: (bytes: Uint8Array<ArrayBuffer>) => WebAssembly.Module, mark?: string): AloneKernel {
+/** `kernel` over buffers of `sizes` floats, compiled by `compile`. Lists of buffers are not supported. */
+export function placeAlone(kernel: WasmKernel, sizes: readonly number[], compile: (bytes: Uint8Array<ArrayBuffer>) => WebAssembly.Module): AloneKernel {
   const places: number[] = []
   let next = 4096
   for (const size of sizes) {
@@ -25,7 +25,7 @@ export function placeAlone(kernel: WasmKernel, sizes: readonly number[], compile
   const scratchAt = tableAt + align(kernel.table?.byteLength ?? 0)
   const pages = Math.ceil((scratchAt + (kernel.scratchBytes ?? 0) + 64) / 65536)
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages })
-  const { exports } = new WebAssembly.Instance(compile(encodeModule(new Map([['kernel', kernel.build()]]), { shared: false, maximum: pages }, mark)), { env: { memory } })
+  const { exports } = new WebAssembly.Instance(compile(encodeModule(new Map([['kernel', kernel.build()]]), { shared: false, maximum: pages })), { env: { memory } })
   const call = exports['kernel'] as (...args: number[]) => void
   const args = kernel.args.map((a) => {
     if (a === 'scratch') return scratchAt

@@ -332,11 +332,8 @@ export interface MemoryImport {
   readonly maximum: number
 }
 
-/**
- * Encodes functions as one module that imports `env.memory` and exports each function by name. Engines keep compiled
- * modules by their bytes: a `mark` keeps apart what is to be compiled in two ways.
- */
-export function encodeModule(functions: ReadonlyMap<string, FunctionBuilder>, memory: MemoryImport, mark?: string): Uint8Array<ArrayBuffer> {
+/** Encodes functions as one module that imports `env.memory` and exports each function by name. */
+export function encodeModule(functions: ReadonlyMap<string, FunctionBuilder>, memory: MemoryImport): Uint8Array<ArrayBuffer> {
   const out = new Writer()
   const section = (id: number, content: () => void): void => {
     out.write(id)
@@ -354,6 +351,15 @@ export function encodeModule(functions: ReadonlyMap<string, FunctionBuilder>, me
     out.write(unsigned(builders.length))
     for (const f of builders) out.sized(() => out.write(f.body()))
   })
-  if (mark !== undefined) section(0, () => out.write(text(mark))) // A custom section: a name, and nothing in it.
   return out.finish()
+}
+
+/** The same module with a name on it, in a custom section. Engines keep compiled modules by their bytes: this keeps apart what is to be compiled in two ways. */
+export function markModule(module: Uint8Array<ArrayBuffer>, mark: string): Uint8Array<ArrayBuffer> {
+  const name = text(mark)
+  const section = [0, ...unsigned(name.length), ...name]
+  const marked = new Uint8Array(module.length + section.length)
+  marked.set(module)
+  marked.set(section, module.length)
+  return marked
 }

@@ -12,8 +12,11 @@ export function withSmall<D, Rest extends readonly unknown[]>(make: (d: D, ...re
     return {
       ...kernel,
       small: () => {
-        const small = smaller(d).map((s) => make(s, ...rest)).find(({ key }) => key === kernel.key)
-        return small && { kernel: small }
+        for (const s of smaller(d)) {
+          const small = make(s, ...rest)
+          if (small.key === kernel.key) return { kernel: small }
+        }
+        return undefined
       },
     }
   }

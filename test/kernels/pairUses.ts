@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import process from 'node:process'
 import { setFlagsFromString } from 'node:v8'
-import { encodeModule, f32x4, FunctionBuilder, get, set, v128 } from '../../kernels/wasm/assembler.ts'
+import { encodeModule, f32x4, FunctionBuilder, get, markModule, set, v128 } from '../../kernels/wasm/assembler.ts'
 import type { Code } from '../../kernels/wasm/assembler.ts'
 import { kernelsOf, opTable, steps } from './compiledKernels.ts'
 
@@ -19,7 +19,7 @@ const folder = mkdtempSync(path.join(tmpdir(), 'langevin-'))
 
 /** V8's graph of a function before it becomes instructions, with the properties of its nodes. */
 function graphOf(build: FunctionBuilder, mark: string): { readonly graph: Graph; readonly properties: ReadonlyMap<number, string> } {
-  void new WebAssembly.Module(encodeModule(new Map([['kernel', build]]), { shared: false, maximum: 1 }, mark))
+  void new WebAssembly.Module(markModule(encodeModule(new Map([['kernel', build]]), { shared: false, maximum: 1 }), mark))
   const text = readFileSync(path.join(folder, 'turbo-wasm-function#0-0.json'), 'utf8')
   const last = text.lastIndexOf('"turboshaft_graph"')
   const phase = (name: string): { readonly data: unknown } => { // One of dozens, of megabytes each.

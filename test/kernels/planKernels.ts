@@ -4,12 +4,12 @@
  */
 import process from 'node:process'
 import { setFlagsFromString } from 'node:v8'
-import { encodeModule } from '../../kernels/wasm/assembler.ts'
+import { encodeModule, markModule } from '../../kernels/wasm/assembler.ts'
 import { kernelsOf, steps } from './compiledKernels.ts'
 
 const kernels = await kernelsOf(steps)
 for (const flag of ['no-liftoff', 'no-wasm-lazy-compilation', 'experimental-wasm-revectorize', 'trace-wasm-revectorize']) setFlagsFromString(`--${flag}`)
 // One module, whose functions the trace numbers; its mark keeps it apart from what the device compiled.
 const functions = new Map([...kernels.values()].map((kernel, i) => [`k${i}`, kernel.build()]))
-void new WebAssembly.Module(encodeModule(functions, { shared: false, maximum: 1 }, 'traced'))
+void new WebAssembly.Module(markModule(encodeModule(functions, { shared: false, maximum: 1 }), 'traced'))
 process.stderr.write([...kernels.keys()].join('\n'))

@@ -1,6 +1,7 @@
 /** One random kernel in 256 bits beside itself in 128: see `wideSoak.test.ts`. */
 import { compileOptimised } from '../../engine/platform.node.ts'
 import { placeAlone } from '../../kernels/wasm/alone.ts'
+import { markModule } from '../../kernels/wasm/assembler.ts'
 import type { WasmTarget } from '../../kernels/wasm/kernel.ts'
 import { drawsFrom, wideCase } from './wideCases.ts'
 
@@ -15,7 +16,7 @@ export function disagreement(seed: number): { readonly kind: string; readonly wr
   const all = kind !== 'convWeightGrad'
   const run = (target: WasmTarget, wide: boolean): readonly Float32Array[] => {
     // A mark of its own: equal bytes compiled two ways would meet in V8's cache.
-    const { buffers, run: start } = placeAlone(make(target), sizes, (bytes) => compileOptimised(bytes, wide), `soak ${number++}`)
+    const { buffers, run: start } = placeAlone(make(target), sizes, (bytes) => compileOptimised(markModule(bytes, `soak ${number++}`), wide))
     const draw = drawsFrom(~seed)
     buffers.forEach((buffer) => buffer.forEach((_, i) => {
       const x = draw()

@@ -8,7 +8,7 @@ import type { Epilogue } from '../../../kernels/descriptor.ts'
 import { accumulator, binary, load, unary } from '../../../kernels/expression.ts'
 import { placeAlone } from '../../../kernels/wasm/alone.ts'
 import type { AloneKernel } from '../../../kernels/wasm/alone.ts'
-import { FunctionBuilder, encodeModule, f32x4, i32, v128 } from '../../../kernels/wasm/assembler.ts'
+import { FunctionBuilder, encodeModule, f32x4, i32, markModule, v128 } from '../../../kernels/wasm/assembler.ts'
 import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/kernel.ts'
 import { mapKernel } from '../../../kernels/wasm/map.ts'
 import { matmulKernel } from '../../../kernels/wasm/matmul.ts'
@@ -123,7 +123,7 @@ function testKernels(level: 'relaxed' | 'wide'): AloneKernel[] {
     [mapKernel({ shape: [1003], inputs: [operand, operand], outputs: [{ operand, value: chain }] }), [1003, 1003, 1003]],
   ]
   return kernels.map(([kernel, sizes]) => {
-    const placed = placeAlone(kernel, sizes, (bytes) => compileNow(bytes, level === 'wide'), level)
+    const placed = placeAlone(kernel, sizes, (bytes) => compileNow(markModule(bytes, level), level === 'wide'))
     placed.buffers.forEach((buffer, b) => buffer.forEach((_, i) => (buffer[i] = Math.sin(1 + b + i * 1.7))))
     return placed
   })

@@ -1,6 +1,6 @@
 /** The CPU device's kernels: compiled into modules, tried, and numbered as the threads number them. */
-import { encodeModule } from '../../../kernels/wasm/assembler.ts'
-import type { FunctionBuilder, MemoryImport } from '../../../kernels/wasm/assembler.ts'
+import { encodeModule, markModule } from '../../../kernels/wasm/assembler.ts'
+import type { MemoryImport } from '../../../kernels/wasm/assembler.ts'
 import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
 import type { Plan } from '../../compile/plan.ts'
 import { at } from '../../shape.ts'
@@ -57,14 +57,15 @@ export class Modules {
   }
 
   private async add(plan: Plan, calls: readonly Call<WasmKernel>[]): Promise<void> {
-    const { level } = this.options
+    const { level, memory } = this.options
     const fresh = new Map(calls.filter(({ kernel: { key } }) => !this.numbers.has(key)).map(({ kernel }) => [kernel.key, kernel]))
     const functions = new Map([...fresh.values()].map((kernel, i) => [`k${i}`, kernel.build()]))
     if (fresh.size > 0) {
-      const module = await this.module(functions, level)
+      const bytes = encodeModule(functions, memory)
+      const module = await this.module(bytes, level)
       this.hand(module, [...fresh.keys()], [...functions.keys()])
       if (this.trials !== undefined) {
-        const both = { wide: module, plain: new WebAssembly.Module(encodeModule(functions, this.options.memory, 'trial')) }
+        const both = { wide: module, plain: new WebAssembly.Module(markModule(bytes, 'trial')) }
         ;[...fresh.keys()].forEach((key, i) => this.wide.set(key, { module: both, name: `k${i}` }))
       }
     }
@@ -74,15 +75,14 @@ export class Modules {
       if (wide === undefined || this.trials?.passes(wide, call, at(plan.launches, i), plan) !== false) continue
       this.wide.delete(key)
       this.failed.push(key)
-      const builder = new Map([['k', call.kernel.build()]])
-      this.hand(await this.module(builder, 'relaxed'), [key], ['k'])
+      const alone = encodeModule(new Map([['k', call.kernel.build()]]), memory)
+      this.hand(await this.module(alone, 'relaxed'), [key], ['k'])
     }
     this.trials?.rest()
   }
 
-  private async module(functions: ReadonlyMap<string, FunctionBuilder>, level: InstructionLevel): Promise<WebAssembly.Module> {
-    const { memory, experimental } = this.options
-    return compile(encodeModule(functions, memory, level), level, experimental)
+  private async module(bytes: Uint8Array<ArrayBuffer>, level: InstructionLevel): Promise<WebAssembly.Module> {
+    return compile(markModule(bytes, level), level, this.options.experimental)
   }
 
   /** Gives functions of a module to the threads, under the next numbers. */

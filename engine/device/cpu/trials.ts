@@ -19,7 +19,7 @@ const smallItems = 64
 const [start, gap] = [65_536, 1024]
 /** So much of either end of an operand is filled and compared, in bytes, where items of either end run: what lies between costs nothing until it is touched. */
 const endBytes = 2 ** 16
-/** And where a small launch runs. */
+/** And from where a small launch begins. */
 const smallBytes = 2 ** 18
 /** Bytes of memory for the trials of a plan; larger operands get their own. */
 const keptBytes = 2 ** 27
@@ -35,14 +35,16 @@ const kinds: readonly ((i: number) => number)[] = [
   (i) => (i % 7 === 3 ? 1 : -1) * 2 ** (9 * drawn(i) - 7),
 ]
 
-function pattern(dtype: DType, kind: (i: number) => number): Uint8Array {
-  const list = Array.from({ length: 8191 }, (_, i) => kind(i))
+/** A prime number of elements, which no row or tile repeats with. */
+const period = 1021
+
+function pattern(dtype: DType, list: Float32Array<ArrayBuffer>): Uint8Array {
   switch (dtype) {
     case 'i32': case 'u32': return new Uint8Array(Int32Array.from(list, (x) => 100 * x).buffer)
-    case 'bf16': return new Uint8Array(new Uint16Array(Float32Array.from(list).buffer).filter((_, i) => i % 2 === 1).buffer)
+    case 'bf16': return new Uint8Array(new Uint16Array(list.buffer).filter((_, i) => i % 2 === 1).buffer)
     case 'u8': return Uint8Array.from(list, (x) => 100 * Math.abs(x))
     case 'bool': return Uint8Array.from(list, (x) => (x > 0 ? 1 : 0))
-    default: return new Uint8Array(Float32Array.from(list).buffer)
+    default: return new Uint8Array(list.buffer)
   }
 }
 
@@ -94,7 +96,8 @@ class Arena {
   fill(pattern: Uint8Array, { address, bytes }: Piece): void {
     for (const { buffer } of [this.wide, this.plain]) {
       const target = new Uint8Array(buffer, address, bytes)
-      for (let done = 0; done < bytes; done += pattern.length) target.set(pattern.subarray(0, bytes - done), done)
+      target.set(pattern.subarray(0, bytes))
+      for (let done = pattern.length; done < bytes; done *= 2) target.copyWithin(done, 0, done)
     }
   }
 
@@ -109,9 +112,9 @@ class Arena {
 }
 
 /** Both ends of an operand, which may be all of it. */
-function endsOf({ address, bytes, dtype }: Operand, most: number): Operand[] {
-  if (bytes <= 2 * most) return [{ address, bytes, dtype }]
-  return [address, address + bytes - most].map((end) => ({ address: end, bytes: most, dtype }))
+function endsOf({ address, bytes, dtype }: Operand): Operand[] {
+  if (bytes <= 2 * endBytes) return [{ address, bytes, dtype }]
+  return [address, address + bytes - endBytes].map((end) => ({ address: end, bytes: endBytes, dtype }))
 }
 
 /** A launch and where its operands lie. */
@@ -147,9 +150,9 @@ class Trial {
     this.bytes = next
     this.call = call
     this.mostItems = small ? smallItems : 2 * endItems
-    const most = small ? smallBytes : endBytes
-    this.filled = [...this.pieces.values()].flatMap((piece) => endsOf(piece, most))
-    this.compared = [...this.pieces].filter(([buffer]) => written.has(buffer)).flatMap(([, piece]) => endsOf(piece, most))
+    const touched = [...this.pieces].map(([buffer, piece]) => ({ buffer, parts: small ? this.beginnings(buffer) : endsOf(piece) }))
+    this.filled = touched.flatMap(({ parts }) => parts)
+    this.compared = touched.filter(({ buffer }) => written.has(buffer)).flatMap(({ parts }) => parts)
   }
 
   /** Whether both memories hold the same after both ends of the launch have run in them, with either kind of data. */
@@ -162,6 +165,14 @@ class Trial {
       for (const [from = 0, to = 0] of parts) arena.call(module, name, from, to, ...numbers)
       return this.compared.every((piece) => arena.agree(piece))
     })
+  }
+
+  /** Of a buffer, what begins where an argument points. */
+  private beginnings(buffer: number): Operand[] {
+    const { kernel: { args }, buffers } = this.call
+    const { address, bytes, dtype } = at([this.pieces.get(buffer)].filter((piece) => piece !== undefined), 0)
+    const offsets = args.flatMap((arg) => (typeof arg === 'object' && 'buffer' in arg && at(buffers, arg.buffer) === buffer ? [arg.byteOffset] : []))
+    return [...new Set(offsets.length === 0 ? [0] : offsets)].map((offset) => ({ address: address + offset, bytes: Math.min(bytes - offset, this.call.kernel.bytes, smallBytes), dtype }))
   }
 
   private arguments(arena: Arena): number[] {
@@ -191,6 +202,7 @@ export interface TrialFunction {
 export class Trials {
   private readonly memory: MemoryImport
   private readonly passed = new Set<string>()
+  private readonly lists = kinds.map((kind) => Float32Array.from({ length: period }, (_, i) => kind(i)))
   private readonly patterns = new Map<string, Uint8Array>()
   private kept: Arena | undefined
 
@@ -231,7 +243,7 @@ export class Trials {
   }
 
   private patternOf(dtype: DType, kind: number): Uint8Array {
-    const known = this.patterns.get(`${dtype}${kind}`) ?? pattern(dtype, at(kinds, kind))
+    const known = this.patterns.get(`${dtype}${kind}`) ?? pattern(dtype, at(this.lists, kind))
     this.patterns.set(`${dtype}${kind}`, known)
     return known
   }
