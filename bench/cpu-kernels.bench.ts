@@ -3,13 +3,13 @@
  * `--wide` turns on V8's revectorizer. On a busy machine only the best of the runs means anything.
  * Images lie channels last, weights as [out, in, taps].
  */
-import type { ConvDescriptor, MatmulDescriptor } from '../kernels/descriptor.ts'
+import type { ConvDescriptor, MatmulDescriptor } from '../kernels/ir/descriptor.ts'
 import { setFlagsFromString } from 'node:v8'
 import { Bench } from 'tinybench'
-import { placeAlone } from '../kernels/wasm/alone.ts'
-import { convInputGradKernel, convKernel, convWeightGradKernel } from '../kernels/wasm/conv.ts'
-import type { WasmKernel, WasmTarget } from '../kernels/wasm/kernel.ts'
-import { matmulKernel } from '../kernels/wasm/matmul.ts'
+import { placeAlone } from '../kernels/wasm/core/alone.ts'
+import { convInputGradKernel, convKernel, convWeightGradKernel } from '../kernels/wasm/conv/conv.ts'
+import type { WasmKernel, WasmTarget } from '../kernels/wasm/core/kernel.ts'
+import { matmulKernel } from '../kernels/wasm/matmul/matmul.ts'
 
 // Optimised code from the first call on.
 setFlagsFromString('--no-liftoff')

@@ -8,8 +8,8 @@ import { compile } from '../engine/device/cpu/instructions.ts'
 import type { InstructionLevel } from '../engine/device/cpu/instructions.ts'
 import { CallingThread, WorkerThreads } from '../engine/device/cpu/pool.ts'
 import { controlBytes } from '../engine/device/cpu/protocol.ts'
-import type { Code } from '../kernels/wasm/assembler.ts'
-import { FunctionBuilder, doWhile, encodeModule, f32x4, get, i32, loopRange, markModule, set, v128 } from '../kernels/wasm/assembler.ts'
+import type { Code } from '../kernels/wasm/core/assembler.ts'
+import { FunctionBuilder, doWhile, encodeModule, f32x4, get, i32, loopRange, markModule, set, v128 } from '../kernels/wasm/core/assembler.ts'
 
 export interface PeakOptions {
   readonly threads: number

@@ -1,5 +1,5 @@
 /** The order in which examples are shown: epoch after epoch, each a permutation of its own; known at every position. */
-import { philoxStream } from '../kernels/philox.ts'
+import { philoxStream } from '../kernels/ir/philox.ts'
 import { ConfigError } from '../engine/index.ts'
 import type { Generator } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'

@@ -1,5 +1,5 @@
 /** Element types, their storage, and the one promotion table. */
-import { roundToF16 } from '../kernels/rounding.ts'
+import { roundToF16 } from '../kernels/ir/rounding.ts'
 import { DTypeError } from './error.ts'
 
 /**

@@ -4,7 +4,7 @@
  * - primitive: what every device implements, with its gradient;
  * - fused: a decomposition into other ops that is its meaning, its fallback and its default gradient.
  */
-import type { Expression } from '../kernels/expression.ts'
+import type { Expression } from '../kernels/ir/expression.ts'
 import { DTypeError, DeviceError } from './error.ts'
 import { Node, Tensor } from './graph.ts'
 import type { Attributes, Spec, TensorLike } from './graph.ts'

@@ -3,8 +3,8 @@
  * every device. A generator is a key and a counter on the host; a draw reads both as data and moves the counter on, so
  * that drawing again compiles nothing. The draws themselves are in `ops/random.ts`.
  */
-import { philox4x32 } from '../kernels/philox.ts'
-import type { Words2 } from '../kernels/philox.ts'
+import { philox4x32 } from '../kernels/ir/philox.ts'
+import type { Words2 } from '../kernels/ir/philox.ts'
 import { ConfigError } from './error.ts'
 
 /** Where a generator stands: plain data, for checkpoints. */

@@ -21,6 +21,9 @@ const below: Record<string, readonly string[]> = {
   cli: ['bench', 'diffusion', 'testing', 'nn', 'engine', 'kernels'],
 }
 
+/** What each family of kernels may import besides itself, `ir` and the `core` of its own target. */
+const families: Record<string, readonly string[]> = { ir: [], core: [], elementwise: [], reduce: [], indexing: [], matmul: [], conv: ['matmul'], norm: [], attention: [], optim: [] }
+
 /** Packages that a part of the library may import: optional peers, and what the command line's build includes. */
 const peers: readonly { readonly name: string; readonly from: RegExp }[] = [
   { name: 'webgpu', from: /\.node\.ts$/ },
@@ -40,6 +43,22 @@ function onlyNode(source: Source): boolean {
   return source.folder === 'cli' || source.file.endsWith('.node.ts')
 }
 
+/** `kernels/wasm/conv/tile.ts` is of the family `conv` of the target `wasm`, `kernels/ir/domain.ts` of `ir` and of no target. */
+function familyOf(file: string): { readonly target: string; readonly family: string } | undefined {
+  const [folder, first = '', second = '', third] = file.split('/')
+  if (folder !== 'kernels' || second === '') return undefined
+  return third === undefined ? { target: '', family: first } : { target: first, family: second }
+}
+
+function checkFamily(from: string, to: string): string | undefined {
+  const [source, used] = [familyOf(from), familyOf(to)]
+  if (source === undefined) return undefined
+  const allowed = families[source.family]
+  if (allowed === undefined) return `is of no known family of kernels: ${Object.keys(families).join(', ')}`
+  if (used?.family === 'ir' || (used?.target === source.target && [source.family, 'core', ...allowed].includes(used.family))) return undefined
+  return `imports ${to}: ${source.family} may import only ${[...new Set([source.family, ...allowed, 'core', 'ir'])].join(', ')}, of its own target`
+}
+
 function checkImport(source: Source, { specifier, file, typeOnly }: Import): string | undefined {
   if (file !== undefined) {
     const target = file.split('/')[0] ?? ''
@@ -47,6 +66,8 @@ function checkImport(source: Source, { specifier, file, typeOnly }: Import): str
     if (target !== source.folder && !below[source.folder]?.includes(target)) {
       return `imports ${file}: ${source.folder}/ may import only ${[source.folder, ...(below[source.folder] ?? [])].join(', ')}`
     }
+    const astray = checkFamily(source.file, file)
+    if (astray !== undefined) return astray
     const twin = /\.(node|browser)\.ts$/.exec(file)?.[1]
     if (twin !== undefined && !typeOnly && !source.file.endsWith(`.${twin}.ts`) && !(twin === 'node' && onlyNode(source))) {
       return `imports ${specifier}: import it by its # name of package.json, which picks the twin`

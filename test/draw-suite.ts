@@ -8,7 +8,7 @@ import type { Device, GeneratorState, Tensor } from '../engine/index.ts'
 import { apply } from '../engine/op.ts'
 import { randomBitsOp } from '../engine/ops/random.ts'
 import { sizeOf } from '../engine/shape.ts'
-import { philoxStream } from '../kernels/philox.ts'
+import { philoxStream } from '../kernels/ir/philox.ts'
 
 const full = 0xffffffff
 /** Seeds, and positions from which the low word of the counter overflows within a draw, or the whole counter. */

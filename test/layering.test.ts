@@ -14,6 +14,11 @@ describe('the checker', () => {
 
   test.each([
     ['kernels/matmul.ts', `import type { Tensor } from '../engine/index.ts'`, /kernels\/ may import only kernels/],
+    ['kernels/wasm/norm/a.ts', `import { b } from '../attention/b.ts'`, /norm may import only norm, core, ir, of its own target/],
+    ['kernels/wasm/core/a.ts', `import type { B } from '../matmul/b.ts'`, /core may import only core, ir/],
+    ['kernels/wgsl/core/a.ts', `import { b } from '../../wasm/core/b.ts'`, /of its own target/],
+    ['kernels/ir/a.ts', `import { b } from '../wasm/core/b.ts'`, /ir may import only ir/],
+    ['kernels/wasm/misc/a.ts', `import { b } from '../core/b.ts'`, /no known family/],
     ['engine/tensor.ts', `export { Linear } from '../nn/linear.ts'`, /may import only engine, kernels/],
     ['nn/linear.ts', `import {\n  a,\n  b,\n} from '../diffusion/a.ts'`, /may import only nn, engine, kernels/],
     ['diffusion/a.ts', `const x = await import('../cli/main.ts')`, /may import only/],
@@ -32,6 +37,7 @@ describe('the checker', () => {
     ['cli/main.ts', `import { readFile } from 'node:fs'\nimport { unet } from '../diffusion/index.ts'`],
     ['engine/platform.node.ts', `import { Worker } from 'node:worker_threads'\nawait import('webgpu')`],
     ['engine/a.ts', `import { platform } from '#platform'\n// import 'lodash'\n/** as import('lodash') does */`],
+    ['kernels/wasm/conv/a.ts', `import { b } from '../matmul/b.ts'\nimport { c } from '../core/c.ts'\nimport { d } from '../../ir/d.ts'`],
     ['testing/a.ts', `import * as fc from 'fast-check'\nimport { a } from '../nn/index.ts'`],
   ])('lets %s be', (file, text) => {
     expect(broken(file, text)).toEqual([])

@@ -8,8 +8,8 @@ import { metaDevice } from '../engine/device/meta.ts'
 import { webgpuKernels } from '../engine/device/webgpu/kernels.ts'
 import { explain, withDefaultDevice } from '../engine/index.ts'
 import type { Tensor } from '../engine/index.ts'
-import { floor } from '../kernels/wgsl/kernel.ts'
-import type { Dispatch, WgslKernel, WgslTarget } from '../kernels/wgsl/kernel.ts'
+import { floor } from '../kernels/wgsl/core/kernel.ts'
+import type { Dispatch, WgslKernel, WgslTarget } from '../kernels/wgsl/core/kernel.ts'
 
 /** A launch of a plan: what it is called, and its kernel. */
 export interface Planned {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { Device } from '../engine/device/device.ts'
 import { ReferenceBackend } from '../engine/device/reference/backend.ts'
-import { roundToBf16, roundToF16 } from '../kernels/rounding.ts'
+import { roundToBf16, roundToF16 } from '../kernels/ir/rounding.ts'
 import { Tensor, add, cast, exp, explain, gather, mul, normal, Generator, realize, setDefaultDevice, sum, tensor } from '../engine/index.ts'
 
 const device = new Device(new ReferenceBackend())

@@ -4,7 +4,7 @@
  */
 import { unary } from '../../kernels/index.ts'
 import type { Expression, ExpressionOp } from '../../kernels/index.ts'
-import { roundToF16 } from '../../kernels/rounding.ts'
+import { roundToF16 } from '../../kernels/ir/rounding.ts'
 import type { DType } from '../dtype.ts'
 import type { Fragment, Load } from './fragment.ts'
 

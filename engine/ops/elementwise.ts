@@ -1,6 +1,6 @@
 /** The elementwise rows: each op's scalar expression and derivative, with dtype promotion and broadcasting in front. */
-import { binary, choose, constant, unary } from '../../kernels/expression.ts'
-import type { BinaryOp, Expression, ScalarType, UnaryOp } from '../../kernels/expression.ts'
+import { binary, choose, constant, unary } from '../../kernels/ir/expression.ts'
+import type { BinaryOp, Expression, ScalarType, UnaryOp } from '../../kernels/ir/expression.ts'
 import { checkFits, leafTensor } from '../create.ts'
 import { getDefaultDevice } from '../device/device.ts'
 import type { Device } from '../device/device.ts'

@@ -4,8 +4,8 @@ import {
   argsort, conv2d, convTranspose2d, cumsum, gather, grad, groupNorm, indexSelect, layerNorm, matmul, mean, ones, scaledDotProductAttention, softmax, square, sum, topK, variance, zeros,
 } from '../../engine/index.ts'
 import type { Tensor } from '../../engine/index.ts'
-import { floor } from '../../kernels/wgsl/kernel.ts'
-import type { Dispatch } from '../../kernels/wgsl/kernel.ts'
+import { floor } from '../../kernels/wgsl/core/kernel.ts'
+import type { Dispatch } from '../../kernels/wgsl/core/kernel.ts'
 import { dispatchesOf, launchesOf } from '../planning.ts'
 
 const gradient = (f: (...inputs: Tensor[]) => Tensor, ...shapes: readonly (readonly number[])[]) => (): readonly Tensor[] => {

@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { FunctionBuilder, encodeModule, get, i32, loopRange } from '../../kernels/wasm/assembler.ts'
+import { FunctionBuilder, encodeModule, get, i32, loopRange } from '../../kernels/wasm/core/assembler.ts'
 import { Executor } from '../../engine/device/cpu/executor.ts'
 import type { LaunchCode, PlanCode } from '../../engine/device/cpu/executor.ts'
 import { WorkerThreads } from '../../engine/device/cpu/pool.ts'

@@ -9,7 +9,7 @@ import { Trials } from '../../engine/device/cpu/trials.ts'
 import { revectorizerMissing } from '../../engine/platform.node.ts'
 import { arange, argmax, equal, expm1, full, isNaN, less, log1p, logicalAnd, logicalOr, mean, min, prod, sum, tensor, where } from '../../engine/index.ts'
 import type { Tensor } from '../../engine/index.ts'
-import { VectorScope } from '../../kernels/wasm/scope.ts'
+import { VectorScope } from '../../kernels/wasm/core/scope.ts'
 import { kernelsOf, opTable, steps } from '../kernels/compiledKernels.ts'
 
 afterEach(() => void vi.restoreAllMocks())

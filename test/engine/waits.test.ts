@@ -19,7 +19,7 @@ import { add, device as open, exp, flip, grad, mul, prod, realize, sin, slice, s
 import type { Tensor } from '../../engine/index.ts'
 import { at } from '../../engine/shape.ts'
 import type { WorkerHandle } from '../../engine/platform.ts'
-import type { WasmKernel } from '../../kernels/wasm/kernel.ts'
+import type { WasmKernel } from '../../kernels/wasm/core/kernel.ts'
 import { uniform } from '../../testing/samples.ts'
 import { programs, run } from './programs.ts'
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { adamwKernel } from '../../kernels/wasm/adamw.ts'
-import { squaredNormKernel, squaredNormPartials } from '../../kernels/wasm/squaredNorm.ts'
+import { adamwKernel } from '../../kernels/wasm/optim/adamw.ts'
+import { squaredNormKernel, squaredNormPartials } from '../../kernels/wasm/optim/squaredNorm.ts'
 import { expectClose, floats, launch, type Values } from './launch-rows.ts'
 import { adamwStep, settings } from './optimizer.ts'
 

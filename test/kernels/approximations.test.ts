@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { erf } from '../../kernels/erf.ts'
-import { binary, constant, load, type BinaryOp, type Expression, type UnaryOp, unary } from '../../kernels/expression.ts'
-import { mapKernel } from '../../kernels/wasm/map.ts'
+import { erf } from '../../kernels/ir/erf.ts'
+import { binary, constant, load, type BinaryOp, type Expression, type UnaryOp, unary } from '../../kernels/ir/expression.ts'
+import { mapKernel } from '../../kernels/wasm/elementwise/map.ts'
 import { runKernel } from './run.ts'
 import { error, pairs, samples, sigmoid, worst } from './ulps.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { type Code, f32, f32x4, FunctionBuilder, get, i16x8, i32, i32x4, i64, i64x2, i8x16, loopRange, select, set, signed, tee, unsigned, v128, when } from '../../kernels/wasm/assembler.ts'
+import { type Code, f32, f32x4, FunctionBuilder, get, i16x8, i32, i32x4, i64, i64x2, i8x16, loopRange, select, set, signed, tee, unsigned, v128, when } from '../../kernels/wasm/core/assembler.ts'
 import { instantiate } from './run.ts'
 
 /** Runs `code` with one parameter, a base address, over memory that starts with `input`. */

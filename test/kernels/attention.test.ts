@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { it } from 'vitest'
-import type { AttentionDescriptor, AttentionGradDescriptor } from '../../kernels/descriptor.ts'
-import { attentionKernel } from '../../kernels/wasm/attention.ts'
-import { attentionGradKernel } from '../../kernels/wasm/attentionGrad.ts'
-import type { WasmTarget } from '../../kernels/wasm/kernel.ts'
+import type { AttentionDescriptor, AttentionGradDescriptor } from '../../kernels/ir/descriptor.ts'
+import { attentionKernel } from '../../kernels/wasm/attention/attention.ts'
+import { attentionGradKernel } from '../../kernels/wasm/attention/attentionGrad.ts'
+import type { WasmTarget } from '../../kernels/wasm/core/kernel.ts'
 import { attentionCases, checkAttention, checkAttentionGrad, checkMaskedRows, checkPoisonedHead } from './attentions.ts'
 import { launch, type Run, target as relaxed } from './launch-rows.ts'
 

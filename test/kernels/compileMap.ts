@@ -1,7 +1,7 @@
 /** Compiles one elementwise kernel and runs it, for `widening.test.ts` to read V8's trace of it. */
 import { setFlagsFromString } from 'node:v8'
-import { binary, constant, load, unary } from '../../kernels/expression.ts'
-import { mapKernel } from '../../kernels/wasm/map.ts'
+import { binary, constant, load, unary } from '../../kernels/ir/expression.ts'
+import { mapKernel } from '../../kernels/wasm/elementwise/map.ts'
 import { runKernel } from './run.ts'
 
 const [x, y] = [load(0, 'f32'), load(1, 'f32')]

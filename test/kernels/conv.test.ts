@@ -1,10 +1,10 @@
 /** Convolution and its gradients against float64 loops over every tap: any strides, any split. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { encodeModule } from '../../kernels/wasm/assembler.ts'
-import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
-import { takesPlanes } from '../../kernels/wasm/planeShape.ts'
-import { maxDepth } from '../../kernels/wasm/tile.ts'
+import { encodeModule } from '../../kernels/wasm/core/assembler.ts'
+import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv/conv.ts'
+import { takesPlanes } from '../../kernels/wasm/conv/planeShape.ts'
+import { maxDepth } from '../../kernels/wasm/matmul/tile.ts'
 import { channelsFirst, channelsLast, type ConvCase, type ConvOperand, naiveConv, placeConv } from './naiveConv.ts'
 import { address, type Layout, launch, normals, positions } from './strided.ts'
 

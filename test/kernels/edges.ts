@@ -1,5 +1,5 @@
 /** What the tests of emitters go through: values with cases of their own, and the operations that are exact or correctly rounded. */
-import type { BinaryOp, ScalarType, UnaryOp } from '../../kernels/expression.ts'
+import type { BinaryOp, ScalarType, UnaryOp } from '../../kernels/ir/expression.ts'
 
 export const scalarTypes: readonly ScalarType[] = ['f32', 'i32', 'u32', 'bool']
 

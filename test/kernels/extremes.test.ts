@@ -3,14 +3,14 @@
  * room, and a kernel is called for its last item alone.
  */
 import { describe, expect, test } from 'vitest'
-import type { Operand, ReduceDescriptor } from '../../kernels/descriptor.ts'
-import { accumulator, load, unary } from '../../kernels/expression.ts'
-import type { Expression } from '../../kernels/expression.ts'
-import { encodeModule } from '../../kernels/wasm/assembler.ts'
-import { gatherKernel } from '../../kernels/wasm/gather.ts'
-import type { WasmKernel } from '../../kernels/wasm/kernel.ts'
-import { mapKernel } from '../../kernels/wasm/map.ts'
-import { reduceKernel, reduceParts } from '../../kernels/wasm/reduce.ts'
+import type { Operand, ReduceDescriptor } from '../../kernels/ir/descriptor.ts'
+import { accumulator, load, unary } from '../../kernels/ir/expression.ts'
+import type { Expression } from '../../kernels/ir/expression.ts'
+import { encodeModule } from '../../kernels/wasm/core/assembler.ts'
+import { gatherKernel } from '../../kernels/wasm/indexing/gather.ts'
+import type { WasmKernel } from '../../kernels/wasm/core/kernel.ts'
+import { mapKernel } from '../../kernels/wasm/elementwise/map.ts'
+import { reduceKernel, reduceParts } from '../../kernels/wasm/reduce/reduce.ts'
 
 const page = 65536
 const most = 2 ** 31 - 1

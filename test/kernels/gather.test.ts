@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { gatherKernel } from '../../kernels/wasm/gather.ts'
-import { scanKernel } from '../../kernels/wasm/scan.ts'
-import { scatterAddKernel } from '../../kernels/wasm/scatterAdd.ts'
+import { gatherKernel } from '../../kernels/wasm/indexing/gather.ts'
+import { scanKernel } from '../../kernels/wasm/reduce/scan.ts'
+import { scatterAddKernel } from '../../kernels/wasm/indexing/scatterAdd.ts'
 import { gatherCase, gatherCases, scanCase, scanCases, scatterCase, scatterCases } from './indexing.ts'
 import { launch } from './launch-rows.ts'
 

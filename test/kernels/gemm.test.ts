@@ -1,10 +1,10 @@
 /** How products are cut: limits on scratch memory and depth, and items that do not depend on one another. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { Arguments } from '../../kernels/wasm/arguments.ts'
-import { Gemm } from '../../kernels/wasm/gemm.ts'
-import { matmulKernel } from '../../kernels/wasm/matmul.ts'
-import { maxDepth } from '../../kernels/wasm/tile.ts'
+import { Arguments } from '../../kernels/wasm/core/arguments.ts'
+import { Gemm } from '../../kernels/wasm/matmul/gemm.ts'
+import { matmulKernel } from '../../kernels/wasm/matmul/matmul.ts'
+import { maxDepth } from '../../kernels/wasm/matmul/tile.ts'
 import { launch, normals } from './strided.ts'
 
 const size = fc.oneof(fc.integer({ min: 0, max: 70 }), fc.integer({ min: 0, max: 100_000 }))

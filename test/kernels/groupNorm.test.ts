@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { it } from 'vitest'
-import { groupNormKernel } from '../../kernels/wasm/groupNorm.ts'
-import { groupNormGradKernel } from '../../kernels/wasm/groupNormGrad.ts'
+import { groupNormKernel } from '../../kernels/wasm/norm/groupNorm.ts'
+import { groupNormGradKernel } from '../../kernels/wasm/norm/groupNormGrad.ts'
 import { checkConstantGroups, checkGroupNorm, checkGroupNormGrad, groupNormCases } from './groupNorms.ts'
 import { launch, target } from './launch-rows.ts'
 

@@ -1,7 +1,7 @@
 /** Float64 loops for group norm and its gradient, to which the tests of every device's kernels hold them. */
 import fc from 'fast-check'
 import { expect } from 'vitest'
-import type { GroupNormDescriptor, GroupNormGradDescriptor } from '../../kernels/descriptor.ts'
+import type { GroupNormDescriptor, GroupNormGradDescriptor } from '../../kernels/ir/descriptor.ts'
 import { anyLayout, at, expectClose, floats, layout, type LayoutName, place, positions, type Precision, type Run, singles } from './launch-rows.ts'
 
 export interface GroupNormCase {

@@ -1,7 +1,7 @@
 /** Random cases of gather, scatter and scan for the tests of both devices' kernels: descriptors, buffers and what must come out. */
 import fc from 'fast-check'
 import { expect } from 'vitest'
-import type { GatherDescriptor, ScanDescriptor, ScatterAddDescriptor } from '../../kernels/descriptor.ts'
+import type { GatherDescriptor, ScanDescriptor, ScatterAddDescriptor } from '../../kernels/ir/descriptor.ts'
 import { anyLayout, at, fill, layout, place, positions, random, type LayoutName, type Values } from './launch-rows.ts'
 
 interface Case<D> {

@@ -1,9 +1,9 @@
 /** What the tests of the row kernels share: typed buffers, strided layouts, and runs whose bits may not depend on how the work is split. */
 import fc from 'fast-check'
 import { expect } from 'vitest'
-import type { Strided } from '../../kernels/descriptor.ts'
-import type { StorageType } from '../../kernels/expression.ts'
-import type { WasmKernel, WasmTarget } from '../../kernels/wasm/kernel.ts'
+import type { Strided } from '../../kernels/ir/descriptor.ts'
+import type { StorageType } from '../../kernels/ir/expression.ts'
+import type { WasmKernel, WasmTarget } from '../../kernels/wasm/core/kernel.ts'
 import { runKernel } from './run.ts'
 
 export type Values = Float32Array<ArrayBuffer> | Float16Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer>

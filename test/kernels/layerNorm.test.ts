@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { layerNormGradKernel, layerNormKernel } from '../../kernels/wasm/layerNorm.ts'
+import { layerNormGradKernel, layerNormKernel } from '../../kernels/wasm/norm/layerNorm.ts'
 import { launch, target } from './launch-rows.ts'
 import { checkConstantRows, checkLayerNorm, checkLayerNormGrad, layerNormCases } from './rowNorms.ts'
 

@@ -1,10 +1,10 @@
 /** Matrix products against float64 loops: every edge of the tiles, any strides, any split. */
-import type { MatmulDescriptor } from '../../kernels/descriptor.ts'
+import type { MatmulDescriptor } from '../../kernels/ir/descriptor.ts'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { matmulKernel } from '../../kernels/wasm/matmul.ts'
-import { matmulPanels } from '../../kernels/wasm/matmulPanels.ts'
-import { maxDepth } from '../../kernels/wasm/tile.ts'
+import { matmulKernel } from '../../kernels/wasm/matmul/matmul.ts'
+import { matmulPanels } from '../../kernels/wasm/matmul/matmulPanels.ts'
+import { maxDepth } from '../../kernels/wasm/matmul/tile.ts'
 import { anyLayoutOf, matmulError } from './naiveMatmul.ts'
 import { type Layout, launch, normals, place } from './strided.ts'
 

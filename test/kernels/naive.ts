@@ -1,7 +1,7 @@
 /** Descriptors carried out position by position through `evaluate.ts`, on bytes. */
-import type { MapDescriptor, Operand, ReduceDescriptor, ReduceOp } from '../../kernels/descriptor.ts'
-import { compileExpression } from '../../kernels/evaluate.ts'
-import type { ScalarType, StorageType } from '../../kernels/expression.ts'
+import type { MapDescriptor, Operand, ReduceDescriptor, ReduceOp } from '../../kernels/ir/descriptor.ts'
+import { compileExpression } from '../../kernels/ir/evaluate.ts'
+import type { ScalarType, StorageType } from '../../kernels/ir/expression.ts'
 
 export const elementBytes: Readonly<Record<StorageType, number>> = { f32: 4, f16: 2, bf16: 2, i32: 4, u32: 4, u8: 1, bool: 1 }
 const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)

@@ -1,5 +1,5 @@
 /** Convolution and its gradients in float64 loops over every tap. */
-import type { ConvDescriptor } from '../../kernels/descriptor.ts'
+import type { ConvDescriptor } from '../../kernels/ir/descriptor.ts'
 import { address, type Layout, place, type Placed, positions } from './strided.ts'
 
 /** A convolution and its layouts; channels are those of a group. */

@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import process from 'node:process'
 import { setFlagsFromString } from 'node:v8'
-import { encodeModule, f32x4, FunctionBuilder, get, markModule, set, v128 } from '../../kernels/wasm/assembler.ts'
-import type { Code } from '../../kernels/wasm/assembler.ts'
+import { encodeModule, f32x4, FunctionBuilder, get, markModule, set, v128 } from '../../kernels/wasm/core/assembler.ts'
+import type { Code } from '../../kernels/wasm/core/assembler.ts'
 import { kernelsOf, opTable, steps } from './compiledKernels.ts'
 
 interface Graph {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { philox4x32, philoxStream } from '../../kernels/philox.ts'
+import { philox4x32, philoxStream } from '../../kernels/ir/philox.ts'
 
 const hex = (words: readonly number[]): string => words.map((w) => w.toString(16).padStart(8, '0')).join(' ')
 

@@ -4,7 +4,7 @@
  */
 import process from 'node:process'
 import { setFlagsFromString } from 'node:v8'
-import { encodeModule, markModule } from '../../kernels/wasm/assembler.ts'
+import { encodeModule, markModule } from '../../kernels/wasm/core/assembler.ts'
 import { kernelsOf, steps } from './compiledKernels.ts'
 
 const kernels = await kernelsOf(steps)

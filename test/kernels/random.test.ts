@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { philoxStream } from '../../kernels/philox.ts'
-import { philoxKernel } from '../../kernels/wasm/random.ts'
-import { argsortKernel } from '../../kernels/wasm/sort.ts'
+import { philoxStream } from '../../kernels/ir/philox.ts'
+import { philoxKernel } from '../../kernels/wasm/elementwise/random.ts'
+import { argsortKernel } from '../../kernels/wasm/indexing/sort.ts'
 import { launch } from './launch-rows.ts'
 import { argsortCase, argsortCases } from './sorting.ts'
 

@@ -1,7 +1,7 @@
 /** fast-check arbitraries of operands in odd layouts and of expressions over them. */
 import fc from 'fast-check'
-import type { MapDescriptor, Operand, ReduceDescriptor, ReduceOp } from '../../kernels/descriptor.ts'
-import { accumulator, binary, choose, constant, type Expression, index, load, type ScalarType, type StorageType, unary } from '../../kernels/expression.ts'
+import type { MapDescriptor, Operand, ReduceDescriptor, ReduceOp } from '../../kernels/ir/descriptor.ts'
+import { accumulator, binary, choose, constant, type Expression, index, load, type ScalarType, type StorageType, unary } from '../../kernels/ir/expression.ts'
 import { exactBinaries, exactUnaries, scalarTypes } from './edges.ts'
 import { elementBytes, everyPosition, elementAt, existsAt, writeElement } from './naive.ts'
 

@@ -1,7 +1,7 @@
 /** Float64 loops for softmax, layer norm and their gradients, to which the tests of every device's kernels hold them. */
 import fc from 'fast-check'
 import { expect } from 'vitest'
-import type { LayerNormDescriptor, LayerNormGradDescriptor, SoftmaxDescriptor, SoftmaxGradDescriptor } from '../../kernels/descriptor.ts'
+import type { LayerNormDescriptor, LayerNormGradDescriptor, SoftmaxDescriptor, SoftmaxGradDescriptor } from '../../kernels/ir/descriptor.ts'
 import { anyLayout, at, expectClose, floats, layout, type LayoutName, type Precision, type Run, singles } from './launch-rows.ts'
 
 export interface RowCase {

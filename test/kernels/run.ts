@@ -2,8 +2,8 @@
  * Runs generated kernels for tests: on a private memory, with guard zones around every buffer and
  * buffers flush with both ends of memory, so that a stray read traps and a stray write shows.
  */
-import { encodeModule, FunctionBuilder } from '../../kernels/wasm/assembler.ts'
-import type { WasmKernel } from '../../kernels/wasm/kernel.ts'
+import { encodeModule, FunctionBuilder } from '../../kernels/wasm/core/assembler.ts'
+import type { WasmKernel } from '../../kernels/wasm/core/kernel.ts'
 
 const page = 65536
 const guardByte = 0xa5

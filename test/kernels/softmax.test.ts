@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { softmaxGradKernel, softmaxKernel } from '../../kernels/wasm/softmax.ts'
+import { softmaxGradKernel, softmaxKernel } from '../../kernels/wasm/norm/softmax.ts'
 import { launch, target } from './launch-rows.ts'
 import { checkSoftmax, checkSoftmaxGrad, softmaxCases } from './rowNorms.ts'
 

@@ -1,7 +1,7 @@
 /** Random cases of argsort for the tests of both devices' kernels. */
 import fc from 'fast-check'
 import { expect } from 'vitest'
-import type { ArgsortDescriptor } from '../../kernels/descriptor.ts'
+import type { ArgsortDescriptor } from '../../kernels/ir/descriptor.ts'
 import { anyLayout, at, fill, layout, random, type LayoutName, type Values } from './launch-rows.ts'
 
 interface ArgsortCase {

@@ -1,6 +1,6 @@
 /** Random strided operands for kernel tests, and float64 views of them. */
-import type { Strided } from '../../kernels/descriptor.ts'
-import type { WasmKernel } from '../../kernels/wasm/kernel.ts'
+import type { Strided } from '../../kernels/ir/descriptor.ts'
+import type { WasmKernel } from '../../kernels/wasm/core/kernel.ts'
 import { runKernel } from './run.ts'
 
 /** A small deterministic generator (mulberry32): uniform on [0, 1). */

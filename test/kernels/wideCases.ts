@@ -2,20 +2,20 @@
  * Kernels drawn at random for 256-bit code to fail on: maps, reductions and epilogues of products over expressions that keep up to 40
  * values at once, so that registers are short, and norms, softmax, attention and convolutions of odd sizes.
  */
-import type { Epilogue, Operand, ReduceOp } from '../../kernels/descriptor.ts'
-import { accumulator, binary, choose, constant, index, load, unary } from '../../kernels/expression.ts'
-import type { BinaryOp, Expression, UnaryOp } from '../../kernels/expression.ts'
-import { attentionKernel } from '../../kernels/wasm/attention.ts'
-import { attentionGradKernel } from '../../kernels/wasm/attentionGrad.ts'
-import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
-import { groupNormKernel } from '../../kernels/wasm/groupNorm.ts'
-import { groupNormGradKernel } from '../../kernels/wasm/groupNormGrad.ts'
-import type { WasmKernel, WasmTarget } from '../../kernels/wasm/kernel.ts'
-import { layerNormGradKernel, layerNormKernel } from '../../kernels/wasm/layerNorm.ts'
-import { mapKernel } from '../../kernels/wasm/map.ts'
-import { matmulKernel } from '../../kernels/wasm/matmul.ts'
-import { reduceKernel } from '../../kernels/wasm/reduce.ts'
-import { softmaxGradKernel, softmaxKernel } from '../../kernels/wasm/softmax.ts'
+import type { Epilogue, Operand, ReduceOp } from '../../kernels/ir/descriptor.ts'
+import { accumulator, binary, choose, constant, index, load, unary } from '../../kernels/ir/expression.ts'
+import type { BinaryOp, Expression, UnaryOp } from '../../kernels/ir/expression.ts'
+import { attentionKernel } from '../../kernels/wasm/attention/attention.ts'
+import { attentionGradKernel } from '../../kernels/wasm/attention/attentionGrad.ts'
+import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv/conv.ts'
+import { groupNormKernel } from '../../kernels/wasm/norm/groupNorm.ts'
+import { groupNormGradKernel } from '../../kernels/wasm/norm/groupNormGrad.ts'
+import type { WasmKernel, WasmTarget } from '../../kernels/wasm/core/kernel.ts'
+import { layerNormGradKernel, layerNormKernel } from '../../kernels/wasm/norm/layerNorm.ts'
+import { mapKernel } from '../../kernels/wasm/elementwise/map.ts'
+import { matmulKernel } from '../../kernels/wasm/matmul/matmul.ts'
+import { reduceKernel } from '../../kernels/wasm/reduce/reduce.ts'
+import { softmaxGradKernel, softmaxKernel } from '../../kernels/wasm/norm/softmax.ts'
 
 export interface WideCase {
   readonly kind: string

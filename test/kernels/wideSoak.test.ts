@@ -5,7 +5,7 @@
 import process from 'node:process'
 import { afterEach, expect, test, vi } from 'vitest'
 import { revectorizerMissing } from '../../engine/platform.node.ts'
-import { VectorScope } from '../../kernels/wasm/scope.ts'
+import { VectorScope } from '../../kernels/wasm/core/scope.ts'
 import { wideCase } from './wideCases.ts'
 import { disagreement } from './wideSoak.ts'
 

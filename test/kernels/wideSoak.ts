@@ -1,8 +1,8 @@
 /** One random kernel in 256 bits beside itself in 128: see `wideSoak.test.ts`. */
 import { compileOptimised } from '../../engine/platform.node.ts'
-import { placeAlone } from '../../kernels/wasm/alone.ts'
-import { markModule } from '../../kernels/wasm/assembler.ts'
-import type { WasmTarget } from '../../kernels/wasm/kernel.ts'
+import { placeAlone } from '../../kernels/wasm/core/alone.ts'
+import { markModule } from '../../kernels/wasm/core/assembler.ts'
+import type { WasmTarget } from '../../kernels/wasm/core/kernel.ts'
 import { drawsFrom, wideCase } from './wideCases.ts'
 
 const rare = [0, -0, 1, -1, Infinity, -Infinity, NaN, 1e-40, 3e38, 2 ** 24]

@@ -4,13 +4,13 @@
  */
 import { setFlagsFromString } from 'node:v8'
 import { afterEach, expect, it } from 'vitest'
-import type { ConvDescriptor, Epilogue } from '../../kernels/descriptor.ts'
-import { product } from '../../kernels/domain.ts'
-import { accumulator, binary, load, unary } from '../../kernels/expression.ts'
-import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv.ts'
-import { takesPlanes } from '../../kernels/wasm/planeShape.ts'
-import type { WasmKernel, WasmTarget } from '../../kernels/wasm/kernel.ts'
-import { matmulKernel } from '../../kernels/wasm/matmul.ts'
+import type { ConvDescriptor, Epilogue } from '../../kernels/ir/descriptor.ts'
+import { product } from '../../kernels/ir/domain.ts'
+import { accumulator, binary, load, unary } from '../../kernels/ir/expression.ts'
+import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../kernels/wasm/conv/conv.ts'
+import { takesPlanes } from '../../kernels/wasm/conv/planeShape.ts'
+import type { WasmKernel, WasmTarget } from '../../kernels/wasm/core/kernel.ts'
+import { matmulKernel } from '../../kernels/wasm/matmul/matmul.ts'
 import { launch, normals } from './strided.ts'
 
 const on = ['--experimental-wasm-revectorize', '--no-liftoff']

@@ -1,6 +1,6 @@
 /** The adapter is what its vitest project promises, with the features and limits on which tests and kernels rely. */
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
-import { floor } from '../../kernels/wgsl/kernel.ts'
+import { floor } from '../../kernels/wgsl/core/kernel.ts'
 import { dawn } from './dawn.ts'
 
 const promised = {

@@ -2,7 +2,7 @@
 import { afterAll, describe, expect, inject, test } from 'vitest'
 import { add, cast, concat, device, explain, expand, flip, grad, groupNorm, indexSelect, layerNorm, linear, matmul, mul, neg, permute, realize, relu, scaledDotProductAttention, silu, slice, softmax, square, sub, sum, tensor, variable } from '../../engine/index.ts'
 import type { DType, Tensor } from '../../engine/index.ts'
-import { roundToF16 } from '../../kernels/rounding.ts'
+import { roundToF16 } from '../../kernels/ir/rounding.ts'
 import { describeHalves } from '../op-suite.ts'
 
 const gpu = await device('webgpu', { makeDefault: true })

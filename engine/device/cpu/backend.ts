@@ -1,5 +1,5 @@
 /** The CPU device: plans become WebAssembly kernels over one linear memory, run by a pool of threads. */
-import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
+import type { WasmKernel } from '../../../kernels/wasm/core/kernel.ts'
 import type { LoweredGraph } from '../../compile/lower.ts'
 import { dependences } from '../../compile/dependence.ts'
 import { align, planMemory } from '../../compile/memory.ts'

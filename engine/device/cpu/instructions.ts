@@ -4,14 +4,14 @@
  * the last: the same bits as without, and faster.
  */
 import { compileOptimised, javaScriptEngine, revectorizerMissing } from '#platform'
-import type { Epilogue } from '../../../kernels/descriptor.ts'
-import { accumulator, binary, load, unary } from '../../../kernels/expression.ts'
-import { placeAlone } from '../../../kernels/wasm/alone.ts'
-import type { AloneKernel } from '../../../kernels/wasm/alone.ts'
-import { FunctionBuilder, encodeModule, f32x4, i32, markModule, v128 } from '../../../kernels/wasm/assembler.ts'
-import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/kernel.ts'
-import { mapKernel } from '../../../kernels/wasm/map.ts'
-import { matmulKernel } from '../../../kernels/wasm/matmul.ts'
+import type { Epilogue } from '../../../kernels/ir/descriptor.ts'
+import { accumulator, binary, load, unary } from '../../../kernels/ir/expression.ts'
+import { placeAlone } from '../../../kernels/wasm/core/alone.ts'
+import type { AloneKernel } from '../../../kernels/wasm/core/alone.ts'
+import { FunctionBuilder, encodeModule, f32x4, i32, markModule, v128 } from '../../../kernels/wasm/core/assembler.ts'
+import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/core/kernel.ts'
+import { mapKernel } from '../../../kernels/wasm/elementwise/map.ts'
+import { matmulKernel } from '../../../kernels/wasm/matmul/matmul.ts'
 import { ConfigError, DeviceError } from '../../error.ts'
 
 export type InstructionLevel = 'simd128' | 'relaxed' | 'wide'

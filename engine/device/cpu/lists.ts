@@ -1,7 +1,7 @@
 /** The ops over lists of tensors: one launch each, which finds its tensors through pointers. */
-import { adamwKernel } from '../../../kernels/wasm/adamw.ts'
-import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
-import { squaredNormKernel } from '../../../kernels/wasm/squaredNorm.ts'
+import { adamwKernel } from '../../../kernels/wasm/optim/adamw.ts'
+import type { WasmKernel } from '../../../kernels/wasm/core/kernel.ts'
+import { squaredNormKernel } from '../../../kernels/wasm/optim/squaredNorm.ts'
 import type { AdamWAttributes } from '../../ops/optimizer.ts'
 import { at, sizeOf } from '../../shape.ts'
 import { packed } from '../rules/layouts.ts'

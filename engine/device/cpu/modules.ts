@@ -1,7 +1,7 @@
 /** The CPU device's kernels: compiled into modules, tried, and numbered as the threads number them. */
-import { encodeModule, markModule } from '../../../kernels/wasm/assembler.ts'
-import type { MemoryImport } from '../../../kernels/wasm/assembler.ts'
-import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
+import { encodeModule, markModule } from '../../../kernels/wasm/core/assembler.ts'
+import type { MemoryImport } from '../../../kernels/wasm/core/assembler.ts'
+import type { WasmKernel } from '../../../kernels/wasm/core/kernel.ts'
 import type { Plan } from '../../compile/plan.ts'
 import { at } from '../../shape.ts'
 import type { Call } from '../rules/calls.ts'

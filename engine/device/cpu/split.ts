@@ -3,8 +3,8 @@
  * of each output, the other the parts. Into how many parts depends on sizes alone, so that results do not depend on the
  * number of threads.
  */
-import { accumulator, load } from '../../../kernels/expression.ts'
-import { reduceParts } from '../../../kernels/wasm/reduce.ts'
+import { accumulator, load } from '../../../kernels/ir/expression.ts'
+import { reduceParts } from '../../../kernels/wasm/reduce/reduce.ts'
 import { workspaceBuffer } from '../../compile/plan.ts'
 import type { Plan, PlanBuffer, ReduceLaunch } from '../../compile/plan.ts'
 import { bufferView, memoryOrder } from '../../compile/view.ts'

@@ -3,8 +3,8 @@
  * revectorizer compiled it and without that, and must write the same bits. A kernel that has a small launch, meant to take all of its paths,
  * is tried with that; of others the first and last items of the plan's launch run, again for each combination of sizes, strides and offsets.
  */
-import type { MemoryImport } from '../../../kernels/wasm/assembler.ts'
-import type { WasmKernel } from '../../../kernels/wasm/kernel.ts'
+import type { MemoryImport } from '../../../kernels/wasm/core/assembler.ts'
+import type { WasmKernel } from '../../../kernels/wasm/core/kernel.ts'
 import { writesOf } from '../../compile/plan.ts'
 import type { Launch, Plan } from '../../compile/plan.ts'
 import type { DType } from '../../dtype.ts'

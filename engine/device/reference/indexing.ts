@@ -1,5 +1,5 @@
 /** Indexing, scans, sorting and random bits on the reference device. */
-import { philoxStream } from '../../../kernels/philox.ts'
+import { philoxStream } from '../../../kernels/ir/philox.ts'
 import { DeviceError } from '../../error.ts'
 import { at, formatShape, sizeOf } from '../../shape.ts'
 import { element, indexIn, pair, positions } from './kernel.ts'

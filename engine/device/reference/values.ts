@@ -2,7 +2,7 @@
  * How the reference device holds values: floats as float64, whatever their dtype says, so that "f32" has float64's
  * precision; f16 and bf16 are rounded to what those formats can hold, ties to even, by definition rather than by bits.
  */
-import { roundToBf16, roundToF16 } from '../../../kernels/rounding.ts'
+import { roundToBf16, roundToF16 } from '../../../kernels/ir/rounding.ts'
 import type { DType, TypedArray } from '../../dtype.ts'
 import type { Spec } from '../../graph.ts'
 import { sizeOf } from '../../shape.ts'

@@ -2,7 +2,7 @@
  * Convolution: channels last in memory, whatever the logical order says; weights as they lie. With few channels, copies
  * would take as long as the convolution: where images are row-major and end so, they stay, if the device's kernels can.
  */
-import type { ConvDescriptor } from '../../../kernels/descriptor.ts'
+import type { ConvDescriptor } from '../../../kernels/ir/descriptor.ts'
 import type { Step } from '../../compile/lower.ts'
 import { rowMajor } from '../../compile/order.ts'
 import { bufferView } from '../../compile/view.ts'

@@ -1,5 +1,5 @@
 /** The fused ops that devices may have kernels for. Their decompositions remain what they mean. */
-import type { AttentionDescriptor, AttentionGradDescriptor, AttentionSizes, GroupNormDescriptor, GroupNormGradDescriptor, LayerNormDescriptor, LayerNormGradDescriptor, SoftmaxDescriptor, SoftmaxGradDescriptor, Strided } from '../../../kernels/descriptor.ts'
+import type { AttentionDescriptor, AttentionGradDescriptor, AttentionSizes, GroupNormDescriptor, GroupNormGradDescriptor, LayerNormDescriptor, LayerNormGradDescriptor, SoftmaxDescriptor, SoftmaxGradDescriptor, Strided } from '../../../kernels/ir/descriptor.ts'
 import type { AttentionAttributes } from '../../ops/attention.ts'
 import type { GroupNormAttributes } from '../../ops/groupNorm.ts'
 import type { LayerNormAttributes } from '../../ops/norm.ts'
@@ -8,7 +8,7 @@ import type { View } from '../../compile/view.ts'
 import { rowMajor } from '../../compile/order.ts'
 import { at, sizeOf } from '../../shape.ts'
 import { all, alongAxis, channelsLast, grouped, isRowMajor, known, orderKeepingLast, packed, rowSizes, rows, rowsAlongAxis } from './layouts.ts'
-import type { FloatType } from '../../../kernels/expression.ts'
+import type { FloatType } from '../../../kernels/ir/expression.ts'
 import type { FusedGenerators } from './generators.ts'
 import type { KernelRule, Operands } from './rule.ts'
 

@@ -1,6 +1,6 @@
 /** From the compiler's map and reduce launches to the kernel generators' descriptors. */
-import type { Epilogue, MapDescriptor, Operand, ReduceDescriptor } from '../../../kernels/descriptor.ts'
-import type { Expression, StorageType } from '../../../kernels/expression.ts'
+import type { Epilogue, MapDescriptor, Operand, ReduceDescriptor } from '../../../kernels/ir/descriptor.ts'
+import type { Expression, StorageType } from '../../../kernels/ir/expression.ts'
 import { replaceLeaves } from '../../compile/fragment.ts'
 import type { Load } from '../../compile/fragment.ts'
 import type { MapLaunch, OpLaunch, ReduceLaunch } from '../../compile/plan.ts'

@@ -2,8 +2,8 @@
 import type {
   ArgsortDescriptor, AttentionDescriptor, AttentionGradDescriptor, ConvDescriptor, Epilogue, GatherDescriptor, GroupNormDescriptor, GroupNormGradDescriptor, LayerNormDescriptor,
   LayerNormGradDescriptor, MapDescriptor, MatmulDescriptor, ReduceDescriptor, ScanDescriptor, ScatterAddDescriptor, SoftmaxDescriptor, SoftmaxGradDescriptor,
-} from '../../../kernels/descriptor.ts'
-import type { FloatType } from '../../../kernels/expression.ts'
+} from '../../../kernels/ir/descriptor.ts'
+import type { FloatType } from '../../../kernels/ir/expression.ts'
 import type { Packing } from './rule.ts'
 
 /** In which types factors and output of a product lie. */

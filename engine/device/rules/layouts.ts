@@ -6,7 +6,7 @@ import { rowMajor } from '../../compile/order.ts'
 import type { Step, Value } from '../../compile/lower.ts'
 import { at, sizeOf } from '../../shape.ts'
 import type { Shape } from '../../shape.ts'
-import type { Strided } from '../../../kernels/descriptor.ts'
+import type { Strided } from '../../../kernels/ir/descriptor.ts'
 
 type Order = readonly number[]
 

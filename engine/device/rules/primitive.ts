@@ -1,7 +1,7 @@
 /** The primitives that devices have hand-written kernels for: how operands must lie, and what the generators are told. */
-import { index } from '../../../kernels/expression.ts'
-import type { MatmulDescriptor } from '../../../kernels/descriptor.ts'
-import type { StorageType } from '../../../kernels/expression.ts'
+import { index } from '../../../kernels/ir/expression.ts'
+import type { MatmulDescriptor } from '../../../kernels/ir/descriptor.ts'
+import type { StorageType } from '../../../kernels/ir/expression.ts'
 import type { Step } from '../../compile/lower.ts'
 import { permuteView } from '../../compile/view.ts'
 import type { DType } from '../../dtype.ts'

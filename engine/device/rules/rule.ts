@@ -1,6 +1,6 @@
 /** What an entry of a device's kernel table says. */
-import type { Epilogue, Strided } from '../../../kernels/descriptor.ts'
-import type { FloatType } from '../../../kernels/expression.ts'
+import type { Epilogue, Strided } from '../../../kernels/ir/descriptor.ts'
+import type { FloatType } from '../../../kernels/ir/expression.ts'
 import type { Step } from '../../compile/lower.ts'
 import type { Halves, Layouts } from '../../compile/kernelOperands.ts'
 import type { View } from '../../compile/view.ts'

@@ -1,6 +1,6 @@
 /** Finding a GPU: its features and limits as far as the kernels use them. */
 import { openGpu } from '#platform'
-import type { WgslTarget } from '../../../kernels/wgsl/kernel.ts'
+import type { WgslTarget } from '../../../kernels/wgsl/core/kernel.ts'
 import { DeviceError } from '../../error.ts'
 import type { GpuOptions } from '../../platform.ts'
 

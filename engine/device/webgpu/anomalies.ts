@@ -2,8 +2,8 @@
  * The trap for NaN: before a run all float leaves, and behind every launch all floats it wrote, are tested by their bits; a word
  * for each comes home with the run.
  */
-import { anomalyKernel } from '../../../kernels/wgsl/anomaly.ts'
-import type { Dispatch } from '../../../kernels/wgsl/kernel.ts'
+import { anomalyKernel } from '../../../kernels/wgsl/core/nonfinite.ts'
+import type { Dispatch } from '../../../kernels/wgsl/core/kernel.ts'
 import type { Load } from '../../compile/fragment.ts'
 import { pathOf, readsOf, writesOf } from '../../compile/plan.ts'
 import { at } from '../../shape.ts'

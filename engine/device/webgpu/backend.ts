@@ -1,6 +1,6 @@
 /** The WebGPU device: plans become WGSL kernels, recorded in one encoder and submitted at once, in Node through Dawn and in browsers. */
 import { awaitingPolls } from '#platform'
-import type { WgslKernel, WgslTarget } from '../../../kernels/wgsl/kernel.ts'
+import type { WgslKernel, WgslTarget } from '../../../kernels/wgsl/core/kernel.ts'
 import type { LoweredGraph } from '../../compile/lower.ts'
 import { labelText, readsOf, writesOf } from '../../compile/plan.ts'
 import type { Paths, Plan } from '../../compile/plan.ts'

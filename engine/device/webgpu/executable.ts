@@ -2,7 +2,7 @@
  * A plan on the GPU: its dispatches with their pipelines, where every buffer lies, and the bind groups of the last runs. A run
  * is one compute pass. Bind groups are made again only for dispatches whose buffers moved to a place they have not been at.
  */
-import type { Dispatch, WgslKernel } from '../../../kernels/wgsl/kernel.ts'
+import type { Dispatch, WgslKernel } from '../../../kernels/wgsl/core/kernel.ts'
 import { describeLaunch, labelText } from '../../compile/plan.ts'
 import type { Paths, Plan } from '../../compile/plan.ts'
 import { DeviceError } from '../../error.ts'

@@ -2,12 +2,12 @@
  * The ops over lists of tensors. Where the tensors lie in arenas a list is one dispatch for each arena; otherwise each tensor has
  * a dispatch of its own.
  */
-import { adamwKernel } from '../../../kernels/wgsl/adamw.ts'
-import { mapKernel } from '../../../kernels/wgsl/map.ts'
-import type { Operand } from '../../../kernels/descriptor.ts'
-import { load } from '../../../kernels/expression.ts'
-import type { Dispatch, WgslKernel, WgslTarget } from '../../../kernels/wgsl/kernel.ts'
-import { squaredNormKernel } from '../../../kernels/wgsl/squaredNorm.ts'
+import { adamwKernel } from '../../../kernels/wgsl/optim/adamw.ts'
+import { mapKernel } from '../../../kernels/wgsl/elementwise/map.ts'
+import type { Operand } from '../../../kernels/ir/descriptor.ts'
+import { load } from '../../../kernels/ir/expression.ts'
+import type { Dispatch, WgslKernel, WgslTarget } from '../../../kernels/wgsl/core/kernel.ts'
+import { squaredNormKernel } from '../../../kernels/wgsl/optim/squaredNorm.ts'
 import { squaredNormChunk } from '../../ops/optimizer.ts'
 import type { AdamWAttributes } from '../../ops/optimizer.ts'
 import type { OpLaunch } from '../../compile/plan.ts'

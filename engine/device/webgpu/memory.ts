@@ -1,5 +1,5 @@
 /** Where each buffer of a plan lies on the GPU: in a slot of the workspace, in the upload of the run, or where a leaf or result is. */
-import type { WgslKernel } from '../../../kernels/wgsl/kernel.ts'
+import type { WgslKernel } from '../../../kernels/wgsl/core/kernel.ts'
 import { accessesOf } from '../../compile/plan.ts'
 import type { Plan } from '../../compile/plan.ts'
 import { at } from '../../shape.ts'

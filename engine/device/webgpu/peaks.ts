@@ -1,6 +1,6 @@
 /** The most that a GPU can do, measured: multiply-adds a second in f32, and bytes a second through memory. */
-import { copyProbe, multiplyAddProbe } from '../../../kernels/wgsl/probes.ts'
-import type { WgslKernel } from '../../../kernels/wgsl/kernel.ts'
+import { copyProbe, multiplyAddProbe } from '../../../kernels/wgsl/core/probes.ts'
+import type { WgslKernel } from '../../../kernels/wgsl/core/kernel.ts'
 import type { Peaks } from '../backend.ts'
 import { usage } from './flags.ts'
 import type { Pipelines } from './pipelines.ts'

@@ -2,7 +2,7 @@
  * Pipelines by source: kernels of equal structure share theirs, whatever plan they are in. Layouts are explicit, because with
  * automatic ones Dawn compiles equal sources again and leaves out bindings that a variant does not read.
  */
-import type { Binding, Dispatch } from '../../../kernels/wgsl/kernel.ts'
+import type { Binding, Dispatch } from '../../../kernels/wgsl/core/kernel.ts'
 import { DeviceError } from '../../error.ts'
 import { computeStage } from './flags.ts'
 

@@ -1,7 +1,7 @@
 /** The kernel that looks for NaN sets its word if, and only if, there is one among the elements of a view. */
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { anomalyKernel } from '../../../kernels/wgsl/anomaly.ts'
+import { anomalyKernel } from '../../../kernels/wgsl/core/nonfinite.ts'
 import { gpu, runWgsl } from './run.ts'
 
 /** Bits of elements, and whether they count as NaN and as not finite. */

@@ -1,9 +1,9 @@
 /** Convolution and its gradients on the GPU against float64 loops over every tap. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { accumulator, binary, load } from '../../../kernels/expression.ts'
-import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../../kernels/wgsl/conv.ts'
-import { floor } from '../../../kernels/wgsl/kernel.ts'
+import { accumulator, binary, load } from '../../../kernels/ir/expression.ts'
+import { convInputGradKernel, convKernel, convWeightGradKernel } from '../../../kernels/wgsl/conv/conv.ts'
+import { floor } from '../../../kernels/wgsl/core/kernel.ts'
 import { channelsFirst, channelsLast, type ConvCase, type ConvOperand, naiveConv, placeConv } from '../naiveConv.ts'
 import { address, type Layout, normals, positions } from '../strided.ts'
 import { gpu, runWgsl } from './run.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { gatherKernel } from '../../../kernels/wgsl/gather.ts'
+import { gatherKernel } from '../../../kernels/wgsl/indexing/gather.ts'
 import { gatherCase, gatherCases } from '../indexing.ts'
 import { gpu, runWgsl } from './run.ts'
 

@@ -1,4 +1,4 @@
-import type { WgslKernel } from '../../../kernels/wgsl/kernel.ts'
+import type { WgslKernel } from '../../../kernels/wgsl/core/kernel.ts'
 import type { Values } from '../launch-rows.ts'
 import { runWgsl } from './run.ts'
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, it } from 'vitest'
-import { layerNormGradKernel, layerNormKernel } from '../../../kernels/wgsl/layerNorm.ts'
+import { layerNormGradKernel, layerNormKernel } from '../../../kernels/wgsl/norm/layerNorm.ts'
 import { anyLayout, halves } from '../launch-rows.ts'
 import { checkConstantRows, checkLayerNorm, checkLayerNormGrad, type LayerNormCase } from '../rowNorms.ts'
 import { inHalves } from './halves.ts'

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { philoxStream } from '../../../kernels/philox.ts'
-import { philoxKernel } from '../../../kernels/wgsl/random.ts'
+import { philoxStream } from '../../../kernels/ir/philox.ts'
+import { philoxKernel } from '../../../kernels/wgsl/elementwise/random.ts'
 import { gpu, runWgsl } from './run.ts'
 
 /** Counter, key and words of Random123's known answers for Philox4x32-10. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { Shader } from '../../../kernels/wgsl/shader.ts'
-import type { WgslKernel } from '../../../kernels/wgsl/kernel.ts'
+import { Shader } from '../../../kernels/wgsl/core/shader.ts'
+import type { WgslKernel } from '../../../kernels/wgsl/core/kernel.ts'
 import { gpu, runWgsl } from './run.ts'
 
 describe.skipIf(gpu === undefined)('runWgsl', () => {

@@ -3,7 +3,7 @@
  * temporaries full of NaN, so that reading what was not written shows, and every index watched, so that no access relies on the driver's
  * checking bounds.
  */
-import { type Dispatch, floor, type WgslKernel, type WgslTarget } from '../../../kernels/wgsl/kernel.ts'
+import { type Dispatch, floor, type WgslKernel, type WgslTarget } from '../../../kernels/wgsl/core/kernel.ts'
 import { dawn } from '../../webgpu/dawn.ts'
 import type { Values } from '../launch-rows.ts'
 import { straysOf, watchBytes, watchedSource, watchWords } from './watched.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { scanKernel } from '../../../kernels/wgsl/scan.ts'
+import { scanKernel } from '../../../kernels/wgsl/reduce/scan.ts'
 import { scanCase, scanCases } from '../indexing.ts'
 import { gpu, runWgsl } from './run.ts'
 

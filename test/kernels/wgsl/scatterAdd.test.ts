@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { scatterAddKernel } from '../../../kernels/wgsl/scatterAdd.ts'
+import { scatterAddKernel } from '../../../kernels/wgsl/indexing/scatterAdd.ts'
 import { scatterCase, scatterCases } from '../indexing.ts'
 import { random } from '../launch-rows.ts'
 import { gpu, runWgsl } from './run.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { softmaxGradKernel, softmaxKernel } from '../../../kernels/wgsl/softmax.ts'
+import { softmaxGradKernel, softmaxKernel } from '../../../kernels/wgsl/norm/softmax.ts'
 import { anyLayout, halves } from '../launch-rows.ts'
 import { checkSoftmax, checkSoftmaxGrad, type RowCase } from '../rowNorms.ts'
 import { inHalves } from './halves.ts'

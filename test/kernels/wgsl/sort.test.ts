@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, it } from 'vitest'
-import { argsortKernel } from '../../../kernels/wgsl/sort.ts'
+import { argsortKernel } from '../../../kernels/wgsl/indexing/sort.ts'
 import { argsortCase, argsortCases } from '../sorting.ts'
 import { gpu, runWgsl } from './run.ts'
 

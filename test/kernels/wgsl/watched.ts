@@ -1,5 +1,5 @@
 /** Kernels that count their accesses outside of buffers, which a device that checks bounds would hide, and an unchecked one carry out. */
-import type { Dispatch } from '../../../kernels/wgsl/kernel.ts'
+import type { Dispatch } from '../../../kernels/wgsl/core/kernel.ts'
 
 const most = 16
 const bytesOf = { f32: 4, i32: 4, u32: 4, f16: 2 } as const

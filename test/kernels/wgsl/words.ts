@@ -1,5 +1,5 @@
 /** Elements in bytes, as the tests' operands have them, and in words of 32 bits, as kernels of this device have them. */
-import type { StorageType } from '../../../kernels/expression.ts'
+import type { StorageType } from '../../../kernels/ir/expression.ts'
 import { elementBytes, readElement, writeElement } from '../naive.ts'
 
 export type Words = Float32Array<ArrayBuffer> | Float16Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>

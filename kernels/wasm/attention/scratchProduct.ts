@@ -1,0 +1,144 @@
+/**
+ * Small matrix products c = a·b inside a kernel, on operands that it has copied to its scratch memory.
+ *
+ * b lies in panels of 16 columns, each holding its terms one after another, 16 floats apiece; a and c are rows. A tile
+ * of 6 rows stays in registers over a block of terms, whose piece of a panel stays in the first-level cache. With
+ * 256-bit code the tile has 16 columns, else 8, half a panel. What a sum adds up, and in which order, is the same.
+ */
+import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, settled, v128, when } from '../core/assembler.ts'
+import type { Lanes } from '../core/lanes.ts'
+
+export const panelWidth = 16
+/** Rows of memory that a tile may touch beyond the last row of a and of c. */
+export const rowsBeyond = 3
+const [tileRows, lastRows] = [6, 4]
+
+export interface Product {
+  /** Address of the left operand, and the bytes from one row, or one term, to the next. */
+  readonly a: Code
+  readonly aStep: Code
+  /** Address of the panels, and how many terms one has room for. */
+  readonly b: Code
+  readonly bDepth: Code
+  readonly c: Code
+  readonly cRow: Code
+  readonly rows: Code
+  /** A multiple of 8. */
+  readonly columns: Code
+  readonly depth: Code
+}
+
+export interface ProductOptions {
+  /** Which elements of a are neighbours: the terms of a row, or the rows of a term. Terms must be a multiple of 4. */
+  readonly adjacent: 'terms' | 'rows'
+  /** Add to what c holds. */
+  readonly add: boolean
+  readonly wide: boolean
+}
+
+const step = (local: Local, by: Code): Code => set(local, i32.add(get(local), by))
+
+/** Computes each of `products`, one after the other, by the same code. */
+export function multiply(f: FunctionBuilder, lanes: Lanes, options: ProductOptions, ...products: readonly Product[]): Code {
+  const i = (): Local => f.local('i32')
+  const [a, aStep, b, panelBytes, c, cRow, rows, columns, depth] = [i(), i(), i(), i(), i(), i(), i(), i(), i()]
+  const [which, term, terms, column, row, left, right, result] = [i(), i(), i(), i(), i(), i(), i(), i()]
+  const byTerms = options.adjacent === 'terms'
+  const take = (p: Product): Code => [
+    set(a, p.a), set(aStep, p.aStep), set(b, p.b), set(panelBytes, i32.mul(p.bDepth, i32.const(4 * panelWidth))),
+    set(c, p.c), set(cRow, p.cRow), set(rows, p.rows), set(columns, p.columns), set(depth, p.depth),
+  ]
+  const [rowStep, termStep] = byTerms ? [get(aStep), i32.const(4)] : [i32.const(4), get(aStep)]
+  const tiles = (vectors: number): Code => {
+    const tile = new RegisterTile(f, lanes, options, vectors, { left, aStep, right, terms, result, cRow, term })
+    return [
+      set(left, i32.add(get(a), i32.mul(get(term), termStep))),
+      set(right, i32.add(i32.add(get(b), i32.mul(i32.shru(get(column), i32.const(4)), get(panelBytes))), i32.add(i32.shl(i32.and(get(column), i32.const(8)), i32.const(2)), i32.shl(get(term), i32.const(6))))),
+      set(result, i32.add(get(c), i32.shl(get(column), i32.const(2)))),
+      set(row, get(rows)),
+      loopWhile(i32.gt(get(row), i32.const(lastRows)), [
+        tile.compute(tileRows),
+        step(left, i32.mul(rowStep, i32.const(tileRows))), step(result, i32.mul(get(cRow), i32.const(tileRows))), step(row, i32.const(-tileRows)),
+      ]),
+      when(i32.gt(get(row), i32.const(0)), tile.compute(lastRows)),
+    ]
+  }
+  const depthBlock = byTerms ? 256 : 128
+  const product = [
+    set(term, i32.const(0)),
+    loopWhile(i32.lt(get(term), get(depth)), [
+      set(terms, minimum(i32.const(depthBlock), i32.sub(get(depth), get(term)))),
+      loopRange(column, i32.const(0), get(columns), options.wide ? panelWidth : 8,
+        options.wide ? when(i32.gt(i32.sub(get(columns), get(column)), i32.const(8)), tiles(4), tiles(2)) : tiles(2)),
+      step(term, get(terms)),
+    ]),
+  ]
+  const [only] = products
+  if (products.length === 1 && only !== undefined) return [take(only), product]
+  return loopRange(which, i32.const(0), i32.const(products.length), 1, [products.map((p, k) => when(i32.eq(get(which), i32.const(k)), take(p))), product])
+}
+
+type TileLocals = Readonly<Record<'left' | 'aStep' | 'right' | 'terms' | 'result' | 'cRow' | 'term', Local>>
+
+class RegisterTile {
+  private readonly f: FunctionBuilder
+  private readonly lanes: Lanes
+  private readonly options: ProductOptions
+  private readonly vectors: number
+  private readonly at: TileLocals
+  private readonly sums: readonly (readonly Local[])[]
+  private readonly lefts: readonly Local[]
+
+  constructor(f: FunctionBuilder, lanes: Lanes, options: ProductOptions, vectors: number, at: TileLocals) {
+    this.f = f
+    this.lanes = lanes
+    this.options = options
+    this.vectors = vectors
+    this.at = at
+    this.sums = Array.from({ length: tileRows }, () => Array.from({ length: vectors }, () => f.local('v128')))
+    this.lefts = Array.from({ length: options.adjacent === 'terms' ? tileRows : 1 }, () => f.local('i32'))
+  }
+
+  /** The tile of `rows` rows: all terms of the block, from `left` and `right` to `result`. */
+  compute(rows: number): Code {
+    const { f, lanes, options, at, vectors } = this
+    const [right, left, end] = [f.local('i32'), f.local('i32'), f.local('i32')]
+    const byTerms = options.adjacent === 'terms'
+    const sums = this.sums.slice(0, rows)
+    const lefts = byTerms ? this.lefts.slice(0, rows) : [left]
+    const unrolled = byTerms ? 4 : 1
+    const oneTerm = (u: number): Code => {
+      const b = lanes.temporaryList(vectors)
+      return [
+        b.map((local, v) => set(local, v128.load(get(right), 4 * panelWidth * u + 16 * v))),
+        sums.map((line, r) => {
+          const a = lanes.temporary()
+          const source = lefts[byTerms ? r : 0] ?? left
+          return [
+            set(a, v128.load32Splat(get(source), byTerms ? 4 * u : 4 * r)),
+            line.map((sum, v) => set(sum, lanes.madd(get(a), get(b[v] ?? a), get(sum)))),
+          ]
+        }),
+      ]
+    }
+    const eachRow = (body: (line: readonly Local[]) => Code): Code => [
+      set(left, get(at.result)),
+      sums.map((line, r) => [body(line), r === rows - 1 ? [] : step(left, get(at.cRow))]),
+    ]
+    const load = eachRow((line) => line.map((sum, v) => set(sum, v128.load(get(left), 16 * v))))
+    return [
+      options.add ? load : when(get(at.term), load, sums.flat().map((sum) => set(sum, v128.splatF32(0)))),
+      set(left, get(at.left)),
+      byTerms ? lefts.map((local, r) => set(local, r === 0 ? get(left) : i32.add(get(lefts[r - 1] ?? left), get(at.aStep)))) : [],
+      set(right, get(at.right)),
+      set(end, i32.add(get(right), i32.shl(get(at.terms), i32.const(6)))),
+      doWhile([
+        Array.from({ length: unrolled }, (_, u) => oneTerm(u)),
+        lefts.map((local) => step(local, byTerms ? i32.const(4 * unrolled) : get(at.aStep))),
+        step(right, i32.const(4 * panelWidth * unrolled)),
+        lanes.clear,
+      ], i32.ne(get(right), get(end))),
+      eachRow((line) => line.map((sum, v) => v128.store(get(left), settled(sum), 16 * v))),
+    ]
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * Scatter by addition: y = x, then y[…, index[…, i, …], …] += src[…, i, …] along an axis, in the order
+ * of i: the gradient of gather.
+ *
+ * Lines along the axis are independent, so that sums have one order whatever the threads. Where
+ * neighbouring lines share their indices (the gradient of an embedding), 16 of them fill vector lanes
+ * and are an item; otherwise one line is. A source whose index lies outside the axis is dropped, and
+ * marks its line: element 0 becomes NaN (floats only).
+ */
+import { type Code, f32x4, get, i32, i32x4, type Local, loopRange, set, v128, when } from '../core/assembler.ts'
+import type { ScatterAddDescriptor } from '../../ir/descriptor.ts'
+import { Arguments } from '../core/arguments.ts'
+import { Columns } from '../core/columns.ts'
+import type { WasmKernel } from '../core/kernel.ts'
+
+/** Inputs x, index (i32), src; output y, which may be x. */
+export function scatterAddKernel(options: ScatterAddDescriptor): WasmKernel {
+  const { shape, axis, extent, dtype } = options
+  const without = <T>(values: readonly T[]): T[] => values.filter((_, k) => k !== axis)
+  const args = new Arguments()
+  const operands = [options.x, options.index, options.src, options.y].map(({ strides, offset }, buffer) => ({
+    address: args.buffer(buffer, 4 * offset), strides: without(strides), step: args.number(4 * (strides[axis] ?? 0)), shared: buffer === 1,
+  }))
+  // Only lines that share their indices may share a vector.
+  const columns = new Columns(args, without(shape), operands)
+  const [extentArg, count] = [args.number(extent), args.number(shape[axis] ?? 1)]
+  const lines = without(shape).reduce((a, b) => a * b, 1)
+  const sources = lines * (shape[axis] ?? 1)
+  const integer = dtype !== 'f32'
+  return {
+    key: `scatterAdd ${integer ? 'int' : 'f32'} ${columns.key}`,
+    args: args.list,
+    items: lines * extent === 0 ? 0 : columns.items,
+    flops: sources,
+    bytes: 8 * lines * extent + 16 * sources,
+    build() {
+      const f = args.open()
+      const [i, chosen] = [f.local('i32'), f.local('i32')]
+      const at = operands.map(() => f.local('i32'))
+      const [x, index, src, y] = at
+      const values = [0, 1, 2, 3].map(() => f.local('v128'))
+      if (x === undefined || index === undefined || src === undefined || y === undefined) throw new Error('scatterAdd: operands')
+      const step = (k: number): Code => {
+        const [address, operand] = [at[k], operands[k]]
+        return address === undefined || operand === undefined ? [] : set(address, i32.add(get(address), get(operand.step)))
+      }
+      const add = integer ? i32x4.add : f32x4.add
+      f.emit(columns.each(f, (first, vectors, scalar) => {
+        const used = values.slice(0, vectors)
+        const read = (p: Local, u: number): Code => (scalar ? v128.load32Zero(get(p)) : v128.load(get(p), 16 * u))
+        const write = (p: Local, value: Local, u: number): Code => (scalar ? v128.store32Lane(get(p), get(value), 0) : v128.store(get(p), get(value), 16 * u))
+        const start = (k: number): Code => { const [a, b] = [at[k], first[k]]; return a === undefined || b === undefined ? [] : set(a, get(b)) }
+        const yStep = operands[3]?.step
+        if (yStep === undefined) return []
+        const target = (offset: Code): Code => { const base = first[3]; return base === undefined ? [] : set(y, i32.add(get(base), offset)) }
+        return [
+          [0, 1, 2, 3].map(start),
+          loopRange(i, i32.const(0), get(extentArg), 1, [used.map((v, u) => set(v, read(x, u))), used.map((v, u) => write(y, v, u)), step(0), step(3)]),
+          loopRange(i, i32.const(0), get(count), 1, [
+            set(chosen, i32.load(get(index))),
+            when(
+              i32.ltu(get(chosen), get(extentArg)),
+              [target(i32.mul(get(chosen), get(yStep))), used.map((v, u) => set(v, add(read(y, u), read(src, u)))), used.map((v, u) => write(y, v, u))],
+              integer ? [] : [target(i32.const(0)), used.map((v) => set(v, v128.splatF32(Number.NaN))), used.map((v, u) => write(y, v, u))],
+            ),
+            step(1), step(2),
+          ]),
+        ]
+      }))
+      return f
+    },
+  }
+}

@@ -1,0 +1,218 @@
+/**
+ * The blocked matrix product that matmul and convolution share: out[m, n] += Σₖ A[m, k]·B[k, n], after
+ * Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
+ * Work items are blocks of rows, numbered problem by problem, block of columns by block of columns.
+ * Items of one block of columns that a thread takes in a row run as one: for each block of k it packs
+ * B once, then for each block of rows packs A and runs the tiles, B's panel staying in the nearest caches.
+ * Or B comes in panels, which a launch before has packed (`matmulPanels.ts`).
+ * Every element sums its products block of k by block of k, whatever the split over threads; the
+ * epilogue, if there is one, then goes over the finished block while it is in the cache.
+ */
+import type { Arguments } from '../core/arguments.ts'
+import { begin, end } from '../core/arguments.ts'
+import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, set, when } from '../core/assembler.ts'
+import type { WasmTarget } from '../core/kernel.ts'
+import { ScratchAreas } from '../core/scratch.ts'
+import { maxDepth, type PanelLayout, rowPitch, type Tile, TileCode, type TileTarget } from './tile.ts'
+
+/** The largest of the problems in one launch. */
+export interface GemmSize {
+  readonly problems: number
+  readonly m: number
+  readonly n: number
+  readonly k: number
+}
+
+export interface GemmOptions {
+  readonly target: WasmTarget
+  readonly layout: PanelLayout
+  /** B comes in panels; `packB` says where those of the block lie. */
+  readonly packed?: boolean
+}
+
+/** Rows of A stay in the second-level cache while panels of B pass, each for as many tiles as there are in a block of rows. */
+const mostRows = 48
+/** A is packed once for every block of columns; few of them, but enough that threads can share B. In panels it only has to stay in the last cache. */
+const columnLimits = { least: 256, most: 512, packed: 2048 } as const
+/** Work in one item below which the hand-over would show. */
+const flopsPerItem = 500_000
+/** Where panels of B are shared, one is read from memory for so many of A; but items are enough for many threads. */
+const packedItems = { panels: 4, least: 20 } as const
+
+/** Parts of about equal size, no larger than `limit`, in units. */
+function share(size: number, limit: number, unit: number): number {
+  const parts = Math.max(1, Math.ceil(size / limit))
+  return Math.max(1, Math.ceil(size / parts / unit)) * unit
+}
+
+export function chooseTile({ m, n }: Pick<GemmSize, 'm' | 'n'>, wide: boolean): Tile {
+  const vectors = n <= 4 ? 1 : n <= 8 || !wide ? 2 : 4
+  // Sixteen vector registers hold 12 sums, a row of B and an element of A; fewer rows waste less of a short edge.
+  const cost = (rows: number): number => Math.ceil(m / rows) * (rows + 1)
+  const rows = [...(vectors === 1 ? [12] : []), 6, 4, 2, 1].reduce((best, candidate) => (cost(candidate) < cost(best) ? candidate : best))
+  return { rows, vectors }
+}
+
+/** How many k are summed before the output is read again. */
+export const blockDepth = (k: number): number => share(k, maxDepth, 1)
+
+/** How a product is cut, and the arguments and scratch areas that its code needs. Sizes stay out of the code. */
+export class Gemm {
+  readonly tile: Tile
+  readonly layout: PanelLayout
+  readonly relaxed: boolean
+  readonly key: string
+  readonly items: number
+  readonly scratch: ScratchAreas
+  /** Most columns, rows and k packed at a time. */
+  readonly limits: { readonly rows: number; readonly columns: number; readonly depth: number }
+  readonly aPanels: Local
+  readonly bPanels: Local
+  readonly spill: Local
+  readonly sizes: Readonly<Record<'rowsPerItem' | 'rowItems' | 'columnBlocks' | 'rows' | 'columns' | 'depth', Local>>
+
+  constructor(args: Arguments, size: GemmSize, options: GemmOptions) {
+    this.tile = chooseTile(size, options.target.wide === true)
+    this.layout = options.layout
+    this.relaxed = options.target.relaxed
+    const width = 4 * this.tile.vectors
+    const most = options.packed === true ? columnLimits.packed : Math.min(columnLimits.most, Math.max(columnLimits.least, size.n / 2))
+    const columns = share(size.n, most, width)
+    const depth = blockDepth(size.k)
+    const rows = Math.min(Math.ceil(mostRows / this.tile.rows), Math.max(1, Math.ceil(size.m / this.tile.rows))) * this.tile.rows
+    const wanted = Math.ceil(flopsPerItem / (2 * Math.min(columns, size.n) * Math.max(1, size.k)) / this.tile.rows) * this.tile.rows
+    const coarse = options.packed === true ? Math.min(packedItems.panels, Math.floor(size.m / packedItems.least / this.tile.rows)) * this.tile.rows : 0
+    const rowsPerItem = Math.min(Math.max(wanted, coarse), 2 * rows)
+    const rowItems = Math.ceil(size.m / rowsPerItem)
+    const columnBlocks = Math.ceil(size.n / columns)
+    this.items = size.problems * rowItems * columnBlocks
+    this.limits = { rows, columns, depth }
+    this.key = `${this.tile.rows}x${width},${this.layout},${this.relaxed ? 'fused' : 'rounded'}${options.packed === true ? ',packed' : ''}`
+    this.scratch = new ScratchAreas(args)
+    this.spill = this.scratch.area(4 * this.tile.rows * width)
+    this.aPanels = this.scratch.area(rows * (this.layout === 'rows' ? rowPitch : 4 * depth))
+    this.bPanels = options.packed === true ? args.number(0) : this.scratch.area(4 * columns * depth)
+    this.sizes = {
+      rowsPerItem: args.number(rowsPerItem),
+      rowItems: args.number(rowItems),
+      columnBlocks: args.number(columnBlocks),
+      rows: args.number(rows),
+      columns: args.number(columns),
+      depth: args.number(depth),
+    }
+  }
+}
+
+/** The block at hand, in locals: rows m0 … m0 + mc − 1 and so on of problem `problem`. */
+export type Block = Readonly<Record<'problem' | 'm0' | 'mc' | 'n0' | 'nc' | 'k0' | 'kc', Local>>
+
+/** The rows or the columns of the output. Positions count from the block's first. */
+export interface Side {
+  /** Bytes from the first element of the problem's output. */
+  offset(position: Code): Code
+  /** Columns only: not 0 if the tile whose first column is `position` has its columns next to each other. */
+  adjacent?(position: Local): Code
+}
+
+export interface GemmCode {
+  /** Sizes of the problem at hand, valid after `enter`. */
+  readonly m: Local
+  readonly n: Local
+  readonly k: Local
+  /** Address of the first element of the problem's output. */
+  readonly out: Local
+  readonly rows: Side
+  readonly columns: Side
+  /** Runs when the output's elements of the block are finished. */
+  readonly epilogue?: Code | undefined
+  enter(): Code
+  packA(): Code
+  packB(): Code
+}
+
+export function blockLocals(f: FunctionBuilder): Block {
+  const local = (): Local => f.local('i32')
+  return { problem: local(), m0: local(), mc: local(), n0: local(), nc: local(), k0: local(), kc: local() }
+}
+
+export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: Block, code: GemmCode): void {
+  const { sizes } = gemm
+  const { problem, m0, mc, n0, nc, k0, kc } = block
+  const local = (): Local => f.local('i32')
+  const [item, rowItem, items, mFirst, mLast] = [local(), local(), local(), local(), local()]
+
+  const rowBlocks = [
+    set(m0, get(mFirst)),
+    loopWhile(i32.lt(get(m0), get(mLast)), [
+      set(mc, minimum(i32.sub(get(mLast), get(m0)), get(sizes.rows))),
+      code.packA(),
+      tiles(f, gemm, block, code),
+      code.epilogue === undefined ? [] : when(i32.ge(i32.add(get(k0), get(kc)), get(code.k)), code.epilogue),
+      set(m0, i32.add(get(m0), get(mc))),
+    ]),
+  ]
+  f.emit(
+    gemm.scratch.prologue(),
+    set(item, get(begin)),
+    loopWhile(i32.lt(get(item), get(end)), [
+      set(rowItem, i32.remu(get(item), get(sizes.rowItems))),
+      set(items, minimum(i32.sub(get(end), get(item)), i32.sub(get(sizes.rowItems), get(rowItem)))),
+      set(problem, i32.divu(get(item), get(sizes.rowItems))),
+      set(n0, i32.mul(i32.remu(get(problem), get(sizes.columnBlocks)), get(sizes.columns))),
+      set(problem, i32.divu(get(problem), get(sizes.columnBlocks))),
+      code.enter(),
+      set(nc, minimum(i32.sub(get(code.n), get(n0)), get(sizes.columns))),
+      set(mFirst, i32.mul(get(rowItem), get(sizes.rowsPerItem))),
+      set(mLast, minimum(get(code.m), i32.mul(i32.add(get(rowItem), get(items)), get(sizes.rowsPerItem)))),
+      // Problems of one launch may differ in size: some have fewer rows than there are items.
+      when(i32.lt(get(mFirst), get(mLast)), [
+        set(k0, i32.const(0)),
+        doWhile(
+          [set(kc, minimum(i32.sub(get(code.k), get(k0)), get(sizes.depth))), code.packB(), rowBlocks, set(k0, i32.add(get(k0), get(kc)))],
+          i32.lt(get(k0), get(code.k)),
+        ),
+      ]),
+      set(item, i32.add(get(item), get(items))),
+    ]),
+  )
+}
+
+/** All tiles of a packed block: a panel of B meets every panel of A before the next. */
+function tiles(f: FunctionBuilder, gemm: Gemm, block: Block, code: GemmCode): Code {
+  const { tile, layout } = gemm
+  const { mc, nc, k0, kc } = block
+  const width = 4 * tile.vectors
+  const local = (): Local => f.local('i32')
+  const [i, j, a, b, bStart, bEnd, rows, columns, outColumn] = [local(), local(), local(), local(), local(), local(), local(), local(), local()]
+  const tileCode = new TileCode(f, tile)
+  const row = (r: Code): Code => i32.add(get(i), r)
+  const target: TileTarget = {
+    rows,
+    columns,
+    later: get(k0),
+    adjacent: i32.and(i32.eq(get(columns), i32.const(width)), code.columns.adjacent?.(j) ?? i32.const(0)),
+    outRow: (r) => i32.add(get(outColumn), code.rows.offset(row(i32.const(r)))),
+    outElement: (r, c) => i32.add(i32.add(get(code.out), code.columns.offset(i32.add(get(j), c))), code.rows.offset(row(r))),
+    spill: gemm.spill,
+  }
+  return [
+    set(j, i32.const(0)),
+    set(bStart, get(gemm.bPanels)),
+    loopWhile(i32.lt(get(j), get(nc)), [
+      set(columns, minimum(i32.sub(get(nc), get(j)), i32.const(width))),
+      set(bEnd, i32.add(get(bStart), i32.mul(get(kc), i32.const(4 * width)))),
+      set(outColumn, i32.add(get(code.out), code.columns.offset(get(j)))),
+      set(i, i32.const(0)),
+      loopWhile(i32.lt(get(i), get(mc)), [
+        set(rows, minimum(i32.sub(get(mc), get(i)), i32.const(tile.rows))),
+        set(a, i32.add(get(gemm.aPanels), layout === 'rows' ? i32.mul(get(i), i32.const(rowPitch)) : i32.mul(i32.mul(get(i), i32.const(4)), get(kc)))),
+        set(b, get(bStart)),
+        tileCode.multiply(layout, gemm.relaxed, a, b, bEnd),
+        tileCode.write(target),
+        set(i, i32.add(get(i), i32.const(tile.rows))),
+      ]),
+      set(j, i32.add(get(j), i32.const(width))),
+      set(bStart, get(bEnd)),
+    ]),
+  ]
+}

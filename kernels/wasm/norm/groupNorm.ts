@@ -1,0 +1,161 @@
+/**
+ * Group norm (Wu and He 2018), y = ((x − μ)·rstd)·w + b over groups of channels, then SiLU if fused.
+ *
+ * An item is one sample and a block of whole groups, at least 16 channels where there are as many:
+ * then a channels-last block reads full cache lines. It makes three passes over its values (sums;
+ * centred values and their squares; results), each a `channelSweep` whose per-channel sums are then added up over the
+ * group in channel order. What the mean is off by, the mean of the centred values, goes into variance and shift.
+ * Nothing depends on which thread takes which item.
+ */
+import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set } from '../core/assembler.ts'
+import type { GroupNormDescriptor, GroupNormSizes, Strided } from '../../ir/descriptor.ts'
+import { Arguments, begin, end } from '../core/arguments.ts'
+import { channelSweep, layoutOf, type Plane, sweepScratch } from './channelSweep.ts'
+import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
+import { Lanes, squareRoot } from '../core/lanes.ts'
+
+/** Declares what every norm kernel needs to find its items, and walks them. */
+export class GroupItems {
+  readonly items: number
+  readonly scratchBytes: number
+  readonly channels: Local
+  readonly perGroup: Local
+  readonly spatial: Local
+  /** Values in a group, an f32. */
+  readonly count: Local
+  private readonly groups: Local
+  private readonly blocks: Local
+  private readonly blockChannels: Local
+  /** The start of the scratch memory, `sweepScratch` of which are free. */
+  readonly spill: Local
+
+  constructor(args: Arguments, { batch, channels, groups, spatial }: GroupNormSizes, arrays: number) {
+    const perGroup = channels / groups
+    const together = Math.min(groups, Math.max(1, 16 / greatestCommonDivisor(16, perGroup)))
+    const blocks = Math.ceil(groups / together)
+    this.items = batch * blocks
+    this.scratchBytes = sweepScratch + arrays * 4 * channels
+    this.channels = args.number(channels)
+    this.perGroup = args.number(perGroup)
+    this.spatial = args.number(spatial)
+    this.count = args.float(perGroup * spatial)
+    this.groups = args.number(groups)
+    this.blocks = args.number(blocks)
+    this.blockChannels = args.number(together * perGroup)
+    this.spill = args.scratch()
+  }
+
+  /** Runs `body` for every item: sample n, channels from ≤ c < to, and the addresses of the scratch arrays, one f32 per channel each. */
+  each(f: FunctionBuilder, arrays: number, body: (place: { n: Local; from: Local; to: Local; arrays: Local[] }) => Code): Code {
+    const [item, n, from, to] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')]
+    const locals = Array.from({ length: arrays }, () => f.local('i32'))
+    return [
+      locals.map((local, k) => set(local, i32.add(i32.add(get(this.spill), i32.const(sweepScratch)), i32.mul(get(this.channels), i32.const(4 * k))))),
+      loopRange(item, get(begin), get(end), 1, [
+        set(n, i32.divu(get(item), get(this.blocks))),
+        set(from, i32.mul(i32.remu(get(item), get(this.blocks)), get(this.blockChannels))),
+        set(to, minimum(i32.add(get(from), get(this.blockChannels)), get(this.channels))),
+        body({ n, from, to, arrays: locals }),
+      ]),
+    ]
+  }
+
+  /** Runs parts 0, 2, … once for each group and parts 1, 3, … for each of its channels; `at(array)` addresses the channel's entry, `group` is its number in [sample, group]. */
+  eachGroup(f: FunctionBuilder, place: { n: Local; from: Local; to: Local }, parts: (at: (array: Local) => Code, group: Code) => readonly Code[]): Code {
+    const [c, first, stop] = [f.local('i32'), f.local('i32'), f.local('i32')]
+    const at = (array: Local): Code => i32.add(get(array), i32.mul(get(c), i32.const(4)))
+    const group = i32.add(i32.mul(get(place.n), get(this.groups)), i32.divu(get(first), get(this.perGroup)))
+    const runs = parts(at, group).map((code, k) => (k % 2 === 0 ? code : loopWhile(i32.lt(get(c), get(stop)), [code, set(c, i32.add(get(c), i32.const(1)))])))
+    return [
+      set(first, get(place.from)),
+      loopWhile(i32.lt(get(first), get(place.to)), [
+        set(stop, i32.add(get(first), get(this.perGroup))),
+        runs.map((code) => [set(c, get(first)), code]),
+        set(first, get(stop)),
+      ]),
+    ]
+  }
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b)
+}
+
+/** Byte strides of an operand [sample, channel, position], as arguments, and the plane of sample n. */
+export function samplePlane(args: Arguments, buffer: number, { strides: [n = 0, c = 0, s = 0], offset }: Strided): (f: FunctionBuilder, sample: Local) => { locate: Code; plane: Plane } {
+  const address = args.buffer(buffer, 4 * offset)
+  const [sampleStep, channel, position] = [args.number(4 * n), args.number(4 * c), args.number(4 * s)]
+  return (f, sample) => {
+    const base = f.local('i32')
+    return { locate: set(base, i32.add(get(address), i32.mul(get(sample), get(sampleStep)))), plane: { base, channel, position } }
+  }
+}
+
+/** Inputs x, weight [C], bias [C]; outputs y, mean [N, G], rstd [N, G]. */
+export function groupNormKernel(options: GroupNormDescriptor, target: WasmTarget): WasmKernel {
+  const { channels, spatial, silu } = options
+  const layout = layoutOf(channels, spatial, [options.x, options.y])
+  const args = new Arguments()
+  const [x, y] = [samplePlane(args, 0, options.x), samplePlane(args, 3, options.y)]
+  const [weight, bias, mean, rstd] = [args.buffer(1), args.buffer(2), args.buffer(4), args.buffer(5)]
+  const epsilon = args.float(options.epsilon)
+  const items = new GroupItems(args, options, 4)
+  const elements = options.batch * channels * spatial
+  return {
+    key: `groupNorm ${layout}${silu ? ' silu' : ''}${target.relaxed ? ' relaxed' : ''}`,
+    args: args.list,
+    items: elements === 0 ? 0 : items.items,
+    scratchBytes: items.scratchBytes,
+    flops: elements * (silu ? 30 : 8),
+    bytes: 8 * elements,
+    build() {
+      const f = args.open()
+      const lanes = new Lanes(f, target.relaxed)
+      const [sum, off, value] = [f.local('f32'), f.local('f32'), f.local('f32')]
+      const code = items.each(f, 4, (place) => {
+        const [sums, means, scales, shifts] = place.arrays
+        if (sums === undefined || means === undefined || scales === undefined || shifts === undefined) return []
+        const [input, output] = [x(f, place.n), y(f, place.n)]
+        const sweep = { layout, spill: items.spill, from: get(place.from), to: get(place.to), spatial: items.spatial, planes: [input.plane, output.plane], reads: [0] }
+        const add = (at: (array: Local) => Code): Code => [set(sum, f32.add(get(sum), f32.load(at(sums)))), f32.store(at(sums), f32.const(0))]
+        const count = f32.reinterpretI32(get(items.count))
+        return [
+          input.locate, output.locate,
+          items.eachGroup(f, place, (at) => [[], [f32.store(at(sums), f32.const(0)), f32.store(at(shifts), f32.const(0))]]),
+          channelSweep(f, lanes, { ...sweep, constants: [], sums: [sums], body: ([v]) => ({ setup: [], stores: [], terms: v === undefined ? [] : [get(v)] }) }),
+          items.eachGroup(f, place, (at) => [set(sum, f32.const(0)), add(at), set(value, f32.div(get(sum), count)), f32.store(at(means), get(value))]),
+          channelSweep(f, lanes, {
+            ...sweep, constants: [means], sums: [sums, shifts],
+            body([v], [m]) {
+              const centred = lanes.temporary()
+              if (v === undefined || m === undefined) return { setup: [], stores: [], terms: [] }
+              return { setup: set(centred, f32x4.sub(get(v), m)), stores: [], terms: [f32x4.mul(get(centred), get(centred)), get(centred)] }
+            },
+          }),
+          items.eachGroup(f, place, (at, group) => [
+            [set(sum, f32.const(0)), set(off, f32.const(0))], [add(at), set(off, f32.add(get(off), f32.load(at(shifts))))],
+            [
+              set(off, f32.div(get(off), count)),
+              set(sum, f32.max(f32.sub(f32.div(get(sum), count), f32.mul(get(off), get(off))), f32.const(0))),
+              set(value, f32.div(f32.const(1), squareRoot(f32.add(get(sum), f32.reinterpretI32(get(epsilon)))))),
+              f32.store(i32.add(get(mean), i32.mul(group, i32.const(4))), f32.add(f32.load(at(means)), get(off))),
+              f32.store(i32.add(get(rstd), i32.mul(group, i32.const(4))), get(value)),
+            ],
+            [f32.store(at(scales), f32.mul(get(value), f32.load(at(weight)))), f32.store(at(shifts), f32.sub(f32.load(at(bias)), f32.mul(get(off), f32.load(at(scales)))))],
+          ]),
+          channelSweep(f, lanes, {
+            ...sweep, constants: [means, scales, shifts], sums: [],
+            body([v], [m, scale, shift]) {
+              const z = lanes.temporary()
+              if (v === undefined || m === undefined || scale === undefined || shift === undefined) return { setup: [], stores: [], terms: [] }
+              const setup = set(z, lanes.madd(f32x4.sub(get(v), m), scale, shift))
+              return { setup, stores: [[1, silu ? lanes.silu(z) : get(z)]], terms: [] }
+            },
+          }),
+        ]
+      })
+      f.emit(lanes.prologue, code)
+      return f
+    },
+  }
+}
