@@ -6,7 +6,7 @@
 import { canShareMemory } from '#platform'
 import { compile } from '../engine/device/cpu/instructions.ts'
 import type { InstructionLevel } from '../engine/device/cpu/instructions.ts'
-import { CallingThread, WorkerThreads } from '../engine/device/cpu/pool.ts'
+import { CallingThread, WorkerThreads } from '../engine/device/cpu/threads.ts'
 import { controlBytes } from '../engine/device/cpu/protocol.ts'
 import type { Code } from '../kernels/wasm/core/assembler.ts'
 import { FunctionBuilder, doWhile, encodeModule, f32x4, get, i32, loopRange, markModule, set, v128 } from '../kernels/wasm/core/assembler.ts'

@@ -12,7 +12,7 @@ import type { Device, Tensor, TensorLike } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
 import { isRecord, parseJson, show } from '../nn/checkpoint/json.ts'
 import { warmupDecay } from '../nn/ema-decay.ts'
-import { cosineSchedule, withWarmup } from '../nn/schedule.ts'
+import { cosineSchedule, withWarmup } from '../nn/learningRate.ts'
 import type { Images } from './digits.ts'
 
 export interface Settings {

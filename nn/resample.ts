@@ -2,7 +2,7 @@
 import { avgPool2d, interpolate, maxPool2d } from '../engine/index.ts'
 import type { AvgPoolOptions, InterpolateOptions, MaxPoolOptions, Padding, PerAxis, Tensor, TensorLike } from '../engine/index.ts'
 import { checkWord } from '../engine/error.ts'
-import { spatialAxes } from '../engine/ops/interpolate.ts'
+import { spatialAxes } from '../engine/functions/interpolate.ts'
 import { Conv2d } from './conv.ts'
 import { Module } from './module.ts'
 import type { LayerOptions } from './module.ts'

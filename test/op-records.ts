@@ -1,5 +1,5 @@
 /** Every op record the engine exports, by name and with its type, so that a table over them can be checked for gaps. */
-import * as checkpoint from '../engine/checkpoint.ts'
+import * as checkpoint from '../engine/recompute.ts'
 import * as grad from '../engine/grad.ts'
 import type { AnyOp } from '../engine/op.ts'
 import * as arithmetic from '../engine/ops/arithmetic.ts'

@@ -2,7 +2,7 @@
  * Scaled dot-product attention (Vaswani et al., arXiv:1706.03762), whose backward computes the weights again from the
  * logarithm of each row's sum (Dao et al., "FlashAttention", arXiv:2205.14135) instead of storing them.
  */
-import { stopGradient } from '../checkpoint.ts'
+import { stopGradient } from '../recompute.ts'
 import { leafTensor } from '../create.ts'
 import { isFloat } from '../dtype.ts'
 import { DTypeError, ShapeError } from '../error.ts'

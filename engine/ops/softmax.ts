@@ -1,5 +1,5 @@
 /** Softmax and its logarithm along an axis. */
-import { stopGradient } from '../checkpoint.ts'
+import { stopGradient } from '../recompute.ts'
 import { ShapeError } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'

@@ -1,5 +1,5 @@
 /** Means, variances, norms and log-sums: reductions composed of others. Arguments as in `reduce.ts`. */
-import { stopGradient } from '../checkpoint.ts'
+import { stopGradient } from '../recompute.ts'
 import { isFloat } from '../dtype.ts'
 import { ConfigError } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'

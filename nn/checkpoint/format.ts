@@ -4,7 +4,7 @@
  */
 import type { DType, Shape, TypedArray } from '../../engine/index.ts'
 import { isFloat } from '../../engine/dtype.ts'
-import { fromBf16, fromF16, toBf16, toF16 } from './half.ts'
+import { fromBf16, fromF16, toBf16, toF16 } from '../../engine/halves.ts'
 
 /** A dtype as files name it. */
 export type FileDType = 'I64' | 'F64' | 'F32' | 'U32' | 'I32' | 'BF16' | 'F16' | 'I8' | 'U8' | 'BOOL'

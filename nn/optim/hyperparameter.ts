@@ -2,7 +2,7 @@
 import { ConfigError, ShapeError } from '../../engine/index.ts'
 import type { Tensor, TensorLike } from '../../engine/index.ts'
 import { formatShape } from '../../engine/shape.ts'
-import type { Schedule } from '../schedule.ts'
+import type { Schedule } from '../learningRate.ts'
 
 /** A number, a function of the step, or a scalar tensor []. None is part of a plan: changing it compiles nothing. */
 export type HyperParameter = number | Schedule | TensorLike

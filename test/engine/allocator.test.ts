@@ -5,7 +5,7 @@ import { Allocator } from '../../engine/device/cpu/allocator.ts'
 import type { CpuBlock } from '../../engine/device/cpu/allocator.ts'
 import { openCpu } from '../../engine/device/cpu/open.ts'
 import { Device } from '../../engine/device/device.ts'
-import { WorkerThreads } from '../../engine/device/cpu/pool.ts'
+import { WorkerThreads } from '../../engine/device/cpu/threads.ts'
 import { add, matmul, mul, realize, sub, sum, tensor, valueAndGrad, variable } from '../../engine/index.ts'
 import type { Tensor } from '../../engine/index.ts'
 

@@ -4,7 +4,7 @@ import { planLimit } from '../../engine/compile/cache.ts'
 import { DeviceError, add, cumsum, device as openDevice, expand, explain, matmul, mul, realize, reshape, sum, tensor, variable, zeros } from '../../engine/index.ts'
 import type { Device } from '../../engine/index.ts'
 import { Executor } from '../../engine/device/cpu/executor.ts'
-import { WorkerThreads } from '../../engine/device/cpu/pool.ts'
+import { WorkerThreads } from '../../engine/device/cpu/threads.ts'
 
 let cpu: Device
 beforeEach(async () => {

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { FunctionBuilder, encodeModule, get, i32, loopRange } from '../../kernels/wasm/core/assembler.ts'
 import { Executor } from '../../engine/device/cpu/executor.ts'
 import type { LaunchCode, PlanCode } from '../../engine/device/cpu/executor.ts'
-import { WorkerThreads } from '../../engine/device/cpu/pool.ts'
+import { WorkerThreads } from '../../engine/device/cpu/threads.ts'
 import { controlBytes, enter, leave, over, words } from '../../engine/device/cpu/protocol.ts'
 import type { WorkerHandle } from '../../engine/platform.ts'
 

@@ -7,8 +7,8 @@ import { ConfigError } from '../../engine/index.ts'
 import {
   constantSchedule, cosineRestartsSchedule, cosineSchedule, exponentialSchedule, inverseSqrtSchedule, linearSchedule, multiStepSchedule, oneCycle, polynomialSchedule, sequentialSchedule, stepSchedule,
   withWarmup,
-} from '../../nn/schedule.ts'
-import type { Schedule } from '../../nn/schedule.ts'
+} from '../../nn/learningRate.ts'
+import type { Schedule } from '../../nn/learningRate.ts'
 
 interface Case {
   readonly id: string

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { Device } from '../../engine/device/device.ts'
 import { findAdapter, openAdapter } from '../../engine/device/webgpu/adapter.ts'
 import { WebGpuBackend } from '../../engine/device/webgpu/backend.ts'
-import { asGpu } from '../../engine/device/webgpu/pool.ts'
+import { asGpu } from '../../engine/device/webgpu/bufferPool.ts'
 import { DeviceError, Variable, adamWStep, add, concat, cumsum, exp, full, mul, realize, reshape, softmax, tensor, withDefaultDevice } from '../../engine/index.ts'
 import type { Tensor, TypedArray } from '../../engine/index.ts'
 

@@ -3,7 +3,7 @@ import type { MemoryPlan } from '../../compile/memory.ts'
 import { describeLaunch } from '../../compile/plan.ts'
 import type { Paths, Plan } from '../../compile/plan.ts'
 import type { WasmKernel } from '../../../kernels/wasm/core/kernel.ts'
-import type { Call } from '../rules/calls.ts'
+import type { Call } from '../rules/table.ts'
 
 export function describePlan({ launches, buffers }: Plan, calls: readonly Call<WasmKernel>[], waits: readonly number[], { workspaceBytes, peakBytes }: MemoryPlan, paths: Paths): string {
   const lines = launches.map((launch, i) => {

@@ -4,7 +4,7 @@ import { ConfigError } from '../../error.ts'
 import { CpuBackend } from './backend.ts'
 import { chooseInstructions } from './instructions.ts'
 import type { InstructionLevel } from './instructions.ts'
-import { CallingThread, WorkerThreads } from './pool.ts'
+import { CallingThread, WorkerThreads } from './threads.ts'
 
 /** 4 GiB: all that 32-bit addresses reach. 64-bit memories measured two to three times slower. */
 const maximumPages = 65536

@@ -7,7 +7,7 @@ import type { Load } from '../../compile/fragment.ts'
 import { labelOf, workspaceBuffer } from '../../compile/plan.ts'
 import type { Launch, Plan } from '../../compile/plan.ts'
 import { at } from '../../shape.ts'
-import type { KernelTable } from '../rules/calls.ts'
+import type { KernelTable } from '../rules/table.ts'
 
 export function packOperands(plan: Plan, table: KernelTable<WasmKernel>): Plan {
   const buffers = [...plan.buffers]

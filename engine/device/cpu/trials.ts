@@ -9,7 +9,7 @@ import { writesOf } from '../../compile/plan.ts'
 import type { Launch, Plan } from '../../compile/plan.ts'
 import type { DType } from '../../dtype.ts'
 import { at } from '../../shape.ts'
-import type { Call } from '../rules/calls.ts'
+import type { Call } from '../rules/table.ts'
 
 /** Items of either end of a launch that are run. */
 const endItems = 2

@@ -4,7 +4,7 @@
  * device use the same slots, since they run one after another.
  */
 import { at } from '../../shape.ts'
-import { classOf } from './pool.ts'
+import { classOf } from './bufferPool.ts'
 
 /** From the launch that first writes it to the last that touches it. */
 export interface Span {

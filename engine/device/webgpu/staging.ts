@@ -1,6 +1,6 @@
 /** Buffers that results come home through. A buffer that has been read is used again. */
 import { mapRead, usage } from './flags.ts'
-import { classOf } from './pool.ts'
+import { classOf } from './bufferPool.ts'
 
 export class Staging {
   private readonly device: GPUDevice

@@ -4,7 +4,7 @@ import type { DType, TypedArray } from '../../dtype.ts'
 import { DTypeError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
 import { sizeOf } from '../../shape.ts'
-import { fromF16, toF16 } from './half.ts'
+import { bitsOf, fromF16, toF16 } from '../../halves.ts'
 
 /** Bytes of an element. Threads of a kernel then never share a word that they write. */
 export const elementBytes = (dtype: DType): number => (dtype === 'f16' ? 2 : 4)
@@ -26,7 +26,7 @@ export function pack(values: ArrayLike<number>, dtype: DType, to: Uint8Array<Arr
     case 'bool':
       return new Uint32Array(buffer, byteOffset, values.length).set(values)
     case 'f16':
-      return toF16(values, new Uint16Array(buffer, byteOffset, values.length))
+      return toF16(bitsOf(values), new Uint16Array(buffer, byteOffset, values.length))
     case 'f64':
       throw new DTypeError('webgpu: f64 is not a type of this device; use f32')
     default:
@@ -52,7 +52,7 @@ export function unpack(bytes: ArrayBuffer, { shape, dtype }: Spec): TypedArray {
       out.set(new Uint32Array(bytes, 0, length))
       return out
     case 'f16':
-      fromF16(new Uint16Array(bytes, 0, length), out)
+      fromF16(new Uint16Array(bytes, 0, length), bitsOf(out))
       return out
     case 'f64':
       throw new DTypeError('webgpu: f64 is not a type of this device; use f32')

@@ -2,7 +2,7 @@
  * Buffers that all plans of a device use in turns, since they run one after another. Those of one plan are different, those of two
  * are the same where they have a size in common.
  */
-import type { BufferPool } from './pool.ts'
+import type { BufferPool } from './bufferPool.ts'
 
 export class Workspace {
   /** Rises when its buffers are given up; those taken before must be taken anew. */

@@ -2,10 +2,10 @@
 import { ConfigError, checkWord } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { at } from '../shape.ts'
-import { add, div, floating, greater, isTensor, less, lessEqual, literal, mul, neg, operandLike, unify, where } from './elementwise.ts'
-import type { Operand } from './elementwise.ts'
-import { maximum } from './arithmetic.ts'
-import { abs, erf, exp, expm1, log1p, sigmoid, tanh } from './math.ts'
+import { add, div, floating, greater, isTensor, less, lessEqual, literal, mul, neg, operandLike, unify, where } from '../ops/elementwise.ts'
+import type { Operand } from '../ops/elementwise.ts'
+import { maximum } from '../ops/arithmetic.ts'
+import { abs, erf, exp, expm1, log1p, sigmoid, tanh } from '../ops/math.ts'
 
 /** max(x, 0); NaN stays NaN; the gradient at 0 is 0. */
 export function relu(x: TensorLike): Tensor {

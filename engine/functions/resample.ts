@@ -4,8 +4,8 @@ import { hostArray } from '../dtype.ts'
 import type { Tensor } from '../graph.ts'
 import { apply } from '../op.ts'
 import { at, sizeOf } from '../shape.ts'
-import { matmulOp } from './matmul.ts'
-import { expand, permute, reshape } from './movement.ts'
+import { matmulOp } from '../ops/matmul.ts'
+import { expand, permute, reshape } from '../ops/movement.ts'
 
 /** Row i holds the weights of the inputs that make result i. */
 export type Rows = readonly (readonly number[])[]

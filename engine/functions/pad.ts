@@ -3,10 +3,10 @@ import { ConfigError, ShapeError, checkWord } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { applyOn } from '../op.ts'
 import { at, formatShape } from '../shape.ts'
-import { literalOp, operandLike, where } from './elementwise.ts'
-import type { Operand } from './elementwise.ts'
-import { concat } from './join.ts'
-import { expand, flip, strideSlice, zeroPad } from './movement.ts'
+import { literalOp, operandLike, where } from '../ops/elementwise.ts'
+import type { Operand } from '../ops/elementwise.ts'
+import { concat } from '../ops/join.ts'
+import { expand, flip, strideSlice, zeroPad } from '../ops/movement.ts'
 
 const modes = ['constant', 'reflect', 'replicate', 'circular'] as const
 export type PadMode = (typeof modes)[number]

@@ -3,10 +3,10 @@ import { ShapeError } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import { at, formatShape } from '../shape.ts'
-import { cast, mul } from './elementwise.ts'
-import { matmulOp } from './matmul.ts'
-import { permute, reshape, strideSlice, sumKeep, zeroPad } from './movement.ts'
-import { productType } from './operands.ts'
+import { cast, mul } from '../ops/elementwise.ts'
+import { matmulOp } from '../ops/matmul.ts'
+import { permute, reshape, strideSlice, sumKeep, zeroPad } from '../ops/movement.ts'
+import { productType } from '../ops/operands.ts'
 
 /** A tensor whose axes have labels: letters of the equation, and numbers for the axes of an ellipsis, from the back. */
 interface Labelled {

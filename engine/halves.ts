@@ -1,7 +1,13 @@
 /**
- * Half floats as files hold them: IEEE binary16 and bfloat16 to and from binary32, whole arrays at a time. Both sides
+ * Half floats as files and devices hold them: IEEE binary16 and bfloat16 to and from binary32, whole arrays at a time. Both sides
  * are bits, so that a NaN keeps its sign and what fits of its payload. Narrowing rounds to nearest, ties to even.
  */
+
+/** The bits of numbers as binary32: those of a Float32Array itself, of others those of a copy. */
+export function bitsOf(values: ArrayLike<number>): Uint32Array<ArrayBufferLike> {
+  const { buffer, byteOffset, length } = values instanceof Float32Array ? values : Float32Array.from(values)
+  return new Uint32Array(buffer, byteOffset, length)
+}
 
 /** Binary16, 5 bits of exponent and 10 of fraction, to the binary32 of the same value. */
 export function fromF16(halves: Uint16Array, bits: Uint32Array): void {

@@ -2,21 +2,21 @@
  * Losses, with gradients that stay finite at the edges. Each takes a `reduction`: `mean` over all elements (default), `sum`,
  * or `none`. Storage types count as f32. Shapes of prediction and target must agree: nothing broadcasts, since that is nearly always a mistake.
  */
-import { customGradient } from '../checkpoint.ts'
+import { customGradient } from '../recompute.ts'
 import { isFloat } from '../dtype.ts'
 import { ConfigError, DTypeError, ShapeError, checkWord } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import { formatShape, sameShape } from '../shape.ts'
 import { logOnePlusExp } from './activation.ts'
-import { maximum } from './arithmetic.ts'
-import { add, cast, div, equal, less, lessEqual, literal, mul, neg, operandLike, sub, where } from './elementwise.ts'
-import type { Operand } from './elementwise.ts'
-import { gatherOp } from './indexing.ts'
-import { abs, exp, log } from './math.ts'
-import { reshape } from './movement.ts'
-import { sum } from './reduce.ts'
-import { logsumexp, mean, working } from './statistics.ts'
+import { maximum } from '../ops/arithmetic.ts'
+import { add, cast, div, equal, less, lessEqual, literal, mul, neg, operandLike, sub, where } from '../ops/elementwise.ts'
+import type { Operand } from '../ops/elementwise.ts'
+import { gatherOp } from '../ops/indexing.ts'
+import { abs, exp, log } from '../ops/math.ts'
+import { reshape } from '../ops/movement.ts'
+import { sum } from '../ops/reduce.ts'
+import { logsumexp, mean, working } from '../ops/statistics.ts'
 
 const reductions = ['mean', 'sum', 'none'] as const
 export type Reduction = (typeof reductions)[number]

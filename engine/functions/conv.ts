@@ -5,9 +5,9 @@ import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import { at, formatShape, sameShape } from '../shape.ts'
 import type { Shape } from '../shape.ts'
-import { convInputGradOp, convOp, perChannel } from './conv.ts'
-import { add, cast } from './elementwise.ts'
-import { productType } from './operands.ts'
+import { convInputGradOp, convOp, perChannel } from '../ops/conv.ts'
+import { add, cast } from '../ops/elementwise.ts'
+import { productType } from '../ops/operands.ts'
 
 /** One number for all spatial axes, or one for each. */
 export type PerAxis = number | readonly number[]

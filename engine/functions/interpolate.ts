@@ -2,12 +2,12 @@
 import { ConfigError, ShapeError, checkWord } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { at, formatShape } from '../shape.ts'
-import { perAxis } from './convolve.ts'
-import type { PerAxis } from './convolve.ts'
-import { indexSelect } from './indexing.ts'
-import { expand, reshape, strideSlice } from './movement.ts'
-import { floatType } from './operands.ts'
-import { adaptiveAvgPool } from './pool.ts'
+import { perAxis } from './conv.ts'
+import type { PerAxis } from './conv.ts'
+import { indexSelect } from '../ops/indexing.ts'
+import { expand, reshape, strideSlice } from '../ops/movement.ts'
+import { floatType } from '../ops/operands.ts'
+import { adaptiveAvgPool } from './pooling.ts'
 import { cubicMatrix, linearMatrix, resampleAxis } from './resample.ts'
 
 /** How many spatial axes each mode takes, if not any. */

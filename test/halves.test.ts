@@ -1,6 +1,6 @@
 /** Half floats: every one of the 65,536 patterns is widened as its definition says, and every rounding boundary is kept. */
 import { describe, expect, test } from 'vitest'
-import { fromBf16, fromF16, toBf16, toF16 } from '../../nn/checkpoint/half.ts'
+import { fromBf16, fromF16, toBf16, toF16 } from '../engine/halves.ts'
 
 const all = Uint16Array.from({ length: 0x10000 }, (_, bits) => bits)
 

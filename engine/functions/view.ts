@@ -2,7 +2,7 @@
 import { ShapeError } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { at, formatShape, resolveAxes, resolveAxis, sizeOf } from '../shape.ts'
-import { expand, permute, reshape } from './movement.ts'
+import { expand, permute, reshape } from '../ops/movement.ts'
 
 /** `x` with two axes exchanged; by default the last two. */
 export function transpose(x: TensorLike, a = -2, b = -1): Tensor {

@@ -9,9 +9,9 @@ import type { Tensor, TensorLike } from '../graph.ts'
 import { applyOn } from '../op.ts'
 import { at, checkShape, formatShape, resolveAxis } from '../shape.ts'
 import type { Shape } from '../shape.ts'
-import { add, cast, equal, less, lessEqual, literal, literalOp, mul, sub, where } from './elementwise.ts'
-import { iota } from './iota.ts'
-import { expand, reshape } from './movement.ts'
+import { add, cast, equal, less, lessEqual, literal, literalOp, mul, sub, where } from '../ops/elementwise.ts'
+import { iota } from '../ops/iota.ts'
+import { expand, reshape } from '../ops/movement.ts'
 
 const constant = (op: string, shape: Shape, value: number, { dtype = 'f32', device = getDefaultDevice(op) }: CreateOptions): Tensor =>
   expand(applyOn(device, literalOp, { value, dtype }), checkShape(op, shape))
