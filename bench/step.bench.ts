@@ -9,7 +9,7 @@ import { tensor } from '../engine/create.ts'
 import { valueAndGrad } from '../engine/grad.ts'
 import { mul, sub } from '../engine/ops/elementwise.ts'
 import { mean } from '../engine/ops/statistics.ts'
-import { Generator } from '../engine/random.ts'
+import { RandomGenerator } from '../engine/random.ts'
 import { realize } from '../engine/realize.ts'
 import { UNet2D } from '../diffusion/unet.ts'
 import { namedParameters } from '../nn/module.ts'
@@ -23,7 +23,7 @@ const model = new UNet2D(
     sample_size: 8, in_channels: 1, out_channels: 1, block_out_channels: [32, 64], layers_per_block: 1, norm_num_groups: 8, attention_head_dim: 8,
     down_block_types: ['DownBlock2D', 'AttnDownBlock2D'], up_block_types: ['AttnUpBlock2D', 'UpBlock2D'],
   },
-  { device, generator: new Generator(1) },
+  { device, generator: new RandomGenerator(1) },
 )
 const parameters = namedParameters(model)
 const optimizer = new AdamW(parameters, { lr: 3e-4, maxNorm: 1, ema: new EMA(parameters, { decay: 0.99 }) })

@@ -1,5 +1,5 @@
 /** Devices as the command line opens and lists them: `--device`, `--adapter`, `--threads`, and `langevin devices`. */
-import { Generator, device as openDevice, matmul, randint, softmax } from '../engine/index.ts'
+import { RandomGenerator, device as openDevice, matmul, randint, softmax } from '../engine/index.ts'
 import type { Device, DeviceInfo } from '../engine/index.ts'
 import { adapterNames } from '../engine/device/webgpu/adapter.ts'
 import { checkAgainstReference } from '../testing/compare.ts'
@@ -25,7 +25,7 @@ const input = (...shape: number[]): Input => ({ shape, dtype: 'f32', seed: 1 })
 const checks: readonly { readonly name: string; readonly fn: TensorFunction; readonly inputs: readonly Input[] }[] = [
   { name: 'matmul', fn: (x, y) => matmul(x, y), inputs: [input(65, 130), input(130, 33)] },
   { name: 'softmax', fn: (x) => softmax(x, -1), inputs: [input(33, 131)] },
-  { name: 'random bits', fn: () => randint([1000], { high: 2 ** 24, generator: new Generator(7) }), inputs: [] },
+  { name: 'random bits', fn: () => randint([1000], { high: 2 ** 24, generator: new RandomGenerator(7) }), inputs: [] },
 ]
 
 /** Prints all devices and what they get wrong; returns the exit code. */

@@ -3,7 +3,7 @@ import type { Denoiser } from '../diffusion/denoiser.ts'
 import { ddim } from '../diffusion/samplers.ts'
 import { NoiseSchedule } from '../diffusion/schedule.ts'
 import { mul, normal, realize } from '../engine/index.ts'
-import type { Device, Generator, TypedArray } from '../engine/index.ts'
+import type { Device, RandomGenerator, TypedArray } from '../engine/index.ts'
 import { readData } from '../engine/realize.ts'
 import { at } from '../engine/shape.ts'
 import type { Progress } from './progress.ts'
@@ -13,7 +13,7 @@ export interface DrawOptions {
   readonly device: Device
   readonly settings: Settings
   /** Image number i draws from the child number i, whatever else is drawn. */
-  readonly generator: Generator
+  readonly generator: RandomGenerator
   readonly count: number
   /** Sampling steps. */
   readonly steps: number

@@ -2,7 +2,6 @@
 import path from 'node:path'
 import { UNet2D } from '../diffusion/unet.ts'
 import { loadVariables } from '../nn/checkpoint/load.ts'
-import { stateDict } from '../nn/module.ts'
 import type { SampleArguments } from './arguments.ts'
 import { openShown } from './devices.ts'
 import { writeFile } from './files.ts'
@@ -26,7 +25,7 @@ export async function sample(options: SampleArguments, output: Output): Promise<
   const device = await openShown(options, progress)
   try {
     const model = new UNet2D(settings.model, { device, generator: generatorFor(settings.seed, 'weights') })
-    loadVariables(stateDict(model), variables, { source: folder.path('checkpoint'), prefix: 'ema.average.', strict: true })
+    loadVariables(model.stateDict(), variables, { source: folder.path('checkpoint'), prefix: 'ema.average.', strict: true })
     const drawn = await draw(denoiserFor(model, settings), { device, settings, generator: generatorFor(seed, 'samples'), count, steps: sampling, progress, stop: () => interrupt.code !== undefined })
     if (drawn === undefined) return interrupt.code ?? 0
     await writeFile(file, samplesPng(drawn))

@@ -7,7 +7,7 @@ import { Trainer } from '../diffusion/trainer.ts'
 import { UNet2D } from '../diffusion/unet.ts'
 import { checkConfig } from '../diffusion/unet-config.ts'
 import type { UNet2DConfig } from '../diffusion/unet-config.ts'
-import { CheckpointError, Generator, normal, randint } from '../engine/index.ts'
+import { CheckpointError, RandomGenerator, normal, randint } from '../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
 import { isRecord, parseJson, show } from '../nn/checkpoint/json.ts'
@@ -66,7 +66,7 @@ export const defaults: Omit<Settings, 'digest'> = {
 /** Children of the seed's generator: what is drawn from one does not depend on how much was drawn from another. */
 const streams = { weights: 0, training: 1, samples: 2, layers: 3 } as const
 
-export const generatorFor = (seed: number, stream: keyof typeof streams): Generator => new Generator(seed).fork(streams[stream])
+export const generatorFor = (seed: number, stream: keyof typeof streams): RandomGenerator => new RandomGenerator(seed).fork(streams[stream])
 
 export interface Run {
   readonly model: UNet2D

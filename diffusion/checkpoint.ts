@@ -1,6 +1,6 @@
 /** The file of a training run, as safetensors: variables and history as tensors, the rest as metadata. */
 import { CheckpointError } from '../engine/index.ts'
-import type { GeneratorState } from '../engine/index.ts'
+import type { RandomGeneratorState } from '../engine/index.ts'
 import type { HostTensor } from '../nn/checkpoint/format.ts'
 import { decodeSafetensors } from '../nn/checkpoint/read.ts'
 import { encodeSafetensors } from '../nn/checkpoint/write.ts'
@@ -14,9 +14,9 @@ export interface TrainingCheckpoint {
   readonly step: number
   /** One value per step. */
   readonly history: { readonly loss: readonly number[]; readonly norm: readonly number[] }
-  readonly generator: GeneratorState
+  readonly generator: RandomGeneratorState
   /** The device's own, from which layers such as dropout draw. */
-  readonly deviceGenerator: GeneratorState
+  readonly deviceGenerator: RandomGeneratorState
   /** Of the device that computed it. */
   readonly fingerprint: string
   /** The caller's, such as a configuration. */
@@ -49,7 +49,7 @@ export function decodeTraining(bytes: Uint8Array<ArrayBuffer>, source: string): 
   }
   const text = (value: unknown, what: string): string => (typeof value === 'string' ? value : damaged(what))
   const state = parseRecord(metadata['state']) ?? damaged('state')
-  const drawn = (name: string, what: string): GeneratorState => {
+  const drawn = (name: string, what: string): RandomGeneratorState => {
     const found = asRecord(state[name]) ?? damaged(`${what} state`)
     return { key: words(found['key'], `${what} key`), counter: words(found['counter'], `${what} counter`) }
   }

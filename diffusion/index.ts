@@ -1,6 +1,6 @@
 /** `langevin/diffusion`: noise schedules, losses, samplers, models, training. */
 export { NoiseSchedule } from './schedule.ts'
-export type { LinearOptions } from './schedule.ts'
+export type { LinearScheduleOptions } from './schedule.ts'
 export { addNoise, cleanOf, noiseOf, targetOf } from './parameterization.ts'
 export type { Level, Prediction } from './parameterization.ts'
 export { clipped, denoiserOf } from './denoiser.ts'

@@ -1,17 +1,17 @@
 /** The order in which examples are shown: epoch after epoch, each a permutation of its own; known at every position. */
 import { philoxStream } from '../kernels/ir/philox.ts'
 import { ConfigError } from '../engine/index.ts'
-import type { Generator } from '../engine/index.ts'
+import type { RandomGenerator } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
 
 export class DataOrder {
   readonly size: number
-  readonly #generator: Generator
+  readonly #generator: RandomGenerator
   #epoch = -1
   #permutation: Int32Array<ArrayBuffer> = new Int32Array()
 
   /** Draws from children of the generator, one an epoch, and leaves its own stream alone. Throws ConfigError for an empty data set. */
-  constructor(size: number, generator: Generator) {
+  constructor(size: number, generator: RandomGenerator) {
     if (!(Number.isInteger(size) && size > 0)) throw new ConfigError(`DataOrder: a data set of ${size} examples has no order; pass at least one example`)
     this.size = size
     this.#generator = generator

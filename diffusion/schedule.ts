@@ -6,7 +6,7 @@
 import { ConfigError } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
 
-export interface LinearOptions {
+export interface LinearScheduleOptions {
   /** T, the number of timesteps. Default 1000. */
   readonly timesteps?: number
   /** β at the first timestep; default 1e-4. */
@@ -36,7 +36,7 @@ export class NoiseSchedule {
   }
 
   /** β from `first` to `last` in equal steps: DDPM's schedule. */
-  static linear({ timesteps = 1000, first = 1e-4, last = 0.02 }: LinearOptions = {}): NoiseSchedule {
+  static linear({ timesteps = 1000, first = 1e-4, last = 0.02 }: LinearScheduleOptions = {}): NoiseSchedule {
     return new NoiseSchedule(Float64Array.from({ length: timesteps }, (_, t) => first + (t * (last - first)) / Math.max(1, timesteps - 1)))
   }
 

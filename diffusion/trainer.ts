@@ -3,13 +3,13 @@
  * history are one file, and a run that goes on from it is bit for bit the run that was never stopped.
  */
 import { ConfigError, realize, tensor, valueAndGrad } from '../engine/index.ts'
-import type { Device, Generator, Shape, Tensor, Variable } from '../engine/index.ts'
+import type { Device, RandomGenerator, Shape, Tensor, Variable } from '../engine/index.ts'
 import { readItem } from '../engine/realize.ts'
 import { at, sizeOf } from '../engine/shape.ts'
 import { loadVariables, readVariables } from '../nn/checkpoint/load.ts'
 import { EMA } from '../nn/ema.ts'
 import type { EMAOptions } from '../nn/ema.ts'
-import { namedParameters, stateDict } from '../nn/module.ts'
+import { namedParameters } from '../nn/module.ts'
 import type { Module } from '../nn/module.ts'
 import { AdamW } from '../nn/optim/adam.ts'
 import type { AdamWOptions } from '../nn/optim/adam.ts'
@@ -36,9 +36,9 @@ export interface TrainerOptions {
   /** Examples in a step. */
   readonly batch: number
   /** The loss [] of a batch [B, …]; draws come from the generator. */
-  readonly loss: (batch: Tensor, generator: Generator) => Tensor
+  readonly loss: (batch: Tensor, generator: RandomGenerator) => Tensor
   /** What the loss draws from, and what orders the data; its state is part of the checkpoint. */
-  readonly generator: Generator
+  readonly generator: RandomGenerator
   readonly optimizer?: AdamWOptions & Omit<OptimizerOptions, 'ema'>
   /** Of a moving average of the parameters. Default: none is kept. */
   readonly ema?: EMAOptions
@@ -133,7 +133,7 @@ export class Trainer {
   }
 
   #variables(): Record<string, Variable> {
-    return { ...stateDict(this.#options.model, 'model.'), ...this.optimizer.stateDict('optimizer.'), ...this.ema?.stateDict('ema.') }
+    return { ...this.#options.model.stateDict('model.'), ...this.optimizer.stateDict('optimizer.'), ...this.ema?.stateDict('ema.') }
   }
 
   #begin(): Promise<FinishedStep> {
@@ -168,6 +168,6 @@ export class Trainer {
 }
 
 /** A child of the generator orders the data, whatever the generator itself has drawn. */
-function orderOf(examples: Examples, generator: Generator): DataOrder {
+function orderOf(examples: Examples, generator: RandomGenerator): DataOrder {
   return new DataOrder(at(examples.shape, 0), generator.fork(0))
 }

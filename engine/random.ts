@@ -8,7 +8,7 @@ import type { Words2 } from '../kernels/ir/philox.ts'
 import { ConfigError } from './error.ts'
 
 /** Where a generator stands: plain data, for checkpoints. */
-export interface GeneratorState {
+export interface RandomGeneratorState {
   /** Low word, high word. */
   readonly key: Words2
   /** Low word, high word; counts blocks of four words. */
@@ -24,7 +24,7 @@ const forkDomain: Words2 = [0x6b726f66, 1]
  *
  * Throws ConfigError for a seed that is not an integer of 64 bits.
  */
-export class Generator {
+export class RandomGenerator {
   private key: Words2
   private counter = 0n
 
@@ -33,12 +33,12 @@ export class Generator {
   }
 
   /** Where the next draw starts. */
-  state(): GeneratorState {
+  state(): RandomGeneratorState {
     return { key: this.key, counter: split64(this.counter) }
   }
 
   /** Goes on from a state that `state()` gave. */
-  restore({ key, counter }: GeneratorState): void {
+  restore({ key, counter }: RandomGeneratorState): void {
     for (const word of [...key, ...counter]) {
       if (!Number.isInteger(word) || word < 0 || word > 0xffffffff) throw new ConfigError(`Generator.restore: ${word} is not a 32-bit word of a state; pass what state() returned`)
     }
@@ -50,21 +50,21 @@ export class Generator {
    * The child with this number: a generator of its own key, unrelated to this one's stream and to its other children's.
    * It depends on the key and the number alone, not on what was drawn: the same number gives the same child.
    */
-  fork(child: number | bigint): Generator {
+  fork(child: number | bigint): RandomGenerator {
     const [low, high] = words('child', child)
     const [k0, k1] = philox4x32([low, high, ...forkDomain], this.key)
-    const forked = new Generator(0)
+    const forked = new RandomGenerator(0)
     forked.key = [k0, k1]
     return forked
   }
 
   /** Children 0 to count − 1. */
-  split(count: number): Generator[] {
+  split(count: number): RandomGenerator[] {
     return Array.from({ length: count }, (_, i) => this.fork(i))
   }
 
   /** Takes the next `count` words out of the stream, in blocks of four; returns where they start. */
-  take(count: number): GeneratorState {
+  take(count: number): RandomGeneratorState {
     const start = this.state()
     this.counter = BigInt.asUintN(64, this.counter + BigInt(Math.ceil(count / 4)))
     return start

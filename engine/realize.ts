@@ -2,7 +2,7 @@
  * Realising: what is to be computed is captured synchronously and enters the device's first-in-first-out queue.
  * A realised tensor becomes a leaf and lets go of its graph.
  */
-import type { Plan } from './compile/cache.ts'
+import type { CachedPlan } from './compile/cache.ts'
 import { capture, encode, reach } from './compile/capture.ts'
 import type { Capture } from './compile/capture.ts'
 import { lower } from './compile/lower.ts'
@@ -85,7 +85,7 @@ async function settled(producer: Run | undefined): Promise<void> {
 
 interface Planned {
   readonly captured: Capture
-  readonly plan: Plan
+  readonly plan: CachedPlan
   readonly moves: readonly Tensor[]
 }
 

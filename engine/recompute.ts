@@ -1,5 +1,5 @@
 /**
- * Functions with a backward of their own: `stopGradient`, `customGradient`, and `checkpoint`, which stores nothing of a
+ * Functions with a backward of their own: `stopGradient`, `customGradient`, and `recompute`, which stores nothing of a
  * function but its inputs and computes the rest again for the backward (Chen et al., "Training Deep Nets with
  * Sublinear Memory Cost", arXiv:1604.06174).
  */
@@ -62,11 +62,11 @@ export function customGradient(inputs: readonly TensorLike[], forward: (...input
  * The value of `fn(...inputs)`, whose intermediates are not kept for the backward but computed again there, from the
  * same draws, the same versions of variables and the same numbers: the gradients are bit for bit those without it.
  */
-export function checkpoint<T extends Tensor | readonly Tensor[]>(fn: (...inputs: Tensor[]) => T, ...inputs: readonly TensorLike[]): T {
+export function recompute<T extends Tensor | readonly Tensor[]>(fn: (...inputs: Tensor[]) => T, ...inputs: readonly TensorLike[]): T {
   const [head] = inputs
-  if (head === undefined) throw new GradientError('checkpoint: pass the tensors the function is applied to after the function')
+  if (head === undefined) throw new GradientError('recompute: pass the tensors the function is applied to after the function')
   const first = head.device.nextNodeId()
-  const result = finished('checkpoint', fn(...inputs.map((x) => x.read())), 'return a tensor, or a list of tensors')
+  const result = finished('recompute', fn(...inputs.map((x) => x.read())), 'return a tensor, or a list of tensors')
   const ys: readonly Tensor[] = result instanceof Tensor ? [result] : result
   const inner = inCreationOrder(reach(ys).nodes).filter((node) => node.id > first)
   const boundary = boundaryOf(inner)
@@ -74,7 +74,7 @@ export function checkpoint<T extends Tensor | readonly Tensor[]>(fn: (...inputs:
     const after = dys.find((dy) => dy !== undefined)
     if (after === undefined) return []
     const gone = inner.find((node) => node.realized)
-    if (gone !== undefined) throw new GradientError(`checkpoint: a tensor inside the function (${gone.op.name} ${formatShape(gone.outputs[0]?.shape ?? [])}) was realised before the gradient was taken and has let go of its graph; take the gradient first, then realise both`)
+    if (gone !== undefined) throw new GradientError(`recompute: a tensor inside the function (${gone.op.name} ${formatShape(gone.outputs[0]?.shape ?? [])}) was realised before the gradient was taken and has let go of its graph; take the gradient first, then realise both`)
     const fresh = outside.map((x) => apply(barrierOp, [x, after]))
     const again = replay(inner, boundary, fresh)
     return pullback(ys.map(again), dys, fresh)

@@ -3,8 +3,8 @@
  * or, if it fails before submitting, none; if it fails afterwards the variables it writes are poisoned and say so.
  */
 import type { Capture, CapturedLeaf } from './compile/capture.ts'
-import type { Plan } from './compile/cache.ts'
-import type { Bindings, Block, Executable } from './device/backend.ts'
+import type { CachedPlan } from './compile/cache.ts'
+import type { Bindings, MemoryBlock, Executable } from './device/backend.ts'
 import type { Device } from './device/device.ts'
 import type { TypedArray } from './dtype.ts'
 import { DeviceError } from './error.ts'
@@ -60,7 +60,7 @@ export class Run {
     if (before !== undefined && cell.poison !== this.error) cell.undo(this, before)
   }
 
-  async execute(plan: Plan): Promise<void> {
+  async execute(plan: CachedPlan): Promise<void> {
     try {
       // Found before, while the cells are in the processor's caches: afterwards the kernels' data are.
       const poisoned = this.commits.filter(({ cell }) => cell.poison !== undefined)
@@ -81,7 +81,7 @@ export class Run {
     }
   }
 
-  private async attempt(plan: Plan): Promise<void> {
+  private async attempt(plan: CachedPlan): Promise<void> {
     const { backend } = this.device
     try {
       for (const producer of this.producers) if (producer.error !== undefined) throw producer.error
@@ -151,7 +151,7 @@ export function producerOf(leaf: Leaf): Run | undefined {
 const asError = (error: unknown): Error => (error instanceof Error ? error : new DeviceError(String(error)))
 
 /** The memory of a storage that holds values. */
-export function blockOf(storage: Storage): Block {
+export function blockOf(storage: Storage): MemoryBlock {
   if (storage.block === undefined) throw new DeviceError(`${storage.label} has no memory; it was disposed of or its device closed`)
   return storage.block
 }
@@ -174,7 +174,7 @@ function nameOf(captured: CapturedLeaf | undefined): string {
   }
 }
 
-function bind({ leaf }: CapturedLeaf): Block | TypedArray | number {
+function bind({ leaf }: CapturedLeaf): MemoryBlock | TypedArray | number {
   switch (leaf.kind) {
     case 'scalar':
       return leaf.value

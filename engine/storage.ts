@@ -1,5 +1,5 @@
 /** The device memory behind a realised tensor or a variable, and the run that fills it. */
-import type { Block } from './device/backend.ts'
+import type { MemoryBlock } from './device/backend.ts'
 import type { Device } from './device/device.ts'
 import type { TypedArray } from './dtype.ts'
 import type { Spec } from './graph.ts'
@@ -15,7 +15,7 @@ export class Storage {
   readonly bytes: number
   /** What made it, for messages about memory. */
   readonly label: string
-  block: Block | undefined
+  block: MemoryBlock | undefined
   /** The values, where they live on the host. */
   host: TypedArray | undefined
   /** The run that fills it, until that run has succeeded. */

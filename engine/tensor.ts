@@ -3,7 +3,7 @@
  * same name with the tensor as its first argument, `x.sum(0)` for `sum(x, 0)`; the list of names below is all there is to it,
  * and the types are computed from it. Importing this file puts them on the prototypes.
  */
-import * as checkpoint from './recompute.ts'
+import * as recompute from './recompute.ts'
 import { leafTensor } from './create.ts'
 import type { Device } from './device/device.ts'
 import type { TypedArray } from './dtype.ts'
@@ -32,11 +32,11 @@ import { at, sizeOf } from './shape.ts'
 import { Variable, variable } from './variable.ts'
 
 const functions = {
-  ...activation, ...arithmetic, ...checkpoint, ...elementwise, ...indexing, ...logic, ...math, ...matmul, ...movement, ...pad, ...reduce,
+  ...activation, ...arithmetic, ...recompute, ...elementwise, ...indexing, ...logic, ...math, ...matmul, ...movement, ...pad, ...reduce,
   ...scan, ...slice, ...softmax, ...sort, ...statistics, ...view,
 }
 
-type Functions = typeof activation & typeof arithmetic & typeof checkpoint & typeof elementwise & typeof indexing & typeof logic & typeof math &
+type Functions = typeof activation & typeof arithmetic & typeof recompute & typeof elementwise & typeof indexing & typeof logic & typeof math &
   typeof matmul & typeof movement & typeof pad & typeof reduce & typeof scan & typeof slice & typeof softmax & typeof sort & typeof statistics & typeof view
 
 const names = [

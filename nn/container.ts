@@ -1,6 +1,6 @@
 /** Modules in a row, and those that stand in a row without parameters: identity, flatten, dropout. Lists of modules or variables are arrays. */
 import { ConfigError, dropout, flatten } from '../engine/index.ts'
-import type { Generator, Tensor, TensorLike } from '../engine/index.ts'
+import type { RandomGenerator, Tensor, TensorLike } from '../engine/index.ts'
 import { Module } from './module.ts'
 
 /** What can stand in a row: one tensor in, one out. */
@@ -60,7 +60,7 @@ export class Flatten extends Module<[TensorLike], Tensor> {
 
 export interface DropoutLayerOptions {
   /** What is drawn from. Default: the generator of the input's device. */
-  readonly generator?: Generator
+  readonly generator?: RandomGenerator
 }
 
 /**
@@ -80,6 +80,6 @@ export class Dropout extends Module<[TensorLike], Tensor> {
   }
 
   forward(x: TensorLike): Tensor {
-    return this.training && this.p > 0 ? dropout(x, { rate: this.p, ...this.#options }) : x.read()
+    return this.training && this.p > 0 ? dropout(x, { p: this.p, ...this.#options }) : x.read()
   }
 }

@@ -12,7 +12,6 @@ import type { LoadOptions, Loaded } from './checkpoint/load.ts'
 import type { CheckpointLocation, OpenOptions } from './checkpoint/open.ts'
 import type { Checkpoint } from './checkpoint/read.ts'
 import type { DecayProfile } from './ema-decay.ts'
-import { stateDict } from './module.ts'
 import type { Module } from './module.ts'
 import { Moves } from './optim/moves.ts'
 import { common } from './optim/parameters.ts'
@@ -102,7 +101,7 @@ export class EMA {
    * has none of the parameters.
    */
   modelState(module: Module, prefix = ''): Record<string, Variable> {
-    const state = Object.entries(stateDict(module, prefix))
+    const state = Object.entries(module.stateDict(prefix))
     if (!state.some(([, variable]) => this.values.has(variable))) throw new ConfigError('EMA: the module has none of the averaged parameters; pass the one whose namedParameters the EMA was made with')
     return Object.fromEntries(state.map(([name, variable]) => [name, this.values.get(variable) ?? variable]))
   }

@@ -6,7 +6,7 @@
 import * as errors from '../engine/error.ts'
 import { finished } from '../engine/finished.ts'
 import { ConfigError, Variable } from '../engine/index.ts'
-import type { DType, Device, Generator, Tensor, TensorLike } from '../engine/index.ts'
+import type { DType, Device, RandomGenerator, Tensor, TensorLike } from '../engine/index.ts'
 import { sizeOf } from '../engine/shape.ts'
 
 /** Where the parameters of a module live, and what they start with. */
@@ -14,7 +14,7 @@ export interface LayerOptions {
   /** Default: the default device. */
   readonly device?: Device
   /** Draws the initial values. Default: the device's. */
-  readonly generator?: Generator
+  readonly generator?: RandomGenerator
   /** A float type. Default f32. */
   readonly dtype?: DType
 }
@@ -57,6 +57,14 @@ export abstract class Module<Arguments extends readonly [TensorLike, ...unknown[
     } finally {
       device.running = outer
     }
+  }
+
+  /**
+   * Every parameter and persistent buffer inside under its dotted name, such as
+   * `down_blocks.0.resnets.1.conv1.weight`. A variable that is in two places has both names.
+   */
+  stateDict(prefix = ''): Record<string, Variable> {
+    return Object.fromEntries(variablesOf(this, prefix).filter(([, variable]) => !(variable instanceof Buffer) || variable.persistent))
   }
 
   #run(inputs: Arguments): Result {
@@ -175,14 +183,6 @@ function once(named: readonly [string, Variable][]): [string, Variable][] {
 }
 
 const parametersOf = (module: Module, prefix = ''): [string, Variable][] => once(variablesOf(module, prefix).filter(([, variable]) => !(variable instanceof Buffer)))
-
-/**
- * Every parameter and persistent buffer of a module under its dotted name, such as
- * `down_blocks.0.resnets.1.conv1.weight`. A variable that is in two places has both names.
- */
-export function stateDict(module: Module, prefix = ''): Record<string, Variable> {
-  return Object.fromEntries(variablesOf(module, prefix).filter(([, variable]) => !(variable instanceof Buffer) || variable.persistent))
-}
 
 /** The parameters that optimisers move: those not frozen, each once, under `prefix` and its first name. */
 export function namedParameters(module: Module, prefix = ''): Record<string, Variable> {

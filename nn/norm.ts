@@ -41,7 +41,7 @@ export class GroupNorm extends Module<[TensorLike], Tensor> {
   bias: Variable | undefined
   readonly #channels: number
   readonly #groups: number
-  readonly #rest: { readonly epsilon: number; readonly silu: boolean }
+  readonly #rest: { readonly eps: number; readonly silu: boolean }
 
   constructor(groups: number, channels: number, { eps = 1e-5, affine = true, silu = false, ...options }: GroupNormLayerOptions = {}) {
     super()
@@ -50,7 +50,7 @@ export class GroupNorm extends Module<[TensorLike], Tensor> {
     this.bias = zerosParameter([channels], affine, options)
     this.#channels = channels
     this.#groups = groups
-    this.#rest = { epsilon: eps, silu }
+    this.#rest = { eps, silu }
   }
 
   forward(x: TensorLike): Tensor {
@@ -83,7 +83,7 @@ export class InstanceNorm2d extends Module<[TensorLike], Tensor> {
 
   forward(x: TensorLike): Tensor {
     checkImage('InstanceNorm2d', x, this.#channels)
-    return cast(groupNorm(x, this.#channels, this.weight, this.bias, { epsilon: this.#eps }), x.dtype)
+    return cast(groupNorm(x, this.#channels, this.weight, this.bias, { eps: this.#eps }), x.dtype)
   }
 }
 
@@ -112,7 +112,7 @@ export class LayerNorm extends Module<[TensorLike], Tensor> {
   }
 
   forward(x: TensorLike): Tensor {
-    return cast(layerNorm(x, this.#shape, this.weight, this.bias, { epsilon: this.#eps }), x.dtype)
+    return cast(layerNorm(x, this.#shape, this.weight, this.bias, { eps: this.#eps }), x.dtype)
   }
 }
 
@@ -137,6 +137,6 @@ export class RMSNorm extends Module<[TensorLike], Tensor> {
   }
 
   forward(x: TensorLike): Tensor {
-    return cast(rmsNorm(x, this.#shape, this.weight, { epsilon: this.#eps ?? (x.dtype === 'f64' ? 2 ** -52 : 2 ** -23) }), x.dtype)
+    return cast(rmsNorm(x, this.#shape, this.weight, { eps: this.#eps ?? (x.dtype === 'f64' ? 2 ** -52 : 2 ** -23) }), x.dtype)
   }
 }

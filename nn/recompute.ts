@@ -1,5 +1,5 @@
 /** Activation checkpointing by module (Chen et al., arXiv:1604.06174): memory for a second forward. */
-import { ConfigError, Tensor, checkpoint } from '../engine/index.ts'
+import { ConfigError, Tensor, recompute } from '../engine/index.ts'
 import type { TensorLike } from '../engine/index.ts'
 import { isTensorLike } from '../engine/variable.ts'
 import { Module, namedModules } from './module.ts'
@@ -9,7 +9,7 @@ import { Module, namedModules } from './module.ts'
  * again there, with the same draws and the same bits. Modules inside a chosen one are not asked for. They must return a
  * tensor or a list of tensors, else their calls throw ConfigError. Returns the paths of the chosen, and what undoes it.
  */
-export function checkpointModules(root: Module, choose: (module: Module, path: string) => boolean): { paths: string[]; undo: () => void } {
+export function recomputeModules(root: Module, choose: (module: Module, path: string) => boolean): { paths: string[]; undo: () => void } {
   const chosen: [string, Module][] = []
   for (const [path, module] of namedModules(root)) {
     const inside = chosen.some(([outer]) => outer === '' || path.startsWith(`${outer}.`))
@@ -21,10 +21,10 @@ export function checkpointModules(root: Module, choose: (module: Module, path: s
 
 /** Tensors in lists and records need no care: what a checkpointed function reads is found in the graph. */
 function recomputed(path: string, forward: (...inputs: [TensorLike]) => unknown, inputs: readonly unknown[]): unknown {
-  return checkpoint((...tensors) => {
+  return recompute((...tensors) => {
     let next = 0
     const result = forward(...(inputs.map((x) => (isTensorLike(x) ? tensors[next++] : x)) as [TensorLike]))
     if (result instanceof Tensor || (Array.isArray(result) && result.every((x) => x instanceof Tensor))) return result
-    throw new ConfigError(`checkpointModules: module ${path === '' ? '(the root)' : path} returns neither a tensor nor a list of tensors; choose a module around or inside it`)
+    throw new ConfigError(`recomputeModules: module ${path === '' ? '(the root)' : path} returns neither a tensor nor a list of tensors; choose a module around or inside it`)
   }, ...inputs.filter(isTensorLike))
 }

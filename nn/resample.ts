@@ -7,19 +7,14 @@ import { Conv2d } from './conv.ts'
 import { Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
 
-export interface UpsampleOptions extends Omit<InterpolateOptions, 'scale'> {
-  /** Factors by which the spatial axes grow, unless `size` says what they become. */
-  readonly scaleFactor?: PerAxis
-}
-
 /** `interpolate` as a module. x [N, C, …spatial] → [N, C, …size]. Throws ConfigError for another mode. */
 export class Upsample extends Module<[TensorLike], Tensor> {
   readonly #options: InterpolateOptions
 
-  constructor({ scaleFactor, ...options }: UpsampleOptions) {
+  constructor(options: InterpolateOptions) {
     super()
     checkWord('Upsample', 'mode', options.mode ?? 'nearest', Object.keys(spatialAxes))
-    this.#options = scaleFactor === undefined ? options : { scale: scaleFactor, ...options }
+    this.#options = options
   }
 
   forward(x: TensorLike): Tensor {
@@ -42,7 +37,7 @@ export class Upsample2D extends Module<[TensorLike], Tensor> {
   }
 
   forward(x: TensorLike): Tensor {
-    return this.conv.call(interpolate(x, { scale: 2, mode: 'nearest' }))
+    return this.conv.call(interpolate(x, { scaleFactor: 2, mode: 'nearest' }))
   }
 }
 

@@ -8,7 +8,7 @@ import { getDefaultDevice } from '../engine/device/device.ts'
 import { byteSize } from '../engine/dtype.ts'
 import type { Node, Spec } from '../engine/graph.ts'
 import { at, formatShape, sizeOf } from '../engine/shape.ts'
-import { Buffer, namedModules, parameterCount, stateDict } from './module.ts'
+import { Buffer, namedModules, parameterCount } from './module.ts'
 import type { Module } from './module.ts'
 
 export interface SummaryRow {
@@ -54,7 +54,7 @@ interface Call {
  */
 export function summary(model: Module, ...inputs: readonly unknown[]): Summary {
   if (inputs.length === 0) throw new ConfigError('summary: there are no inputs; pass their shapes, such as summary(model, [1, 3, 32, 32]), or tensors')
-  const parameters = [...new Set(Object.values(stateDict(model)))].filter((variable) => !(variable instanceof Buffer))
+  const parameters = [...new Set(Object.values(model.stateDict()))].filter((variable) => !(variable instanceof Buffer))
   const device = parameters[0]?.device ?? getDefaultDevice('summary')
   const calls = trace(model, device, inputs.map((x) => (isShape(x) ? zeros(x, { device }) : x)))
   const costs = costsOf(at(calls, 0))

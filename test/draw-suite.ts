@@ -3,8 +3,8 @@
  * made of words by exact steps are equal, too; normals are within a bound on their roundings.
  */
 import { describe, expect, test } from 'vitest'
-import { Generator, bernoulli, dropout, normal, permutation, randint, realize, tensor, uniform } from '../engine/index.ts'
-import type { Device, GeneratorState, Tensor } from '../engine/index.ts'
+import { RandomGenerator, bernoulli, dropout, normal, permutation, randint, realize, tensor, uniform } from '../engine/index.ts'
+import type { Device, RandomGeneratorState, Tensor } from '../engine/index.ts'
 import { apply } from '../engine/op.ts'
 import { randomBitsOp } from '../engine/ops/random.ts'
 import { sizeOf } from '../engine/shape.ts'
@@ -12,7 +12,7 @@ import { philoxStream } from '../kernels/ir/philox.ts'
 
 const full = 0xffffffff
 /** Seeds, and positions from which the low word of the counter overflows within a draw, or the whole counter. */
-const states: readonly GeneratorState[] = [
+const states: readonly RandomGeneratorState[] = [
   { key: [0, 0], counter: [0, 0] },
   { key: [7, 0], counter: [5, 0] },
   { key: [0x9e3779b9, 0xdeadbeef], counter: [full, 3] },
@@ -20,15 +20,15 @@ const states: readonly GeneratorState[] = [
 ]
 /** Blocks whose first word has ones in its upper 24 bits, and zeros. */
 const [allOnes, allZeros] = [20_922_799, 32_245_323]
-const extremes: readonly GeneratorState[] = [allOnes, allZeros].map((block) => ({ key: [7, 0], counter: [block, 0] }))
+const extremes: readonly RandomGeneratorState[] = [allOnes, allZeros].map((block) => ({ key: [7, 0], counter: [block, 0] }))
 const shapes = [[], [1], [3], [5, 7], [2, 31, 33], [4096], [4099], [0, 3]] as const
 
-const at = (state: GeneratorState): Generator => {
-  const generator = new Generator(0)
+const at = (state: RandomGeneratorState): RandomGenerator => {
+  const generator = new RandomGenerator(0)
   generator.restore(state)
   return generator
 }
-const wordsAt = ({ key, counter }: GeneratorState, count: number): Uint32Array => {
+const wordsAt = ({ key, counter }: RandomGeneratorState, count: number): Uint32Array => {
   const words = new Uint32Array(count)
   philoxStream(key, counter, words)
   return words
@@ -62,13 +62,13 @@ function boxMuller(words: Uint32Array): { readonly z: number[]; readonly radius:
 
 export function describeDraws(label: string, device: Device): void {
   /** As many draws as there are states. */
-  const each = (shape: readonly number[], draw: (generator: Generator) => Tensor): Tensor[] => states.map((state) => {
+  const each = (shape: readonly number[], draw: (generator: RandomGenerator) => Tensor): Tensor[] => states.map((state) => {
     const generator = at(state)
     const drawn = draw(generator)
     expect(drawn.shape).toEqual(shape)
     return drawn
   })
-  const expectEach = async (draws: readonly Tensor[], expected: (state: GeneratorState) => readonly number[]): Promise<void> => {
+  const expectEach = async (draws: readonly Tensor[], expected: (state: RandomGeneratorState) => readonly number[]): Promise<void> => {
     await realize(...draws)
     for (const [i, state] of states.entries()) expect(difference((await draws[i]?.data()) ?? [], expected(state)), `from ${JSON.stringify(state)}`).toBeUndefined()
   }
@@ -98,7 +98,7 @@ export function describeDraws(label: string, device: Device): void {
       const n = 2 ** 16
       for (const [low, high] of bounds) {
         const [from, to] = [low, high].map((bound) => tensor(Float32Array.of(bound), null, { device }))
-        const draws = [...extremes.map((state) => uniform([n], { low, high, generator: at(state), device })), uniform([n], { low: from ?? low, high: to ?? high, generator: new Generator(1), device })]
+        const draws = [...extremes.map((state) => uniform([n], { low, high, generator: at(state), device })), uniform([n], { low: from ?? low, high: to ?? high, generator: new RandomGenerator(1), device })]
         await realize(...draws)
         for (const drawn of draws) {
           const wrong = (await drawn.data()).find((x) => !(x >= Math.fround(low) && (x < Math.fround(high) || low === high)))
@@ -125,8 +125,8 @@ export function describeDraws(label: string, device: Device): void {
       for (const state of extremes) {
         expect(await list(bernoulli([1], { probability: 1, generator: at(state), device }))).toEqual([1])
         expect(await list(bernoulli([1], { probability: 0, generator: at(state), device }))).toEqual([0])
-        expect(await list(dropout(tensor(Float32Array.of(3), null, { device }), { rate: 1, generator: at(state) }))).toEqual([0])
-        expect(await list(dropout(tensor(Float32Array.of(3), null, { device }), { rate: 0, generator: at(state) }))).toEqual([3])
+        expect(await list(dropout(tensor(Float32Array.of(3), null, { device }), { p: 1, generator: at(state) }))).toEqual([0])
+        expect(await list(dropout(tensor(Float32Array.of(3), null, { device }), { p: 0, generator: at(state) }))).toEqual([3])
       }
     })
 
@@ -153,7 +153,7 @@ export function describeDraws(label: string, device: Device): void {
         await expectEach(each([n], (generator) => bernoulli([n], { probability: share, generator, device })), (state) => Array.from(wordsAt(state, n), (w) => Number(fraction(w) < limit)))
         const x = tensor(Float32Array.from({ length: n }, (_, i) => 2 ** (i % 5)), null, { device })
         const scale = Math.fround(share === 1 ? 0 : 1 / (1 - share))
-        await expectEach(each([n], (generator) => dropout(x, { rate: share, generator })), (state) => Array.from(wordsAt(state, n), (w, i) => (fraction(w) >= limit ? 2 ** (i % 5) * scale : 0)))
+        await expectEach(each([n], (generator) => dropout(x, { p: share, generator })), (state) => Array.from(wordsAt(state, n), (w, i) => (fraction(w) >= limit ? 2 ** (i % 5) * scale : 0)))
       }
     })
 
@@ -172,7 +172,7 @@ export function describeDraws(label: string, device: Device): void {
     })
 
     test('a generator that goes on from its saved state draws what comes next', async () => {
-      const kinds: readonly ((generator: Generator) => Tensor)[] = [
+      const kinds: readonly ((generator: RandomGenerator) => Tensor)[] = [
         (generator) => uniform([7], { generator, device }), (generator) => normal([5], { generator, device }),
         (generator) => permutation(9, { generator, device }), (generator) => randint([3], { high: 6, generator, device }),
       ]
@@ -182,7 +182,7 @@ export function describeDraws(label: string, device: Device): void {
         for (const draw of [...kinds, ...kinds]) all.push(await list(draw(whole)))
         const first = at(state)
         for (const draw of kinds) draw(first) // Recorded is drawn, computed or not.
-        const second = at(JSON.parse(JSON.stringify(first.state())) as GeneratorState)
+        const second = at(JSON.parse(JSON.stringify(first.state())) as RandomGeneratorState)
         const rest: number[][] = []
         for (const draw of kinds) rest.push(await list(draw(second)))
         expect(rest).toEqual(all.slice(kinds.length))

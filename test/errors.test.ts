@@ -4,9 +4,7 @@ import { ReferenceBackend } from '../engine/device/reference/backend.ts'
 import { Device } from '../engine/device/device.ts'
 import { metaDevice } from '../engine/device/meta.ts'
 import {
-  Tensor, add, bitwiseAnd, cast, checkpoint, concat, conv2d, customGradient, device as openDevice, expand, gather, gelu, grad, groupNorm, indexSelect, interpolate, klDiv, linear,
-  matmul, max, maxPool2d, mseLoss, mul, oneHot, pad, permute, realize, reshape, scalar, scaledDotProductAttention, setDefaultDevice, slice, softmax, softplus, squeeze, stopGradient, stack, sum, tensor,
-  topK, uniform, variable, where, withValues, zeros,
+  Tensor, add, bitwiseAnd, cast, concat, conv2d, customGradient, device as openDevice, expand, gather, gelu, grad, groupNorm, indexSelect, interpolate, klDiv, linear, matmul, max, maxPool2d, mseLoss, mul, oneHot, pad, permute, realize, recompute, reshape, scalar, scaledDotProductAttention, setDefaultDevice, slice, softmax, softplus, squeeze, stopGradient, stack, sum, tensor, topK, uniform, variable, where, withValues, zeros,
 } from '../engine/index.ts'
 import { closeAll, onEach, openAll } from './devices.ts'
 
@@ -71,7 +69,7 @@ const bad: readonly Bad[] = [
   ['the gradient of an integer', () => grad(sum(tensor([1], null, { dtype: 'i32' })), zeros([1])), 'DTypeError', 'grad: the loss is i32, which has no gradient; compute it in f32'],
   ['the gradient by integers', () => grad(sum(cast(tensor([1], null, { dtype: 'i32' }), 'f32')), tensor([1], null, { dtype: 'i32' })), 'DTypeError', 'grad: wrt is i32, and integers have no gradient; cast it to f32 before the ops that read it'],
   ['a variable that plays no part', () => grad(sum(zeros([2])), { w: variable([1, 2], { name: 'unused' }) }), 'GradientError', 'grad: the loss does not reach variable unused [2]: it does not take part in the loss; leave it out, or pass { unreached: "zeros" }'],
-  ['checkpointing nothing', () => checkpoint(nothing), 'GradientError', 'checkpoint: pass the tensors the function is applied to after the function'],
+  ['recomputing nothing', () => recompute(nothing), 'GradientError', 'recompute: pass the tensors the function is applied to after the function'],
 
   ['an assigned shape', () => variable(zeros([2]), { name: 'w' }).assign(zeros([3])), 'ShapeError', 'assign: variable w has shape [2] but the value has [3]; reshape or expand the value'],
   ['an assigned type', () => variable(zeros([2]), { name: 'w' }).assign(cast(zeros([2]), 'i32')), 'DTypeError', 'assign: variable w is f32 but the value is i32; cast the value'],
@@ -173,13 +171,13 @@ describe('what was realised', () => {
     setDefaultDevice(device)
     const x = tensor([1, 2])
     const inner: Tensor[] = []
-    const y = checkpoint((t) => {
+    const y = recompute((t) => {
       const square = mul(t, t)
       inner.push(square)
       return sum(mul(square, t))
     }, x)
     await realize(...inner)
-    expect(() => grad(y, x)).toThrow('checkpoint: a tensor inside the function (mul [2]) was realised before the gradient was taken and has let go of its graph; take the gradient first, then realise both')
+    expect(() => grad(y, x)).toThrow('recompute: a tensor inside the function (mul [2]) was realised before the gradient was taken and has let go of its graph; take the gradient first, then realise both')
   })
 
   onEach(devices, 'has as many elements as it has', async (device) => {

@@ -1,6 +1,6 @@
 /** A backend that fails on demand, around a real one: for tests of what is left after a failure. */
 import type { LoweredGraph } from '../engine/compile/lower.ts'
-import type { Backend, Bindings, Block, DeviceKind, Executable, Homecoming } from '../engine/device/backend.ts'
+import type { Backend, Bindings, MemoryBlock, DeviceKind, Executable, Homecoming } from '../engine/device/backend.ts'
 import { Device } from '../engine/device/device.ts'
 import type { DType, TypedArray } from '../engine/dtype.ts'
 import type { Spec } from '../engine/graph.ts'
@@ -46,19 +46,19 @@ export class FaultyBackend implements Backend {
     return this.inner.compile(graph)
   }
 
-  allocate(bytes: number): Block | undefined {
+  allocate(bytes: number): MemoryBlock | undefined {
     return this.full ? undefined : this.inner.allocate(bytes)
   }
 
-  release(block: Block): void {
+  release(block: MemoryBlock): void {
     this.inner.release(block)
   }
 
-  write(block: Block, data: TypedArray, spec: Spec): void {
+  write(block: MemoryBlock, data: TypedArray, spec: Spec): void {
     this.inner.write(block, data, spec)
   }
 
-  async read(block: Block, spec: Spec): Promise<TypedArray> {
+  async read(block: MemoryBlock, spec: Spec): Promise<TypedArray> {
     return this.inner.read(block, spec)
   }
 

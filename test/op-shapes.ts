@@ -76,18 +76,18 @@ export function convWeightGradCalls(extent: Extent): Calls<WeightGradWindow> {
 
 interface NormAttributes {
   readonly groups: number
-  readonly epsilon: number
+  readonly eps: number
   readonly silu: boolean
 }
 
-/** Of few elements the variance may be tiny, so that without an epsilon differences see third derivatives. */
+/** Of few elements the variance may be tiny, so that without an eps differences see third derivatives. */
 function norms(extent: Extent): fc.Arbitrary<{ shape: Shape; attributes: NormAttributes }> {
   const channels = extent === 'small' ? [1, 2, 3] : [1, 2, 4, 33]
   const spatial = extent === 'small' ? [[3], [2, 2]] : [[], [1], [7], [8, 8], [3, 5], [33, 31]]
   return fc
     .record({ n: fc.constantFrom(1, 2), groups: fc.constantFrom(1, 2, 3), c: fc.constantFrom(...channels), s: fc.constantFrom<Shape>(...spatial), silu: fc.boolean() })
     .filter(({ c, s }) => c * sizeOf(s) > 1 && c * sizeOf(s) <= 5000)
-    .map(({ n, groups, c, s, silu }) => ({ shape: [n, groups * c, ...s], attributes: { groups, epsilon: extent === 'small' ? 0.1 : 1e-5, silu } }))
+    .map(({ n, groups, c, s, silu }) => ({ shape: [n, groups * c, ...s], attributes: { groups, eps: extent === 'small' ? 0.1 : 1e-5, silu } }))
 }
 
 export function groupNormCalls(extent: Extent): Calls<NormAttributes> {
@@ -107,7 +107,7 @@ export function groupNormGradCalls(extent: Extent): Calls<NormAttributes> {
 }
 
 interface LayerNormForm {
-  readonly epsilon: number
+  readonly eps: number
   readonly centred: boolean
 }
 
@@ -119,7 +119,7 @@ export function layerNormCalls(extent: Extent, gradient = false): Calls<LayerNor
     const list = gradient
       ? operands(sample(shape), sample(shape), weight, sample(statistics), sample(statistics, { range: [0.5, 2] }))
       : operands(sample(shape, { views: ['plain', 'permuted', 'flipped', 'strided'] }), weight, weight)
-    return list.map((drawn) => ({ operands: drawn, attributes: { epsilon: extent === 'small' ? 0.1 : 1e-5, centred } }))
+    return list.map((drawn) => ({ operands: drawn, attributes: { eps: extent === 'small' ? 0.1 : 1e-5, centred } }))
   })
 }
 

@@ -64,9 +64,9 @@ const ops: Readonly<Record<string, OracleOp>> = {
   conv_transpose2d: ({ get, maybe }, { stride = 1, padding = 0, output_padding: outputPadding = 0, dilation = 1, groups = 1 }) =>
     convTranspose2d(get('x'), get('w'), { bias: maybe('bias'), stride, padding, outputPadding, dilation, groups }),
 
-  group_norm: ({ get, maybe }, { groups = 1, eps: epsilon = 1e-5, silu = false }) => groupNorm(get('x'), groups, maybe('weight'), maybe('bias'), { epsilon, silu }),
-  layer_norm: ({ get, maybe }, { n_dims: axes = 1, eps: epsilon = 1e-5 }) => layerNorm(get('x'), get('x').shape.slice(-axes), maybe('weight'), maybe('bias'), { epsilon }),
-  rms_norm: ({ get, maybe }, { eps: epsilon = 1e-5 }) => rmsNorm(get('x'), get('x').shape.slice(-1), maybe('weight'), { epsilon }),
+  group_norm: ({ get, maybe }, { groups = 1, eps = 1e-5, silu = false }) => groupNorm(get('x'), groups, maybe('weight'), maybe('bias'), { eps, silu }),
+  layer_norm: ({ get, maybe }, { n_dims: axes = 1, eps = 1e-5 }) => layerNorm(get('x'), get('x').shape.slice(-axes), maybe('weight'), maybe('bias'), { eps }),
+  rms_norm: ({ get, maybe }, { eps = 1e-5 }) => rmsNorm(get('x'), get('x').shape.slice(-1), maybe('weight'), { eps }),
   'softmax(q k^T': ({ get, maybe }, { causal = false, scale }) => scaledDotProductAttention(get('q'), get('k'), get('v'), { mask: allowed(maybe('mask')), causal, ...(typeof scale === 'number' ? { scale } : {}) }),
 
   'softmax(x': ({ get }, { axis }) => softmax(get('x'), one(axis)),

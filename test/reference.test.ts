@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { Device } from '../engine/device/device.ts'
 import { ReferenceBackend } from '../engine/device/reference/backend.ts'
 import { roundToBf16, roundToF16 } from '../kernels/ir/rounding.ts'
-import { Tensor, add, cast, exp, explain, gather, mul, normal, Generator, realize, setDefaultDevice, sum, tensor } from '../engine/index.ts'
+import { Tensor, add, cast, exp, explain, gather, mul, normal, RandomGenerator, realize, setDefaultDevice, sum, tensor } from '../engine/index.ts'
 
 const device = new Device(new ReferenceBackend())
 setDefaultDevice(device)
@@ -71,11 +71,11 @@ test('a plan says what it does and how much memory it takes', async () => {
 
 test('it has as much memory as it is given', async () => {
   const small = new Device(new ReferenceBackend({ memoryLimit: 5000 }))
-  const x = normal([1000], { generator: new Generator(1), device: small })
+  const x = normal([1000], { generator: new RandomGenerator(1), device: small })
   await realize(x)
   await expect(realize(mul(x, 2))).rejects.toThrow(/^out of memory on reference: mul needs 4000 bytes, 4000 of 5000 are held/)
   x.dispose()
-  const y = mul(normal([1000], { generator: new Generator(1), device: small }), 2)
+  const y = mul(normal([1000], { generator: new RandomGenerator(1), device: small }), 2)
   await realize(y)
   expect(small.bytesHeld).toBe(4000)
   expect(y).toBeInstanceOf(Tensor)

@@ -1,8 +1,7 @@
 /** What a graph means: identity, state, order of runs, numbers as data. Each is pinned on every device. */
 import { afterAll, describe, expect } from 'vitest'
 import {
-  GradientError, Generator, StaleReadError, Tensor, abs, adamWStep, add, checkpoint, dropout, explain, grad, matmul, mean, mul, neg, normal, realize,
-  scalar, setDefaultDevice, silu, sub, sum, tensor, valueAndGrad, variable, withValues, zeros,
+  GradientError, RandomGenerator, StaleReadError, Tensor, abs, adamWStep, add, dropout, explain, grad, matmul, mean, mul, neg, normal, realize, recompute, scalar, setDefaultDevice, silu, sub, sum, tensor, valueAndGrad, variable, withValues, zeros,
 } from '../engine/index.ts'
 import type { Device, Variable } from '../engine/index.ts'
 import { closeAll, list, openAll, withEach } from './devices.ts'
@@ -77,7 +76,7 @@ describe('numbers are data', () => {
     for (const [i, lr] of [0, 0, 0.1, 0.1, 0.2].entries()) {
       const [correction1, correction2] = [1 - 0.9 ** (i + 1), 1 - 0.99 ** (i + 1)]
       const loss = sum(mul(p, mul(p, p)))
-      const step = adamWStep({ parameters: [p], gradients: [grad(loss, p)], first: [m], second: [v], lr, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.01, correction1, correction2 })
+      const step = adamWStep({ parameters: [p], gradients: [grad(loss, p)], first: [m], second: [v], lr, beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.01, correction1, correction2 })
       for (const [cell, [next]] of [[p, step.parameters], [m, step.first], [v, step.second]] as const) if (next !== undefined) cell.assign(next)
       await realize(loss, p, m, v)
       host.p.forEach((x, j) => {
@@ -263,12 +262,12 @@ describe('the queue', () => {
 describe('checkpoint', () => {
   const layers = 6
   const build = (x: Tensor, weights: readonly Variable[], kept: boolean): Tensor => {
-    const generator = new Generator(7)
-    const block = (w: Variable) => (h: Tensor): Tensor => dropout(silu(matmul(silu(matmul(h, w)), w)), { rate: 0.5, generator })
-    return mean(weights.reduce((h, w) => (kept ? block(w)(h) : checkpoint(block(w), h)), x))
+    const generator = new RandomGenerator(7)
+    const block = (w: Variable) => (h: Tensor): Tensor => dropout(silu(matmul(silu(matmul(h, w)), w)), { p: 0.5, generator })
+    return mean(weights.reduce((h, w) => (kept ? block(w)(h) : recompute(block(w), h)), x))
   }
   const setup = async (): Promise<{ x: Tensor; weights: Variable[] }> => {
-    const generator = new Generator(1)
+    const generator = new RandomGenerator(1)
     const weights = Array.from({ length: layers }, () => variable(mul(normal([16, 16], { generator }), 0.3)))
     const x = normal([64, 16], { generator })
     await realize(x, ...weights)

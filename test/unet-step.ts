@@ -1,7 +1,7 @@
 /** The small UNet and its training steps, as the tests of plans and counts take them. */
 import { UNet2D } from '../diffusion/unet.ts'
 import type { UNet2DConfig } from '../diffusion/unet-config.ts'
-import { Generator, mean, mul, sub, tensor, valueAndGrad } from '../engine/index.ts'
+import { RandomGenerator, mean, mul, sub, tensor, valueAndGrad } from '../engine/index.ts'
 import type { Device, Tensor } from '../engine/index.ts'
 import { EMA } from '../nn/ema.ts'
 import { namedParameters } from '../nn/module.ts'
@@ -19,7 +19,7 @@ export interface Step {
 
 /** A model on a device, and the steps it takes. */
 export function training(device: Device): (k: number) => Step {
-  const model = new UNet2D(config, { device, generator: new Generator(1) })
+  const model = new UNet2D(config, { device, generator: new RandomGenerator(1) })
   const parameters = namedParameters(model)
   const optimizer = new AdamW(parameters, { lr: 3e-4, maxNorm: 1, ema: new EMA(parameters, { decay: 0.99 }) })
   return (k) => {

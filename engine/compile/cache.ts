@@ -2,7 +2,7 @@
 import type { Executable } from '../device/backend.ts'
 import { Interner, Key } from './capture.ts'
 
-export interface Plan {
+export interface CachedPlan {
   readonly key: Float64Array
   readonly executable: Promise<Executable>
   lastUse: number
@@ -18,13 +18,13 @@ export class PlanCache {
   /** Since the last reset: plans compiled, and captures that found theirs. */
   compiled = 0
   hits = 0
-  private readonly buckets = new Map<number, Plan[]>()
-  private readonly retire: (plan: Plan) => void
+  private readonly buckets = new Map<number, CachedPlan[]>()
+  private readonly retire: (plan: CachedPlan) => void
   private count = 0
   private clock = 0
 
   /** `retire` frees a plan that is no longer kept, once the runs that were queued with it are done. */
-  constructor(retire: (plan: Plan) => void) {
+  constructor(retire: (plan: CachedPlan) => void) {
     this.retire = retire
   }
 
@@ -38,7 +38,7 @@ export class PlanCache {
   }
 
   /** The plan of `key`, compiled if there is none. `counted`: as a hit, if there is. */
-  find(key: Key, compile: () => Promise<Executable>, counted = true): Plan {
+  find(key: Key, compile: () => Promise<Executable>, counted = true): CachedPlan {
     const hash = hashOf(key)
     const bucket = this.buckets.get(hash) ?? []
     const known = bucket.find((plan) => sameKey(plan.key, key))
@@ -63,7 +63,7 @@ export class PlanCache {
     this.retire(oldest)
   }
 
-  private drop(plan: Plan): void {
+  private drop(plan: CachedPlan): void {
     for (const [hash, bucket] of this.buckets) {
       if (!bucket.includes(plan)) continue
       this.count--

@@ -7,7 +7,7 @@ import type { DType } from '../dtype.ts'
 import { sameShape, sizeOf } from '../shape.ts'
 import type { Shape } from '../shape.ts'
 import { moveProduct } from './pendingProduct.ts'
-import type { Product } from './pendingProduct.ts'
+import type { PendingProduct } from './pendingProduct.ts'
 import { moveView, sameView } from './view.ts'
 import type { Movement, View } from './view.ts'
 
@@ -39,7 +39,7 @@ export interface Fragment {
   /** Views have the fragment's shape. */
   readonly loads: readonly Load[]
   /** What the expression reads as its accumulator, computed by the same kernel. */
-  readonly accumulated: Reduction | Product | undefined
+  readonly accumulated: Reduction | PendingProduct | undefined
 }
 
 /** The single load a fragment consists of, if it is nothing else. A load of another type, such as bf16 read as f32, is a cast. */
@@ -120,7 +120,7 @@ export function moveFragment(f: Fragment, m: Movement, shape: Shape, nextId: () 
   return { ...f, shape, expression, loads: [...moved.values()], accumulated }
 }
 
-function moveAccumulated(a: Reduction | Product, m: Movement, from: Shape, to: Shape): Reduction | Product | undefined {
+function moveAccumulated(a: Reduction | PendingProduct, m: Movement, from: Shape, to: Shape): Reduction | PendingProduct | undefined {
   if (a.kind === 'product') return moveProduct(a, m)
   return m.op === 'reshape' && sameShape(longSizes(from), longSizes(to)) ? a : undefined
 }

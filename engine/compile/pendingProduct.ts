@@ -11,7 +11,7 @@ import type { OpLaunch } from './plan.ts'
 import { bufferView, moveView } from './view.ts'
 import type { Movement, View } from './view.ts'
 
-export interface Product {
+export interface PendingProduct {
   readonly kind: 'product'
   readonly step: Step
   /** The kernel's operands. */
@@ -32,7 +32,7 @@ function inverse(m: Movement, { shape }: View): Movement | undefined {
 const moveBack = (view: View, back: readonly Movement[]): View | undefined => back.reduce<View | undefined>((v, m) => v && moveView(v, m), view)
 
 /** The product after a movement, if the movement can be undone. */
-export function moveProduct(product: Product, m: Movement): Product | undefined {
+export function moveProduct(product: PendingProduct, m: Movement): PendingProduct | undefined {
   const undo = inverse(m, product.view)
   const moved = moveView(product.view, m)
   if (undo === undefined || moved === undefined) return undefined
@@ -44,19 +44,19 @@ export function moveProduct(product: Product, m: Movement): Product | undefined 
 }
 
 /** Whether a kernel of that order can write so: one of the axes that it writes along is adjacent. */
-function writes(order: Product['order'], view: View | undefined): boolean {
+function writes(order: PendingProduct['order'], view: View | undefined): boolean {
   const along = order === 'any' ? [-1, -2] : [order.at(-1) ?? -1]
   return view !== undefined && view.mask === undefined && along.some((axis) => view.strides.at(axis) === 1 || view.shape.at(axis) === 1)
 }
 
 /** The product's own buffer, in the shape of the kernel's output. */
-export const ownView = ({ view, back }: Product): View | undefined => moveBack(view, back)
+export const ownView = ({ view, back }: PendingProduct): View | undefined => moveBack(view, back)
 
 /**
  * The launch of a product with `expression` as its epilogue, or undefined where its kernel cannot store that: other
  * types than f32 and f16, padding, views that do not go back, no axis adjacent that the kernel writes along.
  */
-export function launchProduct({ step, loads: inputs, order, back }: Product, expression: Expression, loads: readonly Load[], output: Load, ops: readonly string[]): OpLaunch | undefined {
+export function launchProduct({ step, loads: inputs, order, back }: PendingProduct, expression: Expression, loads: readonly Load[], output: Load, ops: readonly string[]): OpLaunch | undefined {
   const placed = [...loads, output].flatMap((l) => {
     const view = moveBack(l.view, back)
     return view === undefined || view.mask !== undefined ? [] : [{ ...l, view }]

@@ -18,7 +18,7 @@ import { followOrder, rowMajor } from './order.ts'
 import { accessesOf, bytesOf, labelOf, readsInPlace } from './plan.ts'
 import type { Home, Launch, Plan, PlanBuffer } from './plan.ts'
 import { launchProduct, ownView } from './pendingProduct.ts'
-import type { Product } from './pendingProduct.ts'
+import type { PendingProduct } from './pendingProduct.ts'
 import { finalValues, isDilated, isNarrow, narrowedValues, roleOf, storedValues } from './uses.ts'
 import { bufferView, isPacked, memoryOrder, moveView, repeatedBeside, sliceView } from './view.ts'
 import type { Movement, View } from './view.ts'
@@ -343,14 +343,14 @@ class Scheduler {
   }
 
   /** The fragment with its product stored by itself. */
-  private settle(f: Fragment, product: Product): Fragment {
+  private settle(f: Fragment, product: PendingProduct): Fragment {
     const stored = this.settled.get(product.step) ?? this.storeAlone(product)
     const read: Load = { ...stored, id: this.nextId(), view: product.view }
     const expression = replaceLeaves(f.expression, 'accumulator', () => load(read.id, 'f32'))
     return { ...f, expression, loads: [...f.loads, read], accumulated: undefined }
   }
 
-  private storeAlone(product: Product): Load {
+  private storeAlone(product: PendingProduct): Load {
     const { step } = product
     const view = ownView(product) ?? unreachable(step)
     const output: Load = { id: this.nextId(), buffer: this.buffer({ shape: view.shape, dtype: 'f32' }, { kind: 'workspace' }).id, dtype: 'f32', view }

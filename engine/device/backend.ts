@@ -6,7 +6,7 @@ import type { Spec } from '../graph.ts'
 import type { Fused } from '../op.ts'
 
 /** A piece of device memory. */
-export interface Block {
+export interface MemoryBlock {
   readonly bytes: number
 }
 
@@ -25,8 +25,8 @@ export interface Executable {
 
 /** What one run gives to the plan's leaves and results, in the lowered graph's order. */
 export interface Bindings {
-  readonly leaves: readonly (Block | TypedArray | number)[]
-  readonly results: readonly Block[]
+  readonly leaves: readonly (MemoryBlock | TypedArray | number)[]
+  readonly results: readonly MemoryBlock[]
   /** What a leaf is called in errors. */
   readonly nameOf: (leaf: number) => string
   /** Of the graph's nodes; none on devices that cannot be watched. */
@@ -104,10 +104,10 @@ export interface Backend {
   accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean
   compile(graph: LoweredGraph): Promise<Executable>
   /** Memory for `bytes` bytes, or undefined if there is none left. */
-  allocate(bytes: number): Block | undefined
-  release(block: Block): void
-  write(block: Block, data: TypedArray, spec: Spec): void
-  read(block: Block, spec: Spec): Promise<TypedArray>
+  allocate(bytes: number): MemoryBlock | undefined
+  release(block: MemoryBlock): void
+  write(block: MemoryBlock, data: TypedArray, spec: Spec): void
+  read(block: MemoryBlock, spec: Spec): Promise<TypedArray>
   /** Resolves, once all is done, to the results that are to come home. */
   run(executable: Executable, bindings: Bindings, home: readonly Homecoming[]): Promise<readonly TypedArray[]>
   /**

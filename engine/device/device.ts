@@ -3,11 +3,11 @@ import { PlanCache } from '../compile/cache.ts'
 import type { DType } from '../dtype.ts'
 import { DTypeError, DeviceError } from '../error.ts'
 import { finished } from '../finished.ts'
-import { Generator } from '../random.ts'
+import { RandomGenerator } from '../random.ts'
 import type { Storage } from '../storage.ts'
 import { MovedVariables } from '../moved.ts'
 import { dueAbove, provokeCollection } from './collection.ts'
-import type { Backend, BackendCounts, Block, DeviceDetails, DeviceKind, Watch } from './backend.ts'
+import type { Backend, BackendCounts, MemoryBlock, DeviceDetails, DeviceKind, Watch } from './backend.ts'
 
 /** Exact counts since the device was opened, or since `resetCounters`. */
 export interface Counters {
@@ -32,7 +32,7 @@ const nothingMade: BackendCounts = { buffers: 0, bindGroups: 0, pipelines: 0, re
 
 /** What a storage holds, without holding the storage. */
 interface Held {
-  readonly block: Block
+  readonly block: MemoryBlock
   readonly bytes: number
   readonly reference: WeakRef<Storage>
 }
@@ -46,7 +46,7 @@ export class Device {
   /** Variables that were assigned and not yet computed. */
   readonly moved: MovedVariables = new MovedVariables()
   /** What draws without a generator of their own take their numbers from, initial weights among them; seeded with 0. */
-  readonly generator: Generator = new Generator(0)
+  readonly generator: RandomGenerator = new RandomGenerator(0)
   /** The module being run, such as `unet.down.1.attn`; new nodes carry it. */
   path = ''
   /** Whose code is running, the innermost module. */
@@ -132,7 +132,7 @@ export class Device {
 
   /** Starts the device's generator anew from `seed`. */
   manualSeed(seed: number | bigint): void {
-    this.generator.restore(new Generator(seed).state())
+    this.generator.restore(new RandomGenerator(seed).state())
   }
 
   supports(dtype: DType): boolean {
@@ -232,7 +232,7 @@ export class Device {
     this.collectAbove = dueAbove(this.used + wanted)
   }
 
-  private async allocateAfterCollection(bytes: number): Promise<Block | undefined> {
+  private async allocateAfterCollection(bytes: number): Promise<MemoryBlock | undefined> {
     await this.collect()
     return this.backend.allocate(bytes)
   }

@@ -5,7 +5,7 @@
 import { byteSize } from '../dtype.ts'
 import type { DType } from '../dtype.ts'
 import { DeviceError } from '../error.ts'
-import type { Backend, Block, Executable } from './backend.ts'
+import type { Backend, MemoryBlock, Executable } from './backend.ts'
 import { Device } from './device.ts'
 
 const refusal = 'the meta device knows shapes and types but no values; build the model on await device("cpu") to compute'
@@ -30,7 +30,7 @@ class MetaBackend implements Backend {
     throw new DeviceError(refusal)
   }
 
-  allocate(): Block | undefined {
+  allocate(): MemoryBlock | undefined {
     return undefined
   }
 

@@ -17,7 +17,7 @@ export interface InterpolateOptions {
   /** Sizes of the spatial axes of the result. */
   readonly size?: PerAxis
   /** Factors by which they grow, instead: the result has ⌊size·scale⌋. */
-  readonly scale?: PerAxis
+  readonly scaleFactor?: PerAxis
   /** Default `nearest`. `bicubic` takes a = −0.75; `area` averages what each result covers. */
   readonly mode?: keyof typeof spatialAxes
   /** Whether the centres of the corner pixels, rather than their outer edges, fall on each other. Default false. */
@@ -27,18 +27,18 @@ export interface InterpolateOptions {
 /**
  * `x` on another grid. x [N, C, …spatial] → [N, C, …size]: any number of spatial axes for `nearest` and `area`, one for
  * `linear`, two for `bilinear` and `bicubic`, three for `trilinear`. Nothing is filtered first: shrink with `area`.
- * Throws ConfigError unless exactly one of `size` and `scale` is given, ShapeError for too many or few axes, DTypeError
+ * Throws ConfigError unless exactly one of `size` and `scaleFactor` is given, ShapeError for too many or few axes, DTypeError
  * for integers.
  */
-export function interpolate(x: TensorLike, { size, scale, mode = 'nearest', alignCorners = false }: InterpolateOptions): Tensor {
+export function interpolate(x: TensorLike, { size, scaleFactor, mode = 'nearest', alignCorners = false }: InterpolateOptions): Tensor {
   floatType('interpolate', { input: x })
   const axes = x.shape.length - 2
   checkWord('interpolate', 'mode', mode, Object.keys(spatialAxes))
   const needed = spatialAxes[mode]
   if (axes < 1 || (needed ?? axes) !== axes) throw new ShapeError(`interpolate: mode ${mode} needs [N,C] and ${needed ?? 'some'} spatial axes, but the input is ${formatShape(x.shape)}; reshape it or use another mode`)
-  const factors = typeof scale === 'number' ? new Array<number>(axes).fill(scale) : scale
-  if ((size === undefined) === (factors === undefined)) throw new ConfigError(`interpolate: ${size === undefined ? 'neither size nor scale is' : 'both size and scale are'} given; pass one of them`)
-  if (factors !== undefined && (factors.length !== axes || factors.some((f) => !(f > 0)))) throw new ConfigError(`interpolate: scale ${formatShape(factors)} is not one positive factor for each of ${axes} spatial axes; change it`)
+  const factors = typeof scaleFactor === 'number' ? new Array<number>(axes).fill(scaleFactor) : scaleFactor
+  if ((size === undefined) === (factors === undefined)) throw new ConfigError(`interpolate: ${size === undefined ? 'neither size nor scaleFactor is' : 'both size and scaleFactor are'} given; pass one of them`)
+  if (factors !== undefined && (factors.length !== axes || factors.some((f) => !(f > 0)))) throw new ConfigError(`interpolate: scaleFactor ${formatShape(factors)} is not one positive factor for each of ${axes} spatial axes; change it`)
   const sizes = perAxis('interpolate', 'size', size ?? x.shape.slice(2).map((d, i) => Math.floor(d * at(factors ?? [], i))), axes)
   if (mode === 'area') return adaptiveAvgPool(x, sizes)
   return sizes.reduceRight((y, to, i) => {

@@ -13,7 +13,7 @@ import { centre } from './statistics.ts'
 
 export interface GroupNormAttributes {
   readonly groups: number
-  readonly epsilon: number
+  readonly eps: number
   readonly silu: boolean
 }
 
@@ -28,12 +28,12 @@ export const groupNormOp: Fused<Inputs, GroupNormAttributes> = {
     const statistics = { shape: [at(x.shape, 0), groups], dtype: x.dtype }
     return [{ shape: x.shape, dtype: x.dtype }, statistics, statistics]
   },
-  decompose([x, weight, bias], { groups, epsilon, silu }) {
+  decompose([x, weight, bias], { groups, eps, silu }) {
     const grouped = byGroup(x, groups)
     const count = literal(at(grouped.shape, 2))
     const { average, centred } = centre(grouped, [2]) // [N, G, 1], [N, G, values]
     const variance = div(sumKeep(mul(centred, centred), [2]), count)
-    const rstd = div(literal(1), sqrt(add(variance, literal(epsilon))))
+    const rstd = div(literal(1), sqrt(add(variance, literal(eps))))
     const z = affine(reshape(mul(centred, rstd), x.shape), weight, bias)
     const statistics = [at(x.shape, 0), groups]
     return [silu ? mul(z, sigmoid(z)) : z, reshape(average, statistics), reshape(rstd, statistics)]
@@ -108,22 +108,22 @@ function checkChannels(op: string, x: Spec, groups: number, parameters: Readonly
 
 export interface GroupNormOptions {
   /** Added to the variance. Default 1e-5. */
-  readonly epsilon?: number
+  readonly eps?: number
   /** Applies silu(z) = z·σ(z) to the result. Default false. */
   readonly silu?: boolean
 }
 
 /**
- * y = (x − μ) / √(σ² + epsilon) · weight + bias, with mean μ and biased variance σ² over each sample's groups of
+ * y = (x − μ) / √(σ² + eps) · weight + bias, with mean μ and biased variance σ² over each sample's groups of
  * consecutive channels and all positions. x [N, C, …], weight and bias [C] or absent → the shape of x.
  * Throws ConfigError for groups that do not divide C, ShapeError for other parameters, DTypeError for integers.
  */
-export function groupNorm(x: TensorLike, groups: number, weight?: TensorLike, bias?: TensorLike, { epsilon = 1e-5, silu = false }: GroupNormOptions = {}): Tensor {
+export function groupNorm(x: TensorLike, groups: number, weight?: TensorLike, bias?: TensorLike, { eps = 1e-5, silu = false }: GroupNormOptions = {}): Tensor {
   const dtype = floatType('groupNorm', { input: x, weight, bias })
   checkChannels('groupNorm', x, groups, { weight, bias })
   const channels = x.shape.slice(1, 2)
   const working = statisticsType(dtype)
   const scale = weight === undefined ? filled(x, channels, 1, working) : cast(weight, working)
   const shift = bias === undefined ? filled(x, channels, 0, working) : cast(bias, working)
-  return cast(apply(groupNormOp, [cast(x, working), scale, shift], { groups, epsilon, silu }), dtype)
+  return cast(apply(groupNormOp, [cast(x, working), scale, shift], { groups, eps, silu }), dtype)
 }

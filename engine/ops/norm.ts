@@ -13,7 +13,7 @@ import { filled, floatType, statisticsType } from './operands.ts'
 import { centre } from './statistics.ts'
 
 export interface LayerNormAttributes {
-  readonly epsilon: number
+  readonly eps: number
   /** Whether the mean is taken away: layer norm; else RMS norm. */
   readonly centred: boolean
 }
@@ -30,9 +30,9 @@ export const layerNormOp: Fused<readonly [x: Tensor, weight: Tensor, bias: Tenso
     const statistics = { shape: [at(x.shape, 0), 1], dtype: x.dtype }
     return [{ shape: x.shape, dtype: x.dtype }, statistics, statistics]
   },
-  decompose([x, weight, bias], { epsilon, centred }) {
+  decompose([x, weight, bias], { eps, centred }) {
     const from = centred ? centre(x, [1]) : { average: filled(x, [at(x.shape, 0), 1], 0), centred: x }
-    const rstd = div(literal(1), sqrt(add(average(mul(from.centred, from.centred)), literal(epsilon))))
+    const rstd = div(literal(1), sqrt(add(average(mul(from.centred, from.centred)), literal(eps))))
     return [add(mul(mul(from.centred, rstd), weight), bias), from.average, rstd]
   },
   vjpMany([dy, dmean, drstd], [x, weight], [y, mean, rstd], attributes) {
@@ -92,26 +92,26 @@ function checkNormalized(op: string, x: TensorLike, shape: Shape, parameters: Re
 
 export interface LayerNormOptions {
   /** Added under the root. */
-  readonly epsilon?: number
+  readonly eps?: number
 }
 
 /**
- * y = (x − μ) / √(σ² + epsilon) · weight + bias, with mean μ and biased variance σ² over the last axes, whose sizes are
- * `shape`. weight and bias have that shape or are absent; the result has the shape of x. epsilon defaults to 1e-5.
+ * y = (x − μ) / √(σ² + eps) · weight + bias, with mean μ and biased variance σ² over the last axes, whose sizes are
+ * `shape`. weight and bias have that shape or are absent; the result has the shape of x. eps defaults to 1e-5.
  * Throws ShapeError for axes or parameters that do not fit, DTypeError for integers.
  */
-export function layerNorm(x: TensorLike, shape: Shape, weight?: TensorLike, bias?: TensorLike, { epsilon = 1e-5 }: LayerNormOptions = {}): Tensor {
+export function layerNorm(x: TensorLike, shape: Shape, weight?: TensorLike, bias?: TensorLike, { eps = 1e-5 }: LayerNormOptions = {}): Tensor {
   const dtype = floatType('layerNorm', { input: x, weight, bias })
   checkNormalized('layerNorm', x, shape, { weight, bias })
-  return normalize(x, shape, weight, bias, dtype, { epsilon, centred: true })
+  return normalize(x, shape, weight, bias, dtype, { eps, centred: true })
 }
 
 /**
- * y = x / √(⟨x²⟩ + epsilon) · weight, with the mean square over the last axes, whose sizes are `shape`; weight has that
- * shape or is absent. epsilon defaults to 1e-6. Errors as layerNorm.
+ * y = x / √(⟨x²⟩ + eps) · weight, with the mean square over the last axes, whose sizes are `shape`; weight has that
+ * shape or is absent. eps defaults to 1e-6. Errors as layerNorm.
  */
-export function rmsNorm(x: TensorLike, shape: Shape, weight?: TensorLike, { epsilon = 1e-6 }: LayerNormOptions = {}): Tensor {
+export function rmsNorm(x: TensorLike, shape: Shape, weight?: TensorLike, { eps = 1e-6 }: LayerNormOptions = {}): Tensor {
   const dtype = floatType('rmsNorm', { input: x, weight })
   checkNormalized('rmsNorm', x, shape, { weight })
-  return normalize(x, shape, weight, undefined, dtype, { epsilon, centred: false })
+  return normalize(x, shape, weight, undefined, dtype, { eps, centred: false })
 }

@@ -16,7 +16,7 @@ import { concatOp, reshape, strideSlice, sumKeep, zeroPad } from './movement.ts'
 import { floatType, statisticsType } from './operands.ts'
 
 /** The numbers of a step, in the order in which the op's first input holds them. */
-const order = ['lr', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaWeight', 'apply'] as const
+const order = ['lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaWeight', 'apply'] as const
 type NumberName = (typeof order)[number]
 
 export interface AdamWAttributes {
@@ -63,7 +63,7 @@ function listsOf(tensors: readonly Tensor[], count: number, ema: boolean): Tenso
 }
 
 /** One parameter's step. Every operation is rounded on its own, in the order written. */
-function adamw({ lr, beta1, beta2, epsilon, weightDecay, correction1, correction2, gradScale, emaWeight, apply }: Record<NumberName, Tensor>, tensors: readonly Tensor[]): Tensor[] {
+function adamw({ lr, beta1, beta2, eps, weightDecay, correction1, correction2, gradScale, emaWeight, apply }: Record<NumberName, Tensor>, tensors: readonly Tensor[]): Tensor[] {
   const one = literal(1)
   const decay = sub(one, mul(lr, weightDecay))
   const size = div(lr, correction1)
@@ -72,7 +72,7 @@ function adamw({ lr, beta1, beta2, epsilon, weightDecay, correction1, correction
   const g = mul(at(tensors, 1), gradScale)
   const m1 = add(m, mul(sub(one, beta1), sub(g, m)))
   const v1 = add(mul(beta2, v), mul(sub(one, beta2), mul(g, g)))
-  const p1 = sub(mul(p, decay), div(mul(size, m1), add(mul(sqrt(v1), root), epsilon)))
+  const p1 = sub(mul(p, decay), div(mul(size, m1), add(mul(sqrt(v1), root), eps)))
   const unless = (after: Tensor, before: Tensor): Tensor => where(notEqual(apply, literal(0)), after, before)
   const average = ema === undefined ? [] : [unless(add(ema, mul(emaWeight, sub(p1, ema))), ema)]
   return [unless(p1, p), unless(m1, m), unless(v1, v), ...average]
@@ -81,7 +81,7 @@ function adamw({ lr, beta1, beta2, epsilon, weightDecay, correction1, correction
 function unpack(numbers: Tensor): Record<NumberName, Tensor> {
   const n = (name: NumberName): Tensor => reshape(strideSlice(numbers, { start: [order.indexOf(name)], size: [1], step: [1] }), [])
   return {
-    lr: n('lr'), beta1: n('beta1'), beta2: n('beta2'), epsilon: n('epsilon'), weightDecay: n('weightDecay'),
+    lr: n('lr'), beta1: n('beta1'), beta2: n('beta2'), eps: n('eps'), weightDecay: n('weightDecay'),
     correction1: n('correction1'), correction2: n('correction2'), gradScale: n('gradScale'), emaWeight: n('emaWeight'), apply: n('apply'),
   }
 }
@@ -130,7 +130,7 @@ export interface AdamWResult {
 
 /**
  * The values after one step of AdamW, for the caller to assign: with g ← gradScale·g, p ← p·(1 − lr·weightDecay),
- * m ← m + (1 − β₁)(g − m), v ← β₂·v + (1 − β₂)·g², p ← p − lr·(m/correction1) / (√(v/correction2) + epsilon),
+ * m ← m + (1 − β₁)(g − m), v ← β₂·v + (1 − β₂)·g², p ← p − lr·(m/correction1) / (√(v/correction2) + eps),
  * ema ← ema + emaWeight·(p − ema). At step t the corrections are 1 − βᵗ, best worked out as −expm1(t·ln β).
  * Numbers may change from step to step without compiling anything. Throws ShapeError for lists that do not match.
  */

@@ -2,7 +2,7 @@
  * Draws. Each takes `{ generator }`, or the device's own, and moves it on by what it uses. One generator fills the whole
  * shape; a list gives the first axis one each, so that a sample's noise depends on its own generator and not on the batch
  * it is in:
- * `normal([2, 3, 32, 32], { generator: [new Generator(7), new Generator(8)] })`.
+ * `normal([2, 3, 32, 32], { generator: [new RandomGenerator(7), new RandomGenerator(8)] })`.
  */
 import { leafTensor } from '../create.ts'
 import { getDefaultDevice } from '../device/device.ts'
@@ -13,7 +13,7 @@ import { ConfigError, DTypeError, ShapeError } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import type { Primitive } from '../op.ts'
-import type { Generator } from '../random.ts'
+import type { RandomGenerator } from '../random.ts'
 import { at, checkShape, formatShape, sizeOf } from '../shape.ts'
 import type { Shape } from '../shape.ts'
 import { remainder } from './arithmetic.ts'
@@ -36,7 +36,7 @@ export const randomBitsOp: Primitive<readonly [key: Tensor, counter: Tensor], { 
 
 export interface DrawOptions {
   /** One for the whole shape, or one for each place of the first axis. Default: the device's. */
-  readonly generator?: Generator | readonly Generator[] | undefined
+  readonly generator?: RandomGenerator | readonly RandomGenerator[] | undefined
   readonly device?: Device
 }
 
@@ -45,7 +45,7 @@ export interface FloatDrawOptions extends DrawOptions {
   readonly dtype?: DType
 }
 
-const isOne = <T>(generator: T | readonly Generator[]): generator is T => !Array.isArray(generator)
+const isOne = <T>(generator: T | readonly RandomGenerator[]): generator is T => !Array.isArray(generator)
 
 /** Random words [rows, wordsFor(elements in a row)]; a row for each generator. */
 function draw(op: string, shape: Shape, { device = getDefaultDevice(op), generator = device.generator }: DrawOptions, wordsFor: (elements: number) => number): Tensor {
@@ -151,7 +151,7 @@ export function bernoulli(shape: Shape, { probability, ...options }: BernoulliOp
 
 export interface PermutationOptions {
   /** Default: the device's. */
-  readonly generator?: Generator | undefined
+  readonly generator?: RandomGenerator | undefined
   readonly device?: Device
 }
 
@@ -166,13 +166,13 @@ export function permutation(n: number, options: PermutationOptions = {}): Tensor
 }
 
 export interface DropoutOptions extends Omit<DrawOptions, 'device'> {
-  /** The share of elements to drop, from 0 to 1. Data: another rate compiles nothing. */
-  readonly rate: number
+  /** The share of elements to drop, from 0 to 1. Data: another one compiles nothing. */
+  readonly p: number
 }
 
-/** Elements dropped to 0 at random, the others multiplied by 1 / (1 − rate), so that the expectation stays. */
-export function dropout(x: TensorLike, { rate, generator }: DropoutOptions): Tensor {
-  if (!(rate >= 0 && rate <= 1)) throw new ConfigError(`dropout: rate ${rate} is not a share of the elements; use a number from 0 to 1`)
-  const kept = greaterEqual(uniform(x.shape, { generator, device: x.device }), rate)
-  return where(kept, mul(x, rate === 1 ? 0 : 1 / (1 - rate)), literal(0))
+/** Elements dropped to 0 at random, the others multiplied by 1 / (1 − p), so that the expectation stays. */
+export function dropout(x: TensorLike, { p, generator }: DropoutOptions): Tensor {
+  if (!(p >= 0 && p <= 1)) throw new ConfigError(`dropout: p ${p} is not a share of the elements; use a number from 0 to 1`)
+  const kept = greaterEqual(uniform(x.shape, { generator, device: x.device }), p)
+  return where(kept, mul(x, p === 1 ? 0 : 1 / (1 - p)), literal(0))
 }

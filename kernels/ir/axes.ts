@@ -1,7 +1,7 @@
 /** The axes of a kernel made fewer: most then run over one or two, whatever their tensors' rank. */
 
 /** The same positions in the same order with fewer axes: drops axes of size 1 and joins neighbours that every operand walks as one. */
-export function mergeAxes(sizes: readonly number[], strides: readonly (readonly number[])[]): { sizes: number[]; strides: number[][] } {
+export function mergeStrides(sizes: readonly number[], strides: readonly (readonly number[])[]): { sizes: number[]; strides: number[][] } {
   const out = { sizes: [] as number[], strides: strides.map((): number[] => []) }
   sizes.forEach((size, axis) => {
     if (size === 1) return

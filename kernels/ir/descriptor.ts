@@ -125,7 +125,7 @@ export interface GroupNormDescriptor extends GroupNormSizes {
   /** Strides of [sample, channel, position]. */
   readonly x: Strided
   readonly y: Strided
-  readonly epsilon: number
+  readonly eps: number
   readonly silu: boolean
 }
 
@@ -147,7 +147,7 @@ export interface LayerNormDescriptor extends LayerNormSizes {
   /** Strides of [row, element]. */
   readonly x: Strided
   readonly y: Strided
-  readonly epsilon: number
+  readonly eps: number
 }
 
 export interface LayerNormGradDescriptor extends LayerNormSizes {

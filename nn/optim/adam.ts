@@ -75,7 +75,7 @@ function fused({ parameters, gradients, state, t, scale, applies, ema }: GroupSt
     lr,
     beta1,
     beta2,
-    epsilon: eps,
+    eps,
     weightDecay,
     correction1: biasCorrection(lift(beta1, t), t),
     correction2: biasCorrection(lift(beta2, t), t),

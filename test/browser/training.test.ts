@@ -1,13 +1,13 @@
 /** Training in a page: it learns, on threads or without, and the page's own timers fire meanwhile. */
 import { expect, inject, test } from 'vitest'
-import { Generator, device as openDevice, matmul, mseLoss, normal, realize, tanh, valueAndGrad, variable } from '../../engine/index.ts'
+import { RandomGenerator, device as openDevice, matmul, mseLoss, normal, realize, tanh, valueAndGrad, variable } from '../../engine/index.ts'
 import type { Device, DeviceOptions } from '../../engine/index.ts'
 
 const isolated = inject('isolated')
 
 /** Fits a sine with a net of one hidden layer for some milliseconds, at least three steps; the losses of the steps. */
 async function fit(device: Device, samples: number, hidden: number, duration: number): Promise<number[]> {
-  const generator = new Generator(42)
+  const generator = new RandomGenerator(42)
   const x = normal([samples, 1], { generator, device })
   const y = x.sin()
   const w1 = variable(normal([1, hidden], { generator, device }))

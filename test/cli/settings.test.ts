@@ -59,7 +59,7 @@ describe('the seed', () => {
   async function beginning(seed: number): Promise<{ readonly kept: number[]; readonly bytes: Uint8Array<ArrayBuffer> }> {
     const { trainer } = startRun({ ...settings, seed }, images, device)
     const bytes = await trainer.save()
-    return { kept: [...(await dropout(ones([64], { device }), { rate: 0.5 }).data())], bytes }
+    return { kept: [...(await dropout(ones([64], { device }), { p: 0.5 }).data())], bytes }
   }
 
   test('is where layers draw from, too, in a stream of their own that the checkpoint keeps', async () => {

@@ -8,7 +8,7 @@ import { addNoise, cleanOf, noiseOf, targetOf } from '../../diffusion/parameteri
 import type { Prediction } from '../../diffusion/parameterization.ts'
 import { ddim } from '../../diffusion/samplers.ts'
 import { NoiseSchedule } from '../../diffusion/schedule.ts'
-import { ConfigError, Generator, add, device as openDevice, mul, normal, realize, sub, tensor } from '../../engine/index.ts'
+import { ConfigError, RandomGenerator, add, device as openDevice, mul, normal, realize, sub, tensor } from '../../engine/index.ts'
 import type { Device, Tensor } from '../../engine/index.ts'
 
 let device: Device
@@ -112,7 +112,7 @@ describe('ddim', () => {
 
   test.each([0, 0.5, 1])('with eta %s the samples have the distribution', async (eta) => {
     const [mean, deviation] = [-0.4, 0.7]
-    const generator = new Generator(3)
+    const generator = new RandomGenerator(3)
     const draw = (): Tensor => normal([4096], { generator, device: cpu })
     const levels = schedule.levels(100)
     const samples = await last(ddim(gaussian(mean, deviation), mul(draw(), levels[0] ?? 0), levels, { eta, noise: draw }))
@@ -155,7 +155,7 @@ describe('ddim', () => {
   })
 })
 
-test.each(['v_prediction', 'epsilon', 'sample', 'EPS', '', undefined, null])('a prediction that is none, %o, is refused by all that take one, before a network is called', (word) => {
+test.each(['v_prediction', 'eps', 'sample', 'EPS', '', undefined, null])('a prediction that is none, %o, is refused by all that take one, before a network is called', (word) => {
   const x = tensor([1], null, { device })
   const network = (): Tensor => {
     throw new Error('the network was called')
@@ -174,6 +174,6 @@ test.each(['v_prediction', 'epsilon', 'sample', 'EPS', '', undefined, null])('a 
   for (const [name, [run, ...given]] of Object.entries(calls)) {
     const call = (): unknown => Reflect.apply(run, undefined, given)
     expect(call).toThrow(ConfigError)
-    expect(call).toThrow(`${name}: prediction is "${word}"; use eps, x0 or v (diffusers' epsilon, sample and v_prediction)`)
+    expect(call).toThrow(`${name}: prediction is "${word}"; use eps, x0 or v (diffusers' eps, sample and v_prediction)`)
   }
 })

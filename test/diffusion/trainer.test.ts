@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { decodeTraining } from '../../diffusion/checkpoint.ts'
 import { DivergedError, Trainer } from '../../diffusion/trainer.ts'
 import type { FinishedStep, TrainerOptions } from '../../diffusion/trainer.ts'
-import { CheckpointError, ConfigError, Generator, add, device as openDevice, mseLoss, mul, normal, silu } from '../../engine/index.ts'
+import { CheckpointError, ConfigError, RandomGenerator, add, device as openDevice, mseLoss, mul, normal, silu } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../../engine/index.ts'
 import { BatchNorm2d, Conv2d, Dropout, Linear, Module, freeze } from '../../nn/index.ts'
 import type { HostTensor } from '../../nn/index.ts'
@@ -16,7 +16,7 @@ class Mlp extends Module<[TensorLike], Tensor> {
 
   constructor(device: Device, hidden = 37) {
     super()
-    const options = { device, generator: new Generator(5) }
+    const options = { device, generator: new RandomGenerator(5) }
     this.first = new Linear(3, hidden, options)
     this.last = new Linear(hidden, 3, options)
   }
@@ -35,7 +35,7 @@ function make(device: Device, { hidden = 37, ...options }: Partial<TrainerOption
     device,
     examples,
     batch: 4,
-    generator: new Generator(9),
+    generator: new RandomGenerator(9),
     loss: (x, generator) => mseLoss(model.call(add(x, mul(normal(x.shape, { generator, device }), 0.1))), x),
     optimizer: { lr: 1e-2, maxNorm: 0.5 },
     ema: { decay: 0.9 },
@@ -96,7 +96,7 @@ describe('a run that is taken up', () => {
     await collect(whole.steps(steps))
     const first = make(before)
     for await (const { step } of first.steps(steps)) if (step === 9) break
-    const second = make(after, { generator: new Generator(1234) })
+    const second = make(after, { generator: new RandomGenerator(1234) })
     expect(second.restore(decodeTraining(await first.save({ a: 'note' }), 'file'))).toEqual([])
     await collect(second.steps(steps))
     expect(Buffer.compare(await second.save(), await whole.save())).toBe(0)
@@ -116,7 +116,7 @@ describe('a run that is taken up', () => {
     const build = (): Trainer => {
       const model = new Regularised()
       freeze(model.last)
-      return new Trainer({ model, device: one, examples: { ...examples, shape: [11, 3, 1, 1] }, batch: 4, generator: new Generator(9), loss: (x) => mseLoss(model.call(x), x) })
+      return new Trainer({ model, device: one, examples: { ...examples, shape: [11, 3, 1, 1] }, batch: 4, generator: new RandomGenerator(9), loss: (x) => mseLoss(model.call(x), x) })
     }
     one.manualSeed(3)
     const whole = build()

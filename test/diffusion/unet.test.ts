@@ -3,9 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { UNet2D } from '../../diffusion/unet.ts'
 import type { UNet2DConfig } from '../../diffusion/unet-config.ts'
 import { timestepEmbedding } from '../../diffusion/timestep.ts'
-import { ConfigError, Generator, ShapeError, device as openDevice, mul, normal, sum, tensor, valueAndGrad } from '../../engine/index.ts'
+import { ConfigError, RandomGenerator, ShapeError, device as openDevice, mul, normal, sum, tensor, valueAndGrad } from '../../engine/index.ts'
 import type { Device, Tensor } from '../../engine/index.ts'
-import { stateDict } from '../../nn/module.ts'
 
 const small: UNet2DConfig = {
   sample_size: 4,
@@ -25,16 +24,16 @@ beforeAll(async () => {
 })
 afterAll(async () => device.close())
 
-const make = (changes: Partial<UNet2DConfig> = {}): UNet2D => new UNet2D({ ...small, ...changes }, { device, generator: new Generator(1) })
+const make = (changes: Partial<UNet2DConfig> = {}): UNet2D => new UNet2D({ ...small, ...changes }, { device, generator: new RandomGenerator(1) })
 /** As programs without types make it, from a config.json. */
-const makeFrom = (changes: object): UNet2D => Reflect.construct(UNet2D, [{ ...small, ...changes }, { device, generator: new Generator(1) }])
-const draw = (shape: number[]): Tensor => normal(shape, { generator: new Generator(2), device })
+const makeFrom = (changes: object): UNet2D => Reflect.construct(UNet2D, [{ ...small, ...changes }, { device, generator: new RandomGenerator(1) }])
+const draw = (shape: number[]): Tensor => normal(shape, { generator: new RandomGenerator(2), device })
 
 test('every parameter gets a gradient, and none but key biases a vanishing one', { timeout: 120_000 }, async () => {
   const model = make()
   const y = model.call(draw([2, 2, 4, 6]), tensor([3, 700.5], null, { device }))
   expect(y.shape).toEqual([2, 3, 4, 6])
-  const parameters = stateDict(model)
+  const parameters = model.stateDict()
   const { grads } = valueAndGrad(sum(mul(y, draw(y.shape as number[]))), parameters)
   const sizes = await Promise.all(Object.entries(grads).map(async ([name, g]) => [name, Math.max(...[...(await g.data())].map(Math.abs))] as const))
   expect(sizes.filter(([name, size]) => size < 1e-6 && !name.endsWith('to_k.bias'))).toEqual([])

@@ -1,6 +1,6 @@
 /** Where something is set while a function runs, what would run later and not see it is refused, and what was set is taken back. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ConfigError, checkpoint, detectAnomaly, device as openDevice, mul, tensor, variable, withDefaultDevice, withValues } from '../../engine/index.ts'
+import { ConfigError, detectAnomaly, device as openDevice, mul, recompute, tensor, variable, withDefaultDevice, withValues } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../../engine/index.ts'
 import { getDefaultDevice } from '../../engine/device/device.ts'
 import { ddim, denoiserOf, NoiseSchedule } from '../../diffusion/index.ts'
@@ -31,7 +31,7 @@ const around: Readonly<Record<string, { readonly run: (fn: () => unknown) => unk
   'scope, as withPath': { run: (fn) => device.withPath('part', fn) },
   withProductType: { run: (fn) => device.withProductType('bf16', fn) },
   withDefaultDevice: { run: (fn) => withDefaultDevice(device, fn) },
-  checkpoint: { run: (fn): unknown => Reflect.apply(checkpoint, undefined, [fn, tensor([1])]), remedy: 'return a tensor, or a list of tensors' },
+  recompute: { run: (fn): unknown => Reflect.apply(recompute, undefined, [fn, tensor([1])]), remedy: 'return a tensor, or a list of tensors' },
   call: { run: (fn) => new Holder(fn).call(tensor([1])), remedy: 'return tensors from forward, and let another method do what waits' },
   'call, of a module with a policy around it': {
     run(fn) {

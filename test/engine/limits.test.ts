@@ -4,7 +4,7 @@ import {
   argsort, conv2d, convTranspose2d, cumsum, gather, grad, groupNorm, indexSelect, layerNorm, matmul, mean, ones, scaledDotProductAttention, softmax, square, sum, topK, variance, zeros,
 } from '../../engine/index.ts'
 import type { Tensor } from '../../engine/index.ts'
-import { floor } from '../../kernels/wgsl/core/kernel.ts'
+import { limits } from '../../kernels/wgsl/core/kernel.ts'
 import type { Dispatch } from '../../kernels/wgsl/core/kernel.ts'
 import { dispatchesOf, launchesOf } from '../planning.ts'
 
@@ -47,8 +47,8 @@ test.each(Object.entries(cases))('%s', async (_, build) => {
   const dispatches = dispatchesOf(await launchesOf(build))
   for (const dispatch of dispatches) {
     const { label, source, parameters, workgroups, bindings } = dispatch
-    expect(workgroupBytes(dispatch), `in ${label}`).toBeLessThanOrEqual(floor.workgroupBytes)
-    expect(Number(/@workgroup_size\((\d+)\)/.exec(source)?.[1]), `in ${label}`).toBeLessThanOrEqual(floor.invocations)
+    expect(workgroupBytes(dispatch), `in ${label}`).toBeLessThanOrEqual(limits.workgroupBytes)
+    expect(Number(/@workgroup_size\((\d+)\)/.exec(source)?.[1]), `in ${label}`).toBeLessThanOrEqual(limits.invocations)
     expect(Math.max(...workgroups), `in ${label}`).toBeLessThanOrEqual(65_535)
     expect(parameters.length, `in ${label}`).toBeLessThanOrEqual(65_536)
     expect(bindings.length, `in ${label}`).toBeLessThanOrEqual(8)

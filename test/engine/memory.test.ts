@@ -7,7 +7,7 @@ import { provokeCollection } from '../../engine/device/collection.ts'
 import type { Device } from '../../engine/device/device.ts'
 import { device as openDevice } from '../../engine/device/open.ts'
 import { grad } from '../../engine/grad.ts'
-import { checkpoint } from '../../engine/recompute.ts'
+import { recompute } from '../../engine/recompute.ts'
 import type { Tensor } from '../../engine/graph.ts'
 import { add, mul, sub } from '../../engine/ops/elementwise.ts'
 import { matmul } from '../../engine/ops/matmul.ts'
@@ -68,7 +68,7 @@ test('checkpointing lowers the peak and gives the same gradient bits', async () 
   const w = matrix(64)
   await realize(w)
   const plain = grad(network(w, w.read(), (fn, x) => fn(x)), w)
-  const saving = grad(network(w, w.read(), (fn, x) => checkpoint(fn, x)), w)
+  const saving = grad(network(w, w.read(), (fn, x) => recompute(fn, x)), w)
   const [full, less] = [await peakOf(plain), await peakOf(saving)]
   expect(less).toBeLessThan(0.6 * full)
   const launches = await Promise.all([plain, saving].map(async (g) => (await explain(g))[0]?.launches ?? 0))

@@ -1,6 +1,6 @@
 /** The meta device: everything that has a shape works, nothing computes. And the generator that every device owns. */
 import { describe, expect, test } from 'vitest'
-import { DeviceError, Generator, device, grad, matmul, metaDevice, normal, permutation, realize, sum, tensor, variable, withDefaultDevice, zeros } from '../../engine/index.ts'
+import { DeviceError, RandomGenerator, device, grad, matmul, metaDevice, normal, permutation, realize, sum, tensor, variable, withDefaultDevice, zeros } from '../../engine/index.ts'
 
 const refusal = 'the meta device knows shapes and types but no values; build the model on await device("cpu") to compute'
 
@@ -33,14 +33,14 @@ describe('the meta device', () => {
 describe("the device's generator", () => {
   test('is what draws use that are given none, and starts anew from a seed', async () => {
     await using reference = await device('reference', { makeDefault: false })
-    const values = async (generator?: Generator): Promise<number[]> => [...(await normal([5], { device: reference, generator }).data())]
+    const values = async (generator?: RandomGenerator): Promise<number[]> => [...(await normal([5], { device: reference, generator }).data())]
     const first = await values()
-    expect(first).toEqual(await values(new Generator(0)))
+    expect(first).toEqual(await values(new RandomGenerator(0)))
     expect(await values()).not.toEqual(first)
     reference.manualSeed(7)
-    expect(await values()).toEqual(await values(new Generator(7)))
+    expect(await values()).toEqual(await values(new RandomGenerator(7)))
     reference.manualSeed(7)
     const order = [...(await permutation(9, { device: reference }).data())]
-    expect(order).toEqual([...(await permutation(9, { device: reference, generator: new Generator(7) }).data())])
+    expect(order).toEqual([...(await permutation(9, { device: reference, generator: new RandomGenerator(7) }).data())])
   })
 })

@@ -58,7 +58,7 @@ describe('what is overwritten', () => {
   each('a step of AdamW that does not count, its results assigned crosswise', async () => {
     const [p, m, v, g] = [variable([1, 10]), variable([3, 30]), variable([5, 50]), variable([7, 70])]
     await realize(p, m, v, g)
-    const step = adamWStep({ parameters: [p], gradients: [g], first: [m], second: [v], lr: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0, correction1: 1, correction2: 1, apply: 0 })
+    const step = adamWStep({ parameters: [p], gradients: [g], first: [m], second: [v], lr: 0.1, beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0, correction1: 1, correction2: 1, apply: 0 })
     const [p1, m1, v1] = [step.parameters[0], step.first[0], step.second[0]]
     if (p1 === undefined || m1 === undefined || v1 === undefined) throw new Error('one of each')
     p.assign(m1)

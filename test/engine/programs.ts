@@ -6,8 +6,7 @@
  */
 import * as fc from 'fast-check'
 import {
-  Tensor, adamWStep, add, cast, checkpoint, concat, conv2d, cumsum, equal, expand, flip, gather, gelu, grad, groupNorm, indexSelect, less, matmul, max, maximum, min, minimum, mul, neg,
-  permute, pow, realize, reshape, silu, slice, softmax, square, stopGradient, sub, sum, tanh, tensor, transpose, variable, where, withDefaultDevice,
+  Tensor, adamWStep, add, cast, concat, conv2d, cumsum, equal, expand, flip, gather, gelu, grad, groupNorm, indexSelect, less, matmul, max, maximum, min, minimum, mul, neg, permute, pow, realize, recompute, reshape, silu, slice, softmax, square, stopGradient, sub, sum, tanh, tensor, transpose, variable, where, withDefaultDevice,
 } from '../../engine/index.ts'
 import type { Device, DType, TypedArray, Variable } from '../../engine/index.ts'
 import { literal } from '../../engine/ops/elementwise.ts'
@@ -106,7 +105,7 @@ const exactOps: readonly Op[] = [
   (x, _, __, ___, half) => cast(float(x), half),
   (x) => wide(x),
   (x) => stopGradient(x),
-  (x, _, n, exact) => checkpoint((t) => tame(mul(mul(t, t), (n % 3) - 1), exact), wide(x)),
+  (x, _, n, exact) => recompute((t) => tame(mul(mul(t, t), (n % 3) - 1), exact), wide(x)),
 ]
 /** Ops, or gradients, that jump where two numbers are equal. */
 const jumps: readonly Op[] = [
@@ -124,7 +123,7 @@ const smoothOps: readonly Op[] = [
   (x) => tanh(x),
   (x) => pow(add(square(wide(x)), 1), -0.5),
   atLeast(1, (x, _, n) => softmax(wide(x), axisOf(x, n))),
-  atLeast(2, (x, _, n) => (x.size === 0 ? x : groupNorm(reshape(wide(x), [x.shape[0] ?? 1, x.shape[1] ?? 1, x.size / (x.shape[0] ?? 1) / (x.shape[1] ?? 1)]), n % 2 === 0 ? 1 : (x.shape[1] ?? 1), undefined, undefined, { epsilon: 0.1, silu: n % 3 === 0 }))),
+  atLeast(2, (x, _, n) => (x.size === 0 ? x : groupNorm(reshape(wide(x), [x.shape[0] ?? 1, x.shape[1] ?? 1, x.size / (x.shape[0] ?? 1) / (x.shape[1] ?? 1)]), n % 2 === 0 ? 1 : (x.shape[1] ?? 1), undefined, undefined, { eps: 0.1, silu: n % 3 === 0 }))),
 ]
 const tables = { exact: [...exactOps, ...jumps], smooth: [...exactOps, ...smoothOps] }
 
@@ -234,7 +233,7 @@ function adamwMoves({ rotate, ema, apply, gradient }: NonNullable<Step['adamw']>
   const from = cells[gradient] ?? p
   const result = adamWStep({
     parameters: [p], gradients: [gradient % 2 === 0 ? from : tanh(from)], first: [m], second: [v], ...(ema ? { ema: [average] } : {}),
-    lr: 0.05, beta1: 0.9, beta2: 0.99, epsilon: 0.1, weightDecay: 0.01, correction1: 0.5, correction2: 0.5, apply: exact ? 0 : apply,
+    lr: 0.05, beta1: 0.9, beta2: 0.99, eps: 0.1, weightDecay: 0.01, correction1: 0.5, correction2: 0.5, apply: exact ? 0 : apply,
   })
   const made = [...result.parameters, ...result.first, ...result.second, ...result.ema]
   return made.map((value, i) => [cells[(i + rotate) % made.length], value])

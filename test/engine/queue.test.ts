@@ -93,7 +93,7 @@ describe('too large', () => {
     await realize(w)
     const loss = outer(40_000)
     w.assign(add(w, loss))
-    await expect(realize(loss, w)).rejects.toThrow(/^out of memory on cpu: intermediate values need 12800000000 bytes, but one WebAssembly memory holds 4294901760 bytes in all; use a smaller batch, or checkpoint$/)
+    await expect(realize(loss, w)).rejects.toThrow(/^out of memory on cpu: intermediate values need 12800000000 bytes, but one WebAssembly memory holds 4294901760 bytes in all; use a smaller batch, or recompute$/)
     expect(Array.from(await w.data())).toEqual([1, 2])
     const x = matmul(tensor([[1, 2], [3, 4]]), tensor([[1, 0], [0, 1]]))
     await realize(x)

@@ -21,7 +21,7 @@ export const groupNormCases: fc.Arbitrary<GroupNormCase> = fc.record({
   spatial: fc.constantFrom(1, 2, 3, 4, 15, 16, 17, 33, 300), silu: fc.boolean(), x: anyLayout, y: anyLayout, dy: anyLayout, shift: fc.constantFrom(0, 100, 10_000),
 })
 
-const epsilon = 1e-5
+const eps = 1e-5
 const ulp = (x: number): number => 2 ** -23 * Math.abs(x)
 const sigmoid = (z: number): number => 1 / (1 + Math.exp(-z))
 
@@ -35,7 +35,7 @@ function statistics({ batch, groups, perGroup, spatial }: GroupNormCase, x: (n: 
       for (let c = g * perGroup; c < (g + 1) * perGroup; c++) for (let s = 0; s < spatial; s++) values.push(x(n, c, s))
       const m = values.reduce((a, b) => a + b, 0) / values.length
       mean.push(m)
-      rstd.push(1 / Math.sqrt(values.reduce((a, b) => a + (b - m) ** 2, 0) / values.length + epsilon))
+      rstd.push(1 / Math.sqrt(values.reduce((a, b) => a + (b - m) ** 2, 0) / values.length + eps))
     }
   }
   return { mean, rstd }
@@ -48,7 +48,7 @@ export async function checkGroupNorm(o: GroupNormCase, seed: number, run: Run<Gr
   const input = floats(x.size, seed, o.shift).map(round)
   const [weight, bias] = [floats(channels, seed + 1), floats(channels, seed + 2)]
   const [output, mean, rstd] = [new Float32Array(y.size), new Float32Array(o.batch * o.groups), new Float32Array(o.batch * o.groups)]
-  await run({ batch: o.batch, channels, groups: o.groups, spatial: o.spatial, silu: o.silu, x, y, epsilon }, [input, weight, bias, output, mean, rstd])
+  await run({ batch: o.batch, channels, groups: o.groups, spatial: o.spatial, silu: o.silu, x, y, eps }, [input, weight, bias, output, mean, rstd])
   const expected = statistics(o, (n, c, s) => at(input, x, [n, c, s]))
   mean.forEach((m, i) => expectClose(m, expected.mean[i] ?? 0, 1e-6, `mean ${i}`))
   rstd.forEach((r, i) => expectClose(r, expected.rstd[i] ?? 0, 5e-6 + 0.3 * ulp(o.shift), `rstd ${i}`))
@@ -71,8 +71,8 @@ export async function checkConstantGroups(run: Run<GroupNormDescriptor>): Promis
       const x = { strides: lastChannels ? [0, 1, channels] : [0, spatial, 1], offset: 0 }
       const [input, bias] = [new Float32Array(channels * spatial).fill(value), floats(channels, 7)]
       const [y, mean, rstd] = [new Float32Array(input.length), new Float32Array(1), new Float32Array(1)]
-      await run({ batch: 1, channels, groups: 1, spatial, silu: false, x, y: x, epsilon }, [input, floats(channels, 3), bias, y, mean, rstd])
-      expect([mean[0], rstd[0]], `${channels} × ${spatial} of ${value}`).toEqual([Math.fround(value), expect.closeTo(1 / Math.sqrt(epsilon), 3)])
+      await run({ batch: 1, channels, groups: 1, spatial, silu: false, x, y: x, eps }, [input, floats(channels, 3), bias, y, mean, rstd])
+      expect([mean[0], rstd[0]], `${channels} × ${spatial} of ${value}`).toEqual([Math.fround(value), expect.closeTo(1 / Math.sqrt(eps), 3)])
       const wrong = y.findIndex((v, i) => !(Math.abs(v - (bias[lastChannels ? i % channels : Math.floor(i / spatial)] ?? NaN)) < 1e-5))
       expect(wrong, `${channels} × ${spatial} of ${value}: element ${wrong} is ${y[wrong]}`).toBe(-1)
     }

@@ -14,7 +14,7 @@ it('equals the gradient in float64', async () => {
 
 it('does nothing without rows', () => {
   const strided = { strides: [5, 1], offset: 0 }
-  expect(layerNormKernel({ rows: 0, length: 5, centred: true, x: strided, y: strided, epsilon: 1e-5 }, target).items).toBe(0)
+  expect(layerNormKernel({ rows: 0, length: 5, centred: true, x: strided, y: strided, eps: 1e-5 }, target).items).toBe(0)
 })
 
 it('leaves nothing of values that are all one', () => checkConstantRows((d, buffers) => launch(layerNormKernel(d, target), buffers, 1)))

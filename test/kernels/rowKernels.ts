@@ -18,7 +18,7 @@ import { runKernel } from './run.ts'
 const target = { relaxed: true, wide: process.argv.includes('--experimental-wasm-revectorize') }
 const rows = (...sizes: number[]): { strides: number[]; offset: number } => ({ strides: sizes.map((_, k) => sizes.slice(k + 1).reduce((a, b) => a * b, 1)), offset: 0 })
 const [channelsLast, channelsFirst, matrix, heads] = [{ strides: [20 * 40, 1, 40], offset: 0 }, rows(3, 40, 20), rows(9, 45), rows(3, 37, 20)]
-const norm = { batch: 3, channels: 40, groups: 5, spatial: 20, epsilon: 1e-5, silu: true }
+const norm = { batch: 3, channels: 40, groups: 5, spatial: 20, eps: 1e-5, silu: true }
 const attention = { batch: [3], queries: 37, keys: 37, dim: 20, valueDim: 20, causal: false, q: heads, k: heads, v: heads, out: heads }
 const [values, statistics] = [3 * 40 * 20, 3 * 37]
 
@@ -34,7 +34,7 @@ const cases: Readonly<Record<string, readonly [WasmKernel, readonly number[]]>> 
   squaredNorm: [squaredNormKernel({ sizes: [100, 33, 9000] }), [100, 33, 9000, 4]],
   softmax: [softmaxKernel({ rows: 9, length: 45, x: matrix, y: matrix }, target), [405, 405]],
   softmaxGrad: [softmaxGradKernel({ rows: 9, length: 45, y: matrix, dy: matrix, dx: matrix }, target), [405, 405, 405]],
-  layerNorm: [layerNormKernel({ rows: 9, length: 45, centred: true, epsilon: 1e-5, x: matrix, y: matrix }, target), [405, 45, 45, 405, 9, 9]],
+  layerNorm: [layerNormKernel({ rows: 9, length: 45, centred: true, eps: 1e-5, x: matrix, y: matrix }, target), [405, 45, 45, 405, 9, 9]],
   layerNormGrad: [layerNormGradKernel({ rows: 9, length: 45, centred: true, dy: matrix, x: matrix, dx: matrix }, target), [405, 405, 45, 9, 9, 405]],
   philox: [philoxKernel({ rows: 3, length: 70 }), [6, 6, 210]],
   // Floats are added as doubles, whose vectors V8 does not join.

@@ -22,7 +22,7 @@ export const layerNormCases: fc.Arbitrary<LayerNormCase> = fc.record({
   rows: fc.constantFrom(1, 3, 5), length: fc.constantFrom(1, 3, 4, 15, 16, 33, 100, 4099, 9000), centred: fc.boolean(), shift: fc.constantFrom(0, 100, 10_000), ...layouts,
 })
 
-const epsilon = 1e-5
+const eps = 1e-5
 const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length
 
 export async function checkSoftmax({ rows, length, a, b, shift }: RowCase, seed: number, run: Run<SoftmaxDescriptor>, { round, tolerance }: Precision = singles): Promise<void> {
@@ -55,14 +55,14 @@ export async function checkSoftmaxGrad({ rows, length, a, b, c }: RowCase, seed:
 /** Of one row, in float64. */
 function statistics(row: readonly number[], centred: boolean): { mu: number; rstd: number } {
   const mu = centred ? mean(row) : 0
-  return { mu, rstd: 1 / Math.sqrt(mean(row.map((v) => (v - mu) ** 2)) + epsilon) }
+  return { mu, rstd: 1 / Math.sqrt(mean(row.map((v) => (v - mu) ** 2)) + eps) }
 }
 
 export async function checkLayerNorm({ rows, length, centred, shift, a, b }: LayerNormCase, seed: number, run: Run<LayerNormDescriptor>, { round, tolerance }: Precision = singles): Promise<void> {
   const [x, y] = [layout([rows, length], a), layout([rows, length], b)]
   const [input, weight, bias] = [floats(x.size, seed, shift).map(round), floats(length, seed + 1), floats(length, seed + 2)]
   const [output, means, rstds] = [new Float32Array(y.size), new Float32Array(rows), new Float32Array(rows)]
-  await run({ rows, length, centred, x, y, epsilon }, [input, weight, bias, output, means, rstds])
+  await run({ rows, length, centred, x, y, eps }, [input, weight, bias, output, means, rstds])
   for (let r = 0; r < rows; r++) {
     const row = Array.from({ length }, (_, i) => at(input, x, [r, i]))
     const { mu, rstd } = statistics(row, centred)
@@ -78,8 +78,8 @@ export async function checkConstantRows(run: Run<LayerNormDescriptor>): Promise<
     for (const value of [0.1, 12_345.678, -1e6, 2 ** -120]) {
       const [input, bias, y, means, rstds] = [new Float32Array(2 * length).fill(value), floats(length, 7), new Float32Array(2 * length), new Float32Array(2), new Float32Array(2)]
       const rows = { strides: [length, 1], offset: 0 }
-      await run({ rows: 2, length, centred: true, x: rows, y: rows, epsilon }, [input, floats(length, 3), bias, y, means, rstds])
-      expect([...means, rstds[1]], `${length} of ${value}`).toEqual([Math.fround(value), Math.fround(value), expect.closeTo(1 / Math.sqrt(epsilon), 3)])
+      await run({ rows: 2, length, centred: true, x: rows, y: rows, eps }, [input, floats(length, 3), bias, y, means, rstds])
+      expect([...means, rstds[1]], `${length} of ${value}`).toEqual([Math.fround(value), Math.fround(value), expect.closeTo(1 / Math.sqrt(eps), 3)])
       expect(y.findIndex((v, i) => !(Math.abs(v - (bias[i % length] ?? NaN)) < 1e-5)), `${length} of ${value}`).toBe(-1)
     }
   }

@@ -147,7 +147,7 @@ function norm(draw: Draw): WideCase {
   const x = draw.often(0.5) ? { strides: [channels * spatial, spatial, 1], offset: 0 } : { strides: [channels * spatial, 1, channels], offset: 0 }
   const sizes = { batch, channels, groups, spatial, silu }
   return draw.often(0.5)
-    ? { kind: 'groupNorm', sizes: [all, channels, channels, all, batch * groups, batch * groups], make: (target) => groupNormKernel({ ...sizes, x, y: x, epsilon: 1e-5 }, target) }
+    ? { kind: 'groupNorm', sizes: [all, channels, channels, all, batch * groups, batch * groups], make: (target) => groupNormKernel({ ...sizes, x, y: x, eps: 1e-5 }, target) }
     : { kind: 'groupNormGrad', sizes: [all, all, channels, channels, batch * groups, batch * groups, all, batch * channels, batch * channels], make: (target) => groupNormGradKernel({ ...sizes, dy: x, x, dx: x }, target) }
 }
 
@@ -155,7 +155,7 @@ function rowKernel(draw: Draw): WideCase {
   const [rows, n] = [draw.between(1, 6), length(draw)]
   const [x, all, centred] = [{ strides: draw.often(0.7) ? [n, 1] : [1, rows], offset: 0 }, rows * n, draw.often(0.6)]
   return draw.one<() => WideCase>([
-    () => ({ kind: 'layerNorm', sizes: [all, n, n, all, rows, rows], make: (target) => layerNormKernel({ rows, length: n, centred, x, y: x, epsilon: 1e-5 }, target) }),
+    () => ({ kind: 'layerNorm', sizes: [all, n, n, all, rows, rows], make: (target) => layerNormKernel({ rows, length: n, centred, x, y: x, eps: 1e-5 }, target) }),
     () => ({ kind: 'layerNormGrad', sizes: [all, all, n, rows, rows, all], make: (target) => layerNormGradKernel({ rows, length: n, centred, dy: x, x, dx: x }, target) }),
     () => ({ kind: 'softmax', sizes: [all, all], make: (target) => softmaxKernel({ rows, length: n, x, y: x }, target) }),
     () => ({ kind: 'softmaxGrad', sizes: [all, all, all], make: (target) => softmaxGradKernel({ rows, length: n, y: x, dy: x, dx: x }, target) }),

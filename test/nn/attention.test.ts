@@ -1,6 +1,6 @@
 /** MultiheadAttention: what its masks mean together, its normalised queries and keys, and what it refuses. Values are in modules.test.ts. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { DTypeError, Generator, ShapeError, device as openDevice, normal, ones, tensor, zeros } from '../../engine/index.ts'
+import { DTypeError, RandomGenerator, ShapeError, device as openDevice, normal, ones, tensor, zeros } from '../../engine/index.ts'
 import type { Device, Tensor } from '../../engine/index.ts'
 import * as nn from '../../nn/index.ts'
 import type { MultiheadAttentionCallOptions } from '../../nn/index.ts'
@@ -11,14 +11,14 @@ beforeAll(async () => {
 })
 afterAll(async () => device.close())
 
-const draw = (seed: number, shape: readonly number[]): Tensor => normal(shape, { generator: new Generator(seed) })
+const draw = (seed: number, shape: readonly number[]): Tensor => normal(shape, { generator: new RandomGenerator(seed) })
 const bools = (rows: readonly number[][]): Tensor => tensor(rows).greater(0)
 const list = async (x: { data(): Promise<ArrayLike<number>> }): Promise<number[]> => Array.from(await x.data())
 
 test('with normalised queries and keys, their length does not matter', async () => {
   for (const qkNorm of ['layerNorm', 'rmsNorm'] as const) {
     const layer = new nn.MultiheadAttention(8, 2, { qkNorm, bias: false })
-    expect(Object.entries(nn.stateDict(layer)).filter(([name]) => name.includes('norm')).map(([name, { shape }]) => [name, shape])).toContainEqual(['q_norm.weight', [4]])
+    expect(Object.entries(layer.stateDict()).filter(([name]) => name.includes('norm')).map(([name, { shape }]) => [name, shape])).toContainEqual(['q_norm.weight', [4]])
     const [q, k] = [draw(1, [2, 3, 8]), draw(2, [2, 5, 8])]
     const [one, other] = [await list(layer.call(q, k)), await list(layer.call(q.mul(100), k))]
     one.forEach((x, i) => expect(Math.abs(x - (other[i] ?? 0))).toBeLessThan(1e-4))

@@ -5,7 +5,7 @@ import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ConfigError, DTypeError, ShapeError, device as openDevice, isFinite, mul, realize, scalar, tensor, variable, withValues } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike, Variable } from '../../engine/index.ts'
-import { AdamW, Buffer, EMA, Linear, Module, SGD, encodeSafetensors, gammaOf, halfLifeDecay, loadCheckpoint, namedParameters, posthocEMA, posthocWeights, powerFunctionDecay, powerWarmupDecay, readVariables, sigmaRelOf, stateDict, warmupDecay } from '../../nn/index.ts'
+import { AdamW, Buffer, EMA, Linear, Module, SGD, encodeSafetensors, gammaOf, halfLifeDecay, loadCheckpoint, namedParameters, posthocEMA, posthocWeights, powerFunctionDecay, powerWarmupDecay, readVariables, sigmaRelOf, warmupDecay } from '../../nn/index.ts'
 import type { DecayProfile, EMAOptions, EMASnapshot, HostTensor } from '../../nn/index.ts'
 import { gradientsAt, parametersOn, snapshot } from './optimizers.ts'
 
@@ -142,11 +142,11 @@ describe('of a model', () => {
     const optimizer = new SGD(namedParameters(model), { lr: 1, ema })
     await realize(optimizer.update({ 'embed.weight': tensor([[1, 2], [3, 4]], null, { device }) }))
     const state = ema.modelState(model, 'net.')
-    expect(Object.keys(state)).toEqual(Object.keys(stateDict(model, 'net.')))
+    expect(Object.keys(state)).toEqual(Object.keys(model.stateDict('net.')))
     expect(Object.keys(state)).toEqual(['net.embed.weight', 'net.head', 'net.count', 'net.fixed'])
     const again = new Tied()
     again.count.assign(tensor([0], null, { device }))
-    await loadCheckpoint(stateDict(again), new Blob([encodeSafetensors(await readVariables(state))]), { prefix: 'net.' })
+    await loadCheckpoint(again.stateDict(), new Blob([encodeSafetensors(await readVariables(state))]), { prefix: 'net.' })
     const averages = [...((await ema.average['embed.weight']?.data()) ?? [])]
     expect([...(await again.head.data())]).toEqual(averages)
     expect(averages).not.toEqual([...(await model.head.data())])

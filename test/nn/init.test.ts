@@ -1,6 +1,6 @@
 /** Initial values: their statistics against PyTorch's draws and against the distributions, seeds, gains, errors. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ConfigError, Generator, ShapeError, device as openDevice, uniform } from '../../engine/index.ts'
+import { ConfigError, RandomGenerator, ShapeError, device as openDevice, uniform } from '../../engine/index.ts'
 import type { Device, Shape, Tensor, TensorLike } from '../../engine/index.ts'
 import * as nn from '../../nn/index.ts'
 import type { LayerOptions, Module } from '../../nn/index.ts'
@@ -56,10 +56,10 @@ test('every record of the oracle is looked at', () => {
 
 describe('is distributed as in PyTorch', () => {
   test.each(Object.entries(oracle.init))('%s', async (id, records) => {
-    const options = { device, generator: new Generator(11) }
+    const options = { device, generator: new RandomGenerator(11) }
     const made = layers[id]?.(options)
     for (const [name, want] of Object.entries(records)) {
-      const x = made === undefined ? functions[id]?.(want.shape, options) : nn.stateDict(made)[name]
+      const x = made === undefined ? functions[id]?.(want.shape, options) : made.stateDict()[name]
       if (x === undefined) throw new RangeError(`nothing for ${id} ${name}`)
       const got = await statistics(x)
       // Deviations of the estimates: of a mean std/√n, of a deviation less than std/√n, of the largest of normals a few percent.
@@ -79,7 +79,7 @@ test('gains are PyTorch\'s', () => {
 
 describe('truncNormal', () => {
   test('has the quantiles of the distribution, up to its ends', async () => {
-    const draws = [...(await nn.truncNormal([200_000], { std: 0.5, a: -2.5, b: 0.25, device, generator: new Generator(4) }).data())].toSorted((x, y) => x - y)
+    const draws = [...(await nn.truncNormal([200_000], { std: 0.5, a: -2.5, b: 0.25, device, generator: new RandomGenerator(4) }).data())].toSorted((x, y) => x - y)
     // Φ(z) / Φ(1/2) for z = x / 0.5, from tables of the normal distribution.
     for (const [x, share] of [[-1.5, 0.00135 / 0.69146], [-0.5, 0.15866 / 0.69146], [0, 0.5 / 0.69146], [0.125, 0.59871 / 0.69146]] as const) {
       expect(Math.abs(draws.filter((v) => v < x).length / draws.length - share)).toBeLessThan(0.005)
@@ -90,9 +90,9 @@ describe('truncNormal', () => {
 
   test('inverts the distribution function, in the tails too', async () => {
     const [a, b] = [-4.5, 4.5]
-    const at = (generator: Generator): LayerOptions => ({ generator, device })
-    const z = await nn.truncNormal([4000], { a, b, ...at(new Generator(6)) }).data()
-    const shares = await uniform([4000], { low: erf(a / Math.SQRT2), high: erf(b / Math.SQRT2), ...at(new Generator(6)) }).data()
+    const at = (generator: RandomGenerator): LayerOptions => ({ generator, device })
+    const z = await nn.truncNormal([4000], { a, b, ...at(new RandomGenerator(6)) }).data()
+    const shares = await uniform([4000], { low: erf(a / Math.SQRT2), high: erf(b / Math.SQRT2), ...at(new RandomGenerator(6)) }).data()
     const slope = (x: number): number => Math.sqrt(2 / Math.PI) * Math.exp((-x * x) / 2)
     const errors = [...z].map((x, i) => Math.abs((erf(x / Math.SQRT2) - (shares[i] ?? 0)) / slope(x)))
     expect(Math.max(...z)).toBeGreaterThan(3)
@@ -100,12 +100,12 @@ describe('truncNormal', () => {
   })
 
   test('is finite without ends, for the smallest draw too', async () => {
-    const generator = new Generator(0)
+    const generator = new RandomGenerator(0)
     generator.restore({ key: [0, 0], counter: [14_883_995, 0] }) // Whose first 24 bits are zero.
     expect((await uniform([1], { generator, device }).data())[0]).toBe(0)
     generator.restore({ key: [0, 0], counter: [14_883_995, 0] })
     expect((await nn.truncNormal([1], { a: -Infinity, b: Infinity, generator, device }).data())[0]).toBeCloseTo(-5.4, 1)
-    const { max, std } = await statistics(nn.truncNormal([100_000], { a: -Infinity, b: Infinity, device, generator: new Generator(5) }))
+    const { max, std } = await statistics(nn.truncNormal([100_000], { a: -Infinity, b: Infinity, device, generator: new RandomGenerator(5) }))
     expect([max < 5.5, Math.abs(std - 1) < 0.01]).toEqual([true, true])
   })
 
@@ -121,9 +121,9 @@ describe('truncNormal', () => {
 
 test('follows the generator, by default the device\'s', async () => {
   const values = async (options: LayerOptions): Promise<number[]> => [...(await new nn.Linear(3, 2, options).weight.data())]
-  const one = await values({ generator: new Generator(5) })
-  expect(one).toEqual(await values({ generator: new Generator(5) }))
-  expect(one).not.toEqual(await values({ generator: new Generator(6) }))
+  const one = await values({ generator: new RandomGenerator(5) })
+  expect(one).toEqual(await values({ generator: new RandomGenerator(5) }))
+  expect(one).not.toEqual(await values({ generator: new RandomGenerator(6) }))
   device.manualSeed(5)
   expect(await values({})).toEqual(one)
   expect(await values({})).not.toEqual(one)

@@ -1,8 +1,8 @@
 /** Every module against PyTorch: names and shapes of its state, values, gradients, buffers; and gradients against differences. */
 import { afterAll, describe, expect, test } from 'vitest'
-import { Generator, grad, mul, realize, sum, tensor, withValues } from '../../engine/index.ts'
+import { RandomGenerator, grad, mul, realize, sum, tensor, withValues } from '../../engine/index.ts'
 import type { Device, Tensor } from '../../engine/index.ts'
-import { namedBuffers, namedParameters, stateDict } from '../../nn/index.ts'
+import { namedBuffers, namedParameters } from '../../nn/index.ts'
 import { checkGradients } from '../../testing/index.ts'
 import { closeAll, onEach, openAll } from '../devices.ts'
 import { inputValues, moduleCases, oracle, runCase, stateValues, upstream } from './module-cases.ts'
@@ -25,7 +25,7 @@ async function expectClose(what: string, got: Tensor | undefined, want: readonly
 async function compare(device: Device, id: string, one: ModuleCase, { inputs, mod, shape, out, grads, inputGrads, calls, buffers = {} }: OracleModule): Promise<void> {
   const tolerance = toleranceOn(device, one)
   const module = one.make({ device }).train(calls !== undefined)
-  Object.entries(stateDict(module)).forEach(([name, variable], p) => {
+  Object.entries(module.stateDict()).forEach(([name, variable], p) => {
     if (variable.dtype === 'f32') variable.assign(tensor(stateValues(name, variable.shape, p), variable.shape, { device }))
   })
   const xs = inputs.map((dims, k) => tensor(inputValues(dims, k, mod), dims, { device }))
@@ -50,7 +50,7 @@ test('every case of the oracle has its module, and every module its case', () =>
 describe.each(Object.entries(moduleCases).flatMap(([id, one]) => (oracle.cases[id] === undefined ? [] : [{ id, one, expected: oracle.cases[id] }])))('$id', ({ id, one, expected }) => {
   onEach(opened, 'state, values and gradients are PyTorch\'s', async (device) => {
     const module = one.make({ device })
-    expect(Object.entries(stateDict(module)).map(([name, { shape }]) => [name, shape])).toEqual(expected.state)
+    expect(Object.entries(module.stateDict()).map(([name, { shape }]) => [name, shape])).toEqual(expected.state)
     await compare(device, id, one, expected)
   })
 
@@ -61,7 +61,7 @@ describe.each(Object.entries(moduleCases).flatMap(([id, one]) => (oracle.cases[i
     const floats = mod === undefined ? inputs : []
     const samples = [...parameters.map(([, shape]) => shape), ...floats].map((shape, seed) => ({ shape, dtype: 'f32' as const, seed }))
     const run = (...given: Tensor[]): Tensor => {
-      const module = one.make({ dtype: 'f64', generator: new Generator(3) }).train(calls !== undefined)
+      const module = one.make({ dtype: 'f64', generator: new RandomGenerator(3) }).train(calls !== undefined)
       const values = new Map(Object.values(namedParameters(module)).map((variable, p) => [variable, given[p] ?? variable.read()]))
       const places = integers.map((data, k) => tensor(data, inputs[k] ?? null))
       return withValues(values, () => runCase(one, module, mod === undefined ? given.slice(parameters.length) : places))

@@ -1,8 +1,8 @@
 /** Checkpointing by module: the same bits from less memory. */
 import { afterAll, expect, test } from 'vitest'
-import { ConfigError, Generator, explain, grad, mean, mul, realize, tensor } from '../../engine/index.ts'
+import { ConfigError, RandomGenerator, explain, grad, mean, mul, realize, tensor } from '../../engine/index.ts'
 import type { Tensor, TensorLike } from '../../engine/index.ts'
-import { Dropout, Linear, Module, ReLU, Sequential, checkpointModules, namedParameters } from '../../nn/index.ts'
+import { Dropout, Linear, Module, ReLU, Sequential, recomputeModules, namedParameters } from '../../nn/index.ts'
 import { closeAll, onEach, openAll } from '../devices.ts'
 
 const devices = await openAll()
@@ -10,8 +10,8 @@ afterAll(async () => closeAll(devices))
 
 /** Deep enough that its activations are what memory goes to. */
 function chain(device: NonNullable<(typeof devices)[number]['device']>): Sequential {
-  const options = { device, generator: new Generator(3) }
-  return new Sequential(...Array.from({ length: 6 }, () => new Sequential(new Linear(16, 16, options), new ReLU(), new Linear(16, 16, options), new Dropout(0.3, { generator: new Generator(5) }))))
+  const options = { device, generator: new RandomGenerator(3) }
+  return new Sequential(...Array.from({ length: 6 }, () => new Sequential(new Linear(16, 16, options), new ReLU(), new Linear(16, 16, options), new Dropout(0.3, { generator: new RandomGenerator(5) }))))
 }
 
 onEach(devices, 'gradients keep their bits, with dropout, and the peak falls', async (device) => {
@@ -19,7 +19,7 @@ onEach(devices, 'gradients keep their bits, with dropout, and the peak falls', a
   const results = []
   for (const recompute of [false, true]) {
     const model = chain(device)
-    if (recompute) expect(checkpointModules(model, (module, path) => path !== '' && module instanceof Sequential).paths).toEqual(['0', '1', '2', '3', '4', '5'])
+    if (recompute) expect(recomputeModules(model, (module, path) => path !== '' && module instanceof Sequential).paths).toEqual(['0', '1', '2', '3', '4', '5'])
     const y = model.call(x)
     const grads = Object.values(grad(mean(mul(y, y)), namedParameters(model)))
     const [plan] = await explain(...grads)
@@ -34,7 +34,7 @@ onEach(devices, 'gradients keep their bits, with dropout, and the peak falls', a
 onEach(devices, 'what is inside a chosen module is not asked for, and it can be undone', (device) => {
   const model = chain(device)
   const asked: string[] = []
-  const { paths, undo } = checkpointModules(model, (_, path) => {
+  const { paths, undo } = recomputeModules(model, (_, path) => {
     asked.push(path)
     return path === '1'
   })
@@ -62,17 +62,17 @@ onEach(devices, 'arguments that are no tensors pass through; other results are r
   }
   const x = tensor([1, 2], null, { device })
   const scaled = new Scaled()
-  checkpointModules(scaled, () => true)
+  recomputeModules(scaled, () => true)
   const other = tensor([3, 4], null, { device })
   const y = scaled.call(x, { n: 2, other })
   const slopes = grad(y.sum(), { x, other })
   expect([...(await slopes.x.data()), ...(await slopes.other.data())]).toEqual([6, 8, 2, 4])
   const record = new Record()
-  checkpointModules(record, () => true)
+  recomputeModules(record, () => true)
   expect(() => record.call(x)).toThrow(ConfigError)
-  expect(() => record.call(x)).toThrow('checkpointModules: module (the root) returns neither a tensor nor a list of tensors; choose a module around or inside it')
+  expect(() => record.call(x)).toThrow('recomputeModules: module (the root) returns neither a tensor nor a list of tensors; choose a module around or inside it')
 })
 
 test('paths of nothing chosen', () => {
-  expect(checkpointModules(new Sequential(new ReLU()), () => false).paths).toEqual([])
+  expect(recomputeModules(new Sequential(new ReLU()), () => false).paths).toEqual([])
 })

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { CheckpointError, add, device as openDevice, mul, realize, sum, tensor, valueAndGrad, variable } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike, Variable } from '../../engine/index.ts'
-import { AdamW, EMA, LossScaler, Module, encodeSafetensors, loadCheckpoint, namedParameters, openCheckpoint, readVariables, stateDict } from '../../nn/index.ts'
+import { AdamW, EMA, LossScaler, Module, encodeSafetensors, loadCheckpoint, namedParameters, openCheckpoint, readVariables } from '../../nn/index.ts'
 import { snapshot } from './optimizers.ts'
 
 let device: Device
@@ -33,7 +33,7 @@ const start = (): Run => {
   const ema = new EMA(parameters, { decay: 0.5 })
   const scaler = new LossScaler({ device, initialScale: 8, growthInterval: 2 })
   const optimizer = new AdamW(parameters, { lr: (k) => 0.1 / (k + 1), ema })
-  const state = { ...stateDict(model, 'model.'), ...optimizer.stateDict('optimizer.'), ...ema.stateDict('ema.'), ...scaler.stateDict('scaler.') }
+  const state = { ...model.stateDict('model.'), ...optimizer.stateDict('optimizer.'), ...ema.stateDict('ema.'), ...scaler.stateDict('scaler.') }
   const step = async (k: number): Promise<void> => {
     const { grads } = valueAndGrad(scaler.scale(sum(mul(model.call(tensor([k, 1], null, { device })), k === 1 ? Infinity : 1))), parameters)
     const norm = optimizer.update(grads, { lossScale: scaler.factor })
@@ -49,7 +49,7 @@ test('from one checkpoint of everything goes on bit for bit, schedules too', asy
   for (let k = 0; k < 4; k++) await run.step(k)
   const file = await openCheckpoint(new Blob([encodeSafetensors(await readVariables(run.state))]))
   const again = start()
-  await loadCheckpoint(stateDict(again.model), file, { prefix: 'model.' })
+  await loadCheckpoint(again.model.stateDict(), file, { prefix: 'model.' })
   expect(await again.optimizer.load(file, { prefix: 'optimizer.' })).toEqual({ missing: [], unexpected: [] })
   await again.ema.load(file, { prefix: 'ema.' })
   await again.scaler.load(file, { prefix: 'scaler.' })

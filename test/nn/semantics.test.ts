@@ -1,6 +1,6 @@
 /** What layers do besides computing: running statistics, dropout, padding rows, positions; and what they refuse. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ConfigError, Generator, ShapeError, device as openDevice, grad, matmul, normal, ones, realize, sum, tensor, transpose, zeros } from '../../engine/index.ts'
+import { ConfigError, RandomGenerator, ShapeError, device as openDevice, grad, matmul, normal, ones, realize, sum, tensor, transpose, zeros } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../../engine/index.ts'
 import * as nn from '../../nn/index.ts'
 
@@ -10,7 +10,7 @@ beforeAll(async () => {
 })
 afterAll(async () => device.close())
 
-const draw = (seed: number, shape: readonly number[]): Tensor => normal(shape, { generator: new Generator(seed) })
+const draw = (seed: number, shape: readonly number[]): Tensor => normal(shape, { generator: new RandomGenerator(seed) })
 const list = async (x: { data(): Promise<ArrayLike<number>> } | undefined): Promise<number[]> => (x === undefined ? [] : Array.from(await x.data()))
 
 describe('BatchNorm2d', () => {
@@ -56,7 +56,7 @@ describe('BatchNorm2d', () => {
 describe('Dropout', () => {
   test('drops a share and scales the rest, the same for the same seed, and nothing in evaluation', async () => {
     const x = ones([10_000])
-    const values = async (seed: number): Promise<number[]> => list(new nn.Dropout(0.2, { generator: new Generator(seed) }).call(x))
+    const values = async (seed: number): Promise<number[]> => list(new nn.Dropout(0.2, { generator: new RandomGenerator(seed) }).call(x))
     const y = await values(1)
     expect(new Set(y)).toEqual(new Set([0, 1.25]))
     expect(Math.abs(y.filter((v) => v === 0).length - 2000)).toBeLessThan(200)
@@ -112,8 +112,8 @@ describe('positions', () => {
   })
 
   test('Fourier features are saved, not trained, and drawn with their scale', async () => {
-    const features = new nn.GaussianFourierProjection(2000, { scale: 16, generator: new Generator(1) })
-    expect([Object.keys(nn.stateDict(features)), Object.keys(nn.namedParameters(features))]).toEqual([['weight'], []])
+    const features = new nn.GaussianFourierProjection(2000, { scale: 16, generator: new RandomGenerator(1) })
+    expect([Object.keys(features.stateDict()), Object.keys(nn.namedParameters(features))]).toEqual([['weight'], []])
     const square = (await list(features.weight)).reduce((a, w) => a + w * w, 0) / 2000
     expect(Math.abs(Math.sqrt(square) / 16 - 1)).toBeLessThan(0.05)
   })
@@ -183,7 +183,7 @@ class Tied extends nn.Module<[TensorLike], Tensor> {
 
 test('weights are tied by assigning one, and trained as one', async () => {
   const [model, index] = [new Tied(), tensor([0, 3], null, { dtype: 'i32' })]
-  expect([Object.keys(nn.stateDict(model)), Object.keys(nn.namedParameters(model))]).toEqual([['emb.weight', 'head.weight'], ['emb.weight']])
+  expect([Object.keys(model.stateDict()), Object.keys(nn.namedParameters(model))]).toEqual([['emb.weight', 'head.weight'], ['emb.weight']])
   const before = await list(model.emb.weight)
   const loss = sum(model.call(index).mul(draw(1, [2, 5])))
   await realize(new nn.SGD(nn.namedParameters(model), { lr: 0.1 }).update({ 'emb.weight': grad(loss, model.emb.weight) }))

@@ -1,6 +1,6 @@
 /** Summaries: numbers worked out by hand, what is traced and what is left as it was. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ConfigError, Generator, add, device as openDevice, metaDevice, mul, withDefaultDevice, zeros } from '../../engine/index.ts'
+import { ConfigError, RandomGenerator, add, device as openDevice, metaDevice, mul, withDefaultDevice, zeros } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../../engine/index.ts'
 import * as nn from '../../nn/index.ts'
 
@@ -82,7 +82,7 @@ test('takes tensors and other arguments as they are, and works on the meta devic
   const x = zeros([64, 4096, 512], { device: meta })
   const { rows } = nn.summary(layer, x, x, x, { causal: true })
   expect(rows.map(({ path, outputs }) => [path, outputs])).toEqual([['', [[64, 4096, 512]]], ['out_proj', [[64, 4096, 512]]]])
-  const table = withDefaultDevice(meta, () => new nn.Embedding(10, 4, { generator: new Generator(1) }))
+  const table = withDefaultDevice(meta, () => new nn.Embedding(10, 4, { generator: new RandomGenerator(1) }))
   expect(nn.summary(table, zeros([3], { dtype: 'i32', device: meta })).rows[0]?.outputs).toEqual([[3, 4]])
 })
 

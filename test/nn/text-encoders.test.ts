@@ -4,7 +4,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { mean, mul, realize, tensor, valueAndGrad } from '../../engine/index.ts'
 import type { Shape, Tensor, TensorLike } from '../../engine/index.ts'
 import { sizeOf } from '../../engine/shape.ts'
-import { namedParameters, stateDict } from '../../nn/index.ts'
+import { namedParameters } from '../../nn/index.ts'
 import type { LayerOptions, Module } from '../../nn/index.ts'
 import { closeAll, onEach, openAll } from '../devices.ts'
 import { ClipText, ClipTextWithProjection, T5Encoder, relativeBucket } from './text-encoders.ts'
@@ -44,7 +44,7 @@ describe.each(cases)('%s', (file, ids, make) => {
 
   onEach(devices, 'names, values and gradients', async (device) => {
     const model = make(golden.config, { device })
-    const state = stateDict(model)
+    const state = model.stateDict()
     expect(Object.keys(state).toSorted()).toEqual([...golden.state_dict_order.map(([name]) => name), ...golden.untouched_buffers].toSorted())
     golden.state_dict_order.forEach(([name, shape], p) => {
       if (!golden.untouched_buffers.includes(name)) state[name]?.assign(tensor(weights(name, shape, p), shape, { device }))

@@ -6,7 +6,7 @@ import { ConfigError, DeviceError, ShapeError, device as openDevice, grad, metaD
 import type { Device, Tensor, TensorLike, Variable } from '../../engine/index.ts'
 import { Sequential } from '../../nn/container.ts'
 import { Linear } from '../../nn/linear.ts'
-import { Buffer, Module, freeze, namedBuffers, namedModules, namedParameters, parameterCount, replaceModules, stateDict, unfreeze } from '../../nn/module.ts'
+import { Buffer, Module, freeze, namedBuffers, namedModules, namedParameters, parameterCount, replaceModules, unfreeze } from '../../nn/module.ts'
 
 let device: Device
 beforeAll(async () => {
@@ -42,8 +42,8 @@ class Tied extends Module<[TensorLike], Tensor> {
 describe('variables', () => {
   test('a tied weight has both names in the state dict, and is listed and counted once', () => {
     const model = new Tied()
-    expect(Object.keys(stateDict(model))).toEqual(['blocks.0.0.weight', 'blocks.0.0.bias', 'blocks.0.1.weight', 'head', 'count'])
-    expect(stateDict(model)['head']).toBe(stateDict(model)['blocks.0.0.weight'])
+    expect(Object.keys(model.stateDict())).toEqual(['blocks.0.0.weight', 'blocks.0.0.bias', 'blocks.0.1.weight', 'head', 'count'])
+    expect(model.stateDict()['head']).toBe(model.stateDict()['blocks.0.0.weight'])
     expect(Object.keys(namedParameters(model))).toEqual(['blocks.0.0.weight', 'blocks.0.0.bias', 'blocks.0.1.weight'])
     expect(parameterCount(model)).toBe(4 + 2 + 4)
   })
@@ -63,7 +63,7 @@ describe('variables', () => {
   test('buffers are not parameters, and are saved unless they say otherwise', () => {
     const model = new Tied()
     expect(Object.keys(namedBuffers(model))).toEqual(['count', 'cache'])
-    expect(Object.keys(stateDict(model))).not.toContain('cache')
+    expect(Object.keys(model.stateDict())).not.toContain('cache')
   })
 
   test('freezing a subtree takes its parameters out of training, and leaves buffers as they are', () => {
@@ -190,11 +190,11 @@ describe('fields', () => {
 
   test('of plain objects count like those of the module, ones that hold themselves too', () => {
     const model = new Holder()
-    expect(Object.keys(stateDict(model, 'net.'))).toEqual(['net.blocks.first.weight', 'net.blocks.second.weight', 'net.options.scales.0'])
+    expect(Object.keys(model.stateDict('net.'))).toEqual(['net.blocks.first.weight', 'net.blocks.second.weight', 'net.options.scales.0'])
     expect([...namedModules(model).keys()]).toEqual(['', 'blocks.first', 'blocks.second'])
     expect(pathsOf(model.call(point())).slice(0, 2)).toEqual(['blocks.second', 'blocks.first'])
     expect(replaceModules(model, (module) => new Residual(module as Linear))).toEqual(['blocks.first', 'blocks.second'])
-    expect(Object.keys(stateDict(model))[0]).toBe('blocks.first.base.weight')
+    expect(Object.keys(model.stateDict())[0]).toBe('blocks.first.base.weight')
   })
 
   test('that lead back to a module around are passed by', () => {
@@ -208,7 +208,7 @@ describe('fields', () => {
     const child = new Child()
     const model = new Sequential(child)
     child.parent = model
-    expect(Object.keys(stateDict(model))).toEqual(['0.layer.weight', '0.layer.bias'])
+    expect(Object.keys(model.stateDict())).toEqual(['0.layer.weight', '0.layer.bias'])
     const asked: string[] = []
     replaceModules(model, (_, path) => void asked.push(path))
     expect(asked).toEqual(['0', '0.layer'])
@@ -280,7 +280,7 @@ describe('substitution', () => {
       return module instanceof Linear ? new Residual(module) : undefined
     })
     expect([seen, replaced]).toEqual([['blocks.0.0', 'blocks.0.1'], ['blocks.0.0', 'blocks.0.1']])
-    expect(Object.keys(stateDict(model))).toEqual(['blocks.0.0.base.weight', 'blocks.0.0.base.bias', 'blocks.0.1.base.weight', 'head', 'count'])
+    expect(Object.keys(model.stateDict())).toEqual(['blocks.0.0.base.weight', 'blocks.0.0.base.bias', 'blocks.0.1.base.weight', 'head', 'count'])
     expect(pathsOf(model.call(point()))).toContain('blocks.0.1.base')
   })
 
@@ -308,7 +308,7 @@ describe('substitution', () => {
     const inner = new Inner(new Linear(2, 2))
     const model = new Sequential(inner, inner)
     expect(replaceModules(model, (module) => (module instanceof Linear ? new Residual(module) : undefined))).toEqual(['0.layer'])
-    expect(Object.keys(stateDict(model))).toEqual(['0.layer.base.weight', '0.layer.base.bias', '1.layer.base.weight', '1.layer.base.bias'])
+    expect(Object.keys(model.stateDict())).toEqual(['0.layer.base.weight', '0.layer.base.bias', '1.layer.base.weight', '1.layer.base.bias'])
   })
 
   test('in a frozen array is an error', () => {

@@ -129,7 +129,7 @@ values('nothing', (t, device) => {
     [ops.cumprod(none, 0), []],
     [ops.sort(none, 0).values, []],
     [ops.pad(none, [[1, 0], 0]), [[0, 0, 0]]],
-    [ops.normal([0, 3], { generator: new ops.Generator(1), device }), []],
+    [ops.normal([0, 3], { generator: new ops.RandomGenerator(1), device }), []],
     [ops.slice(t([1, 2]), [[1, 1]]), []],
   ]
 })
@@ -154,11 +154,11 @@ values('ranges', (t, device) => [
 
 describe('draws', () => {
   onEach(opened, 'numbers that change compile nothing', async (device) => {
-    const generator = new ops.Generator(1)
+    const generator = new ops.RandomGenerator(1)
     const all = (i: number): Tensor[] => [
       ops.normal([8], { generator, device, mean: i, std: 1 + i }),
       ops.randint([8], { generator, device, low: -i, high: 3 + i }),
-      ops.dropout(ops.ones([4], { device }), { generator, rate: i / 4 }),
+      ops.dropout(ops.ones([4], { device }), { generator, p: i / 4 }),
       ops.arange(i, i + 3, { device }),
       ops.clamp(ops.ones([3], { device }), -i, i),
     ]
@@ -169,30 +169,30 @@ describe('draws', () => {
   })
 
   onEach(opened, 'a row depends on its own generator, not on its batch', async (device) => {
-    const draw = async (...seeds: number[]): Promise<ops.TypedArray> => ops.normal([seeds.length, 5], { generator: seeds.map((s) => new ops.Generator(s)), device }).data()
+    const draw = async (...seeds: number[]): Promise<ops.TypedArray> => ops.normal([seeds.length, 5], { generator: seeds.map((s) => new ops.RandomGenerator(s)), device }).data()
     const alone = await draw(8)
     expect((await draw(7, 8)).subarray(5)).toEqual(alone)
     expect((await draw(8, 7)).subarray(0, 5)).toEqual(alone)
   })
 
   onEach(opened, 'have the moments they should', async (device) => {
-    const z = ops.normal([100_000], { generator: new ops.Generator(3), device })
+    const z = ops.normal([100_000], { generator: new ops.RandomGenerator(3), device })
     const [mean, variance, kurtosis] = [ops.mean(z), ops.variance(z), ops.mean(ops.powInteger(z, 4))]
     await ops.realize(mean, variance, kurtosis)
     expect(await mean.item()).toBeCloseTo(0, 1)
     expect(Math.abs((await variance.item()) - 1)).toBeLessThan(0.02)
     expect(Math.abs((await kurtosis.item()) - 3)).toBeLessThan(0.12)
-    const order = await ops.permutation(1000, { generator: new ops.Generator(4), device }).data()
+    const order = await ops.permutation(1000, { generator: new ops.RandomGenerator(4), device }).data()
     expect(Array.from(order).sort((a, b) => a - b)).toEqual(Array.from({ length: 1000 }, (_, i) => i))
   })
 
   test('a generator goes on from its state, and its children are unrelated', () => {
-    const generator = new ops.Generator(2n ** 64n - 1n)
+    const generator = new ops.RandomGenerator(2n ** 64n - 1n)
     generator.take(9)
     const state = generator.state()
     expect(state).toEqual({ key: [0xffffffff, 0xffffffff], counter: [3, 0] })
     generator.take(1)
-    const other = new ops.Generator(0)
+    const other = new ops.RandomGenerator(0)
     other.restore(structuredClone(state))
     expect(other.state()).toEqual(state)
     expect(generator.fork(1).state()).toEqual(other.fork(1).state())

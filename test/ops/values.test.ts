@@ -63,7 +63,7 @@ test("einsum's notations", async () => {
 })
 
 describe('adamWStep', () => {
-  const numbers = { lr: 0.1, beta1: 0.9, beta2: 0.99, epsilon: 1e-3, weightDecay: 0.5, correction1: 0.19, correction2: 0.0199 }
+  const numbers = { lr: 0.1, beta1: 0.9, beta2: 0.99, eps: 1e-3, weightDecay: 0.5, correction1: 0.19, correction2: 0.0199 }
   const state = { parameters: [f64([1, -2]), f64([3], [1, 1])], gradients: [f64([0.5, 4]), f64([-1], [1, 1])], first: [f64([0.1, 0.2]), f64([0.3], [1, 1])], second: [f64([1, 2]), f64([3], [1, 1])], ema: [f64([0, 0]), f64([1], [1, 1])] }
 
   test('is the published update, with the average after it', async () => {
@@ -125,7 +125,7 @@ describe('errors say what, both values, and what to do', () => {
     ['scaledDotProductAttention: queries have size 4 but keys 5 (q [2,4], k [3,5], v [3,5]); project them to one size', () => scaledDotProductAttention(noise(2, 4), noise(3, 5), noise(3, 5))],
     ['scaledDotProductAttention: mask is i32, but must be bool (true where attending is allowed) or a float that is added; compare it first, such as notEqual(mask, 0)', () => scaledDotProductAttention(noise(2, 4), noise(2, 4), noise(2, 4), { mask: integers })],
     ['maxPool2d: padding 2 is more than half of the kernel 2; pad less, or use a larger kernel', () => maxPool2d(noise(1, 1, 4, 4), 2, { padding: 2 })],
-    ['interpolate: mode bilinear needs [N,C] and 2 spatial axes, but the input is [1,1,4]; reshape it or use another mode', () => interpolate(noise(1, 1, 4), { scale: 2, mode: 'bilinear' })],
+    ['interpolate: mode bilinear needs [N,C] and 2 spatial axes, but the input is [1,1,4]; reshape it or use another mode', () => interpolate(noise(1, 1, 4), { scaleFactor: 2, mode: 'bilinear' })],
     ['interpolate: neither size nor scale is given; pass one of them', () => interpolate(noise(1, 1, 4), {})],
     ["einsum: j in 'ij,jk' has sizes 3 and 4 (operand 1 is [4,5]); make them equal", () => einsum('ij,jk', noise(2, 3), noise(4, 5))],
     ["einsum: 'ij' in 'ij->i' names 2 axes but operand 0 has 3; name each axis, or use '...' for the rest", () => einsum('ij->i', noise(1, 2, 3))],

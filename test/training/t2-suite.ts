@@ -2,9 +2,8 @@
 import { test } from 'vitest'
 import { UNet2D } from '../../diffusion/unet.ts'
 import type { UNet2DConfig } from '../../diffusion/unet-config.ts'
-import { Generator, tensor } from '../../engine/index.ts'
+import { RandomGenerator, tensor } from '../../engine/index.ts'
 import type { Device } from '../../engine/index.ts'
-import { stateDict } from '../../nn/module.ts'
 import { readBytes } from '../read.ts'
 import { expectSameCourse, expectSameEnd, follow, readOracle } from './trajectory.ts'
 import type { Oracle, Recorded } from './trajectory.ts'
@@ -14,8 +13,8 @@ const digits = Float32Array.from((await readBytes('data/digits/images.u8')).suba
 
 /** The first `steps` steps on a device, from weights by formula. */
 export async function train(on: Device, steps: number): Promise<Recorded> {
-  const model = new UNet2D(oracle.config.unet, { device: on, generator: new Generator(0) })
-  const parameters = stateDict(model)
+  const model = new UNet2D(oracle.config.unet, { device: on, generator: new RandomGenerator(0) })
+  const parameters = model.stateDict()
   Object.entries(parameters).forEach(([name, parameter], ordinal) => {
     const { shape } = parameter
     const size = shape.reduce((n, d) => n * d, 1)

@@ -1,16 +1,15 @@
 /** T2 on the project's devices, and how near the reference device comes to float64. */
 import { expect, inject, test } from 'vitest'
 import { UNet2D } from '../../diffusion/unet.ts'
-import { Generator } from '../../engine/index.ts'
-import { stateDict } from '../../nn/module.ts'
+import { RandomGenerator } from '../../engine/index.ts'
 import { expectAll } from '../devices.ts'
 import { oracle, testT2, train } from './t2-suite.ts'
 
 for (const device of await expectAll()) {
   const { name: kind } = device
   test(`names, shapes and their order are those of diffusers, on ${kind}`, () => {
-    const model = new UNet2D(oracle.config.unet, { device, generator: new Generator(0) })
-    expect(Object.entries(stateDict(model)).map(([name, { shape }]) => [name, shape])).toEqual(oracle.params)
+    const model = new UNet2D(oracle.config.unet, { device, generator: new RandomGenerator(0) })
+    expect(Object.entries(model.stateDict()).map(([name, { shape }]) => [name, shape])).toEqual(oracle.params)
   })
   if (kind !== 'reference') {
     // A software GPU takes seconds for a step.

@@ -18,7 +18,7 @@ const values = async (...list: readonly Variable[]): Promise<number[][]> => Prom
 
 /** A step without corrections or decay: m = g, v = g², p − lr·g / |g|. */
 async function step(parameters: readonly Variable[], first: readonly Variable[], second: readonly Variable[], gradients: readonly Tensor[], where = gpu): Promise<void> {
-  const after = withDefaultDevice(where, () => adamWStep({ parameters, gradients, first, second, lr: 1, beta1: 0, beta2: 0, epsilon: 0, weightDecay: 0, correction1: 1, correction2: 1 }))
+  const after = withDefaultDevice(where, () => adamWStep({ parameters, gradients, first, second, lr: 1, beta1: 0, beta2: 0, eps: 0, weightDecay: 0, correction1: 1, correction2: 1 }))
   for (const [list, next] of [[parameters, after.parameters], [first, after.first], [second, after.second]] as const) list.forEach((v, i) => v.assign(next[i] ?? v))
   await realize(...parameters)
 }

@@ -117,7 +117,7 @@ test.each([0, 1, 2, 3, 4, 5])('from buffer %i on an optimiser\'s first step gets
   if (p === undefined || q === undefined || m === undefined || n === undefined || v === undefined || w === undefined) throw new Error('there are six')
   await realize(p, q, m, n, v, w)
   const step = (): Promise<void> => {
-    const after = on(() => adamWStep({ parameters: [p, q], gradients: [mul(p, 2), mul(q, 2)], first: [m, n], second: [v, w], lr: 1, beta1: 0, beta2: 0, epsilon: 0, weightDecay: 0, correction1: 1, correction2: 1 }))
+    const after = on(() => adamWStep({ parameters: [p, q], gradients: [mul(p, 2), mul(q, 2)], first: [m, n], second: [v, w], lr: 1, beta1: 0, beta2: 0, eps: 0, weightDecay: 0, correction1: 1, correction2: 1 }))
     for (const [to, value] of [[p, after.parameters[0]], [q, after.parameters[1]], [m, after.first[0]], [n, after.first[1]], [v, after.second[0]], [w, after.second[1]]] as const) to.assign(value ?? to)
     return realize(p)
   }

@@ -1,6 +1,6 @@
 /** Mixed precision on the WebGPU device: products run on f16 operands, losses follow those of f32, and the scale what gradients bear. */
 import { afterAll, expect, inject, test } from 'vitest'
-import { Generator, device, explain, mean, mul, realize, scaledDotProductAttention, silu, sub, tensor, valueAndGrad } from '../../engine/index.ts'
+import { RandomGenerator, device, explain, mean, mul, realize, scaledDotProductAttention, silu, sub, tensor, valueAndGrad } from '../../engine/index.ts'
 import type { Device, Tensor, TensorLike } from '../../engine/index.ts'
 import { AdamW, Conv2d, GroupNorm, LayerNorm, Linear, LossScaler, Module, Sequential, mixedPrecision, namedParameters } from '../../nn/index.ts'
 import type { LayerOptions } from '../../nn/index.ts'
@@ -50,7 +50,7 @@ const planted = 6
 test.each(Object.entries(models))('a %s learns in f16', async (_, { make, input, output, products }) => {
   const run = async (half: boolean): Promise<{ losses: number[]; scales: number[]; plan: string; weights: number[] }> => {
     const on = half ? gpu : reference
-    const model = make({ device: on, generator: new Generator(5) })
+    const model = make({ device: on, generator: new RandomGenerator(5) })
     if (half) mixedPrecision(model, 'f16')
     const parameters = namedParameters(model)
     const optimizer = new AdamW(parameters, { lr: 1e-2 })

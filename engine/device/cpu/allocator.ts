@@ -4,15 +4,15 @@
  */
 import { align } from '../../compile/memory.ts'
 import { DeviceError } from '../../error.ts'
-import type { Block } from '../backend.ts'
+import type { MemoryBlock } from '../backend.ts'
 
-export interface CpuBlock extends Block {
+export interface CpuBlock extends MemoryBlock {
   /** Byte address in the linear memory. */
   readonly address: number
 }
 
 /** Throws DeviceError for a block of another device. */
-export function asCpu(block: Block): CpuBlock {
+export function asCpu(block: MemoryBlock): CpuBlock {
   if (!('address' in block)) throw new DeviceError('cpu: this memory belongs to another device')
   return block as CpuBlock
 }

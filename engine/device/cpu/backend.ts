@@ -12,7 +12,7 @@ import { DeviceError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
 import type { Fused } from '../../op.ts'
 import { at } from '../../shape.ts'
-import type { Backend, Bindings, Block, DeviceDetails, Executable, Homecoming } from '../backend.ts'
+import type { Backend, Bindings, MemoryBlock, DeviceDetails, Executable, Homecoming } from '../backend.ts'
 import { Addresses } from './addresses.ts'
 import type { PointerBlock } from './addresses.ts'
 import { Allocator, asCpu } from './allocator.ts'
@@ -238,19 +238,19 @@ export class CpuBackend implements Backend {
     return block
   }
 
-  allocate(bytes: number): Block | undefined {
+  allocate(bytes: number): MemoryBlock | undefined {
     return this.allocator.allocate(bytes)
   }
 
-  release(block: Block): void {
+  release(block: MemoryBlock): void {
     this.allocator.release(asCpu(block))
   }
 
-  write(block: Block, data: TypedArray, { dtype }: Spec): void {
+  write(block: MemoryBlock, data: TypedArray, { dtype }: Spec): void {
     copyIn(this.options.memory, asCpu(block).address, data, dtype)
   }
 
-  async read(block: Block, spec: Spec): Promise<TypedArray> {
+  async read(block: MemoryBlock, spec: Spec): Promise<TypedArray> {
     return copyOut(this.options.memory, asCpu(block).address, spec)
   }
 
@@ -279,7 +279,7 @@ export class CpuBackend implements Backend {
   }
 
   private outOfMemory(what: string, bytes: number): never {
-    throw new DeviceError(`out of memory on cpu: ${what} need ${bytes} bytes, but one WebAssembly memory holds ${this.memoryLimit} bytes in all; use a smaller batch, or checkpoint`)
+    throw new DeviceError(`out of memory on cpu: ${what} need ${bytes} bytes, but one WebAssembly memory holds ${this.memoryLimit} bytes in all; use a smaller batch, or recompute`)
   }
 
   async close(): Promise<void> {

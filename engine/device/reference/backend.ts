@@ -17,7 +17,7 @@ import { evaluateArrays } from '../../../kernels/ir/evaluate.ts'
 import { load } from '../../../kernels/ir/expression.ts'
 import { at, formatShape, sizeOf } from '../../shape.ts'
 import { anomalyIn } from '../anomalyReport.ts'
-import type { Backend, Bindings, Block, Executable, Homecoming, Watch } from '../backend.ts'
+import type { Backend, Bindings, MemoryBlock, Executable, Homecoming, Watch } from '../backend.ts'
 import { contractKernels } from './contract.ts'
 import { indexingKernels } from './indexing.ts'
 import type { Kernel } from './kernel.ts'
@@ -28,7 +28,7 @@ import type { Held, Values } from './values.ts'
 
 const table: Readonly<Record<PrimitiveName, Kernel>> = { ...movementKernels, ...reduceKernels, ...contractKernels, ...indexingKernels }
 
-class ReferenceBlock implements Block {
+class ReferenceBlock implements MemoryBlock {
   readonly bytes: number
   values: Values = zeros('u8', 0)
 
@@ -37,7 +37,7 @@ class ReferenceBlock implements Block {
   }
 }
 
-function own(block: Block): ReferenceBlock {
+function own(block: MemoryBlock): ReferenceBlock {
   if (!(block instanceof ReferenceBlock)) throw new DeviceError('reference: this memory belongs to another device')
   return block
 }
@@ -119,7 +119,7 @@ class Interpreter implements Executable {
   }
 }
 
-function bound(leaf: Block | TypedArray | number, spec: Spec): Values {
+function bound(leaf: MemoryBlock | TypedArray | number, spec: Spec): Values {
   if (typeof leaf === 'number') return fill(spec, () => (spec.dtype === 'f32' ? Math.fround(leaf) : leaf)) // As other devices are given it.
   return ArrayBuffer.isView(leaf) ? fromHost(leaf, spec) : own(leaf).values
 }
@@ -168,23 +168,23 @@ export class ReferenceBackend implements Backend {
     return Promise.resolve(new Interpreter(graph))
   }
 
-  allocate(bytes: number): Block | undefined {
+  allocate(bytes: number): MemoryBlock | undefined {
     if (this.used + bytes > this.memoryLimit) return undefined
     this.used += bytes
     return new ReferenceBlock(bytes)
   }
 
-  release(block: Block): void {
+  release(block: MemoryBlock): void {
     this.used -= block.bytes
     own(block).values = zeros('u8', 0)
   }
 
-  write(block: Block, data: TypedArray, spec: Spec): void {
+  write(block: MemoryBlock, data: TypedArray, spec: Spec): void {
     own(block).values = fromHost(data, spec)
   }
 
   /** Floats come back as float64, so that nothing of the oracle's precision is lost. */
-  read(block: Block): Promise<TypedArray> {
+  read(block: MemoryBlock): Promise<TypedArray> {
     return Promise.resolve(own(block).values.slice())
   }
 

@@ -29,8 +29,8 @@ const groupNorm = <K>(generate: Generate<GroupNormDescriptor, K>): KernelRule<K>
   },
   halves: () => ({ inputs: [0], outputs: [0] }),
   kernel({ inputs: [x], outputs: [y], step, type }) {
-    const { groups, epsilon, silu } = step.attributes as GroupNormAttributes
-    return generate({ ...planeSizes(known(x), groups), x: plane(known(x)), y: plane(known(y)), epsilon, silu }, type)
+    const { groups, eps, silu } = step.attributes as GroupNormAttributes
+    return generate({ ...planeSizes(known(x), groups), x: plane(known(x)), y: plane(known(y)), eps, silu }, type)
   },
 })
 

@@ -20,7 +20,7 @@ export interface Adapter extends Omit<Found, 'adapter'> {
   readonly limits: Readonly<Record<string, number>>
 }
 
-const wantedFeatures: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']
+const wantedFeatures: readonly GPUFeatureName[] = ['shader-f16', 'timestamp-query']
 /** Taken as large as the adapter has them. */
 const wantedLimits = ['maxStorageBufferBindingSize', 'maxBufferSize', 'maxComputeWorkgroupStorageSize', 'maxComputeInvocationsPerWorkgroup', 'maxComputeWorkgroupSizeX', 'maxStorageBuffersPerShaderStage'] as const
 
@@ -62,9 +62,6 @@ export async function openAdapter({ adapter, ...found }: Found): Promise<Adapter
     ...found,
     device,
     limits,
-    target: {
-      f16: features.includes('shader-f16'), subgroups: features.includes('subgroups'),
-      workgroupBytes: device.limits.maxComputeWorkgroupStorageSize, invocations: device.limits.maxComputeInvocationsPerWorkgroup,
-    },
+    target: { f16: features.includes('shader-f16') },
   }
 }

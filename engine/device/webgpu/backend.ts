@@ -10,7 +10,7 @@ import { DeviceError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
 import type { Fused } from '../../op.ts'
 import { at, sizeOf } from '../../shape.ts'
-import type { Backend, BackendCounts, Bindings, Block, DeviceDetails, Executable, Homecoming, Peaks, Watch } from '../backend.ts'
+import type { Backend, BackendCounts, Bindings, MemoryBlock, DeviceDetails, Executable, Homecoming, Peaks, Watch } from '../backend.ts'
 import type { Call, KernelTable } from '../rules/table.ts'
 import type { Adapter } from './adapter.ts'
 import { Anomalies } from './anomalyTrap.ts'
@@ -22,7 +22,7 @@ import { webgpuKernels } from './kernels.ts'
 import { align } from './alignment.ts'
 import { planArenas } from './arenas.ts'
 import { arenaCall } from './lists.ts'
-import { planMemory } from './memory.ts'
+import { placeBuffers } from './memory.ts'
 import { measurePeaks } from './peaks.ts'
 import { Pipelines } from './pipelines.ts'
 import type { Progress } from './pipelines.ts'
@@ -103,7 +103,7 @@ export class WebGpuBackend implements Backend {
     const same = sameBuffers(plan)
     const arenas = planArenas(plan, same, this.device.limits.maxStorageBufferBindingSize)
     const calls = plan.launches.map((launch) => (launch.kind === 'op' ? arenaCall(launch, arenas, plan.buffers.length, this.target) : undefined) ?? this.table.call(launch, same))
-    const memory = planMemory(plan, calls, arenas)
+    const memory = placeBuffers(plan, calls, arenas)
     const ready = await this.makeReady(plan, calls, plan.buffers.length + arenas.arenas.length)
     this.device.pushErrorScope('out-of-memory')
     const tables = this.constants(usage.storage, calls.flatMap(({ kernel }) => kernel.tables ?? []))
@@ -181,23 +181,23 @@ export class WebGpuBackend implements Backend {
     tables?.destroy()
   }
 
-  allocate(bytes: number): Block | undefined {
+  allocate(bytes: number): MemoryBlock | undefined {
     this.assertHere()
     return new GpuBlock(this.pool.take(bytes), bytes)
   }
 
-  release(block: Block): void {
+  release(block: MemoryBlock): void {
     this.pool.release(asGpu(block))
   }
 
-  write(block: Block, data: TypedArray, { dtype }: Spec): void {
+  write(block: MemoryBlock, data: TypedArray, { dtype }: Spec): void {
     const { buffer, offset } = asGpu(block)
     const words = new Uint8Array(bufferBytes(dtype, data.length))
     pack(data, dtype, words)
     this.device.queue.writeBuffer(buffer, offset, words)
   }
 
-  async read(block: Block, spec: Spec): Promise<TypedArray> {
+  async read(block: MemoryBlock, spec: Spec): Promise<TypedArray> {
     const [values] = await this.submit((encoder) => this.copyHome(encoder, [{ block: asGpu(block), spec }]))
     return values ?? unpack(new ArrayBuffer(0), spec)
   }

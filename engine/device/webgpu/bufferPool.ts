@@ -4,7 +4,7 @@
  */
 import { DeviceError } from '../../error.ts'
 import { at } from '../../shape.ts'
-import type { Block } from '../backend.ts'
+import type { MemoryBlock } from '../backend.ts'
 import { usage } from './flags.ts'
 
 /** A buffer that blocks share, side by side. It is free again when none is left. */
@@ -13,7 +13,7 @@ export interface SharedBuffer {
 }
 
 /** Where the bytes of a tensor lie: in a buffer of their own, or in an arena. */
-export class GpuBlock implements Block {
+export class GpuBlock implements MemoryBlock {
   readonly bytes: number
   buffer: GPUBuffer
   offset = 0
@@ -32,7 +32,7 @@ export interface Move {
   readonly buffer: GPUBuffer
 }
 
-export function asGpu(block: Block): GpuBlock {
+export function asGpu(block: MemoryBlock): GpuBlock {
   if (!(block instanceof GpuBlock)) throw new DeviceError('webgpu: this memory belongs to another device')
   return block
 }
@@ -148,4 +148,4 @@ export class BufferPool {
 
 export const shortage = (bytes: number, inUse: number, { message }: GPUError): string => `${bytes} bytes more than the ${inUse} in use are not to be had (${message})`
 
-export const outOfMemory = (shortages: readonly string[]): DeviceError => new DeviceError(`out of memory on webgpu: ${shortages.join('; ')}; use a smaller batch, dispose of tensors you keep, or checkpoint`)
+export const outOfMemory = (shortages: readonly string[]): DeviceError => new DeviceError(`out of memory on webgpu: ${shortages.join('; ')}; use a smaller batch, dispose of tensors you keep, or recompute`)

@@ -32,7 +32,7 @@ export interface PlanMemory {
   readonly peakBytes: number
 }
 
-export function planMemory(plan: Plan, calls: readonly Call<WgslKernel>[], { arenas }: ArenaPlan): PlanMemory {
+export function placeBuffers(plan: Plan, calls: readonly Call<WgslKernel>[], { arenas }: ArenaPlan): PlanMemory {
   const { reads, writes } = accessesOf(plan)
   const spans: Span[] = []
   let [hostedBytes, tableBytes, resultBytes] = [0, 0, 0]

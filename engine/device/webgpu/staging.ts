@@ -36,9 +36,4 @@ export class Staging {
       throw error
     }
   }
-
-  destroy(): void {
-    for (const buffer of this.free) buffer.destroy()
-    this.free = []
-  }
 }

@@ -14,7 +14,7 @@ import { Arguments, begin, end, Nest } from '../core/arguments.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
 import { Lanes, sumLanes, Uniform } from '../core/lanes.ts'
 import { copyElements, copyRows, packPanels, packTransposed, zero } from './scratchPanels.ts'
-import { multiply, panelWidth, type Product, rowsBeyond } from './scratchProduct.ts'
+import { multiply, panelWidth, type ScratchProduct, rowsBeyond } from './scratchProduct.ts'
 import { blockOf, blocksOf, Heads, maskScores, pad, rowPitch } from './scores.ts'
 import { ScratchAreas } from '../core/scratch.ts'
 
@@ -144,8 +144,8 @@ export function attentionGradKernel(options: AttentionGradDescriptor, target: Wa
           ]),
         ]
       }
-      const scoresOf = (a: Local, aStep: Local, b: Local, terms: Local, c: Local): Product => ({ a: get(a), aStep: get(aStep), b: get(b), bDepth: get(terms), c: get(c), cRow: get(pitch.scores), rows: get(keyCount), columns: get(columns), depth: get(terms) })
-      const grown = (a: Local, b: Local, c: Local, cRow: Local, width: Local): Product => ({ a: get(a), aStep: get(pitch.scores), b: get(b), bDepth: get(n.blockQueries), c: get(c), cRow: get(cRow), rows: get(keyCount), columns: get(width), depth: get(columns) })
+      const scoresOf = (a: Local, aStep: Local, b: Local, terms: Local, c: Local): ScratchProduct => ({ a: get(a), aStep: get(aStep), b: get(b), bDepth: get(terms), c: get(c), cRow: get(pitch.scores), rows: get(keyCount), columns: get(columns), depth: get(terms) })
+      const grown = (a: Local, b: Local, c: Local, cRow: Local, width: Local): ScratchProduct => ({ a: get(a), aStep: get(pitch.scores), b: get(b), bDepth: get(n.blockQueries), c: get(c), cRow: get(cRow), rows: get(keyCount), columns: get(width), depth: get(columns) })
       const queryBlock = [
         set(count, minimum(get(n.blockQueries), i32.sub(get(queryStop), get(query)))),
         set(columns, i32.and(i32.add(get(count), i32.const(7)), i32.const(-8))),

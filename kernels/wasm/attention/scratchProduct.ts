@@ -13,7 +13,7 @@ export const panelWidth = 16
 export const rowsBeyond = 3
 const [tileRows, lastRows] = [6, 4]
 
-export interface Product {
+export interface ScratchProduct {
   /** Address of the left operand, and the bytes from one row, or one term, to the next. */
   readonly a: Code
   readonly aStep: Code
@@ -39,12 +39,12 @@ export interface ProductOptions {
 const step = (local: Local, by: Code): Code => set(local, i32.add(get(local), by))
 
 /** Computes each of `products`, one after the other, by the same code. */
-export function multiply(f: FunctionBuilder, lanes: Lanes, options: ProductOptions, ...products: readonly Product[]): Code {
+export function multiply(f: FunctionBuilder, lanes: Lanes, options: ProductOptions, ...products: readonly ScratchProduct[]): Code {
   const i = (): Local => f.local('i32')
   const [a, aStep, b, panelBytes, c, cRow, rows, columns, depth] = [i(), i(), i(), i(), i(), i(), i(), i(), i()]
   const [which, term, terms, column, row, left, right, result] = [i(), i(), i(), i(), i(), i(), i(), i()]
   const byTerms = options.adjacent === 'terms'
-  const take = (p: Product): Code => [
+  const take = (p: ScratchProduct): Code => [
     set(a, p.a), set(aStep, p.aStep), set(b, p.b), set(panelBytes, i32.mul(p.bDepth, i32.const(4 * panelWidth))),
     set(c, p.c), set(cRow, p.cRow), set(rows, p.rows), set(columns, p.columns), set(depth, p.depth),
   ]

@@ -2,7 +2,7 @@
  * Parameters of a kernel, in one place: each call declares an argument of the launch and gives the
  * local that holds it inside the function, so that the two lists cannot fall out of step.
  */
-import { mergeAxes } from '../../ir/axes.ts'
+import { mergeStrides } from '../../ir/axes.ts'
 import { type Code, FunctionBuilder, get, i32, type Local, set } from './assembler.ts'
 import type { Argument } from './kernel.ts'
 
@@ -61,7 +61,7 @@ export class Nest {
 
   /** `strides` in bytes: one list for each operand, an entry for each axis. Mergeable axes are merged. */
   constructor(args: Arguments, sizes: readonly number[], strides: readonly (readonly number[])[]) {
-    const merged = mergeAxes(sizes, strides)
+    const merged = mergeStrides(sizes, strides)
     this.size = sizes.reduce((product, n) => product * n, 1)
     this.axes = merged.sizes.map((size, axis) => ({ size: args.number(size), steps: merged.strides.map((s) => args.number(s[axis] ?? 0)) }))
     this.key = `${merged.sizes.length}x${strides.length}`

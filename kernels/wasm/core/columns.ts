@@ -3,7 +3,7 @@
  * Where an axis is contiguous in every operand its positions fill vector lanes, and an item is 16 of
  * them (a cache line); otherwise an item is a single line.
  */
-import { mergeAxes } from '../../ir/axes.ts'
+import { mergeStrides } from '../../ir/axes.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set } from './assembler.ts'
 import { type Arguments, begin, end, Nest } from './arguments.ts'
 
@@ -27,7 +27,7 @@ export class Columns {
   private readonly operands: readonly LineOperand[]
 
   constructor(args: Arguments, sizes: readonly number[], operands: readonly LineOperand[]) {
-    const merged = mergeAxes(sizes, operands.map((o) => o.strides))
+    const merged = mergeStrides(sizes, operands.map((o) => o.strides))
     const fits = (axis: number): boolean => operands.every((o, k) => merged.strides[k]?.[axis] === (o.shared === true ? 0 : 1))
     const lane = merged.sizes.findIndex((_, axis) => fits(axis))
     const rest = <T>(values: readonly T[]): T[] => values.filter((_, axis) => axis !== lane)

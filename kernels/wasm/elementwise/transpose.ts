@@ -5,7 +5,7 @@
  * are walked in long runs, and strides that fall on one cache set do no harm. Four rows become four columns
  * by loads of single lanes: shuffles are not safe where V8 widens code. An item is a strip of up to four tiles.
  */
-import { mergeAxes } from '../../ir/axes.ts'
+import { mergeStrides } from '../../ir/axes.ts'
 import type { MapDescriptor } from '../../ir/descriptor.ts'
 import { product } from '../../ir/domain.ts'
 import { sizeShift } from '../core/access.ts'
@@ -26,7 +26,7 @@ export function transposeKernel({ shape, inputs: [input], outputs: [output, seco
   if (input === undefined || output === undefined || second !== undefined) return undefined
   const { operand: out, value } = output
   if (value.op !== 'load' || value.value !== 0 || input.mask !== undefined || input.dtype !== out.dtype || sizeShift[out.dtype] !== 2) return undefined
-  const { sizes, strides: [from = [], to = []] } = mergeAxes(shape, [input.strides, out.strides])
+  const { sizes, strides: [from = [], to = []] } = mergeStrides(shape, [input.strides, out.strides])
   const [lanes, positions] = [to.indexOf(1), from.indexOf(1)]
   if (product(shape) === 0 || lanes < 0 || positions < 0 || lanes === positions) return undefined
   const outer = [...sizes.keys()].filter((axis) => axis !== lanes && axis !== positions)

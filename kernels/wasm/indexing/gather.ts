@@ -5,7 +5,7 @@
  * item is one such row, copied in vectors; otherwise it is 256 neighbouring elements of the innermost
  * axis. An index outside the axis reads nothing: its elements become NaN, or 0 in integer types.
  */
-import { mergeAxes } from '../../ir/axes.ts'
+import { mergeStrides } from '../../ir/axes.ts'
 import { memoryType } from '../core/access.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
 import type { GatherDescriptor } from '../../ir/descriptor.ts'
@@ -26,7 +26,7 @@ export function gatherKernel({ shape, axis, extent, x, index, out, ...d }: Gathe
   const [xAddress, indexAddress, outAddress] = [args.buffer(0, width * x.offset), args.buffer(1, 4 * index.offset), args.buffer(2, width * out.offset)]
   const bytes = (strides: readonly number[], by: number): number[] => shape.map((_, k) => by * (strides[k] ?? 0))
   // Along the axis x moves by the index, not by the position.
-  const merged = mergeAxes(shape, [bytes(x.strides, width).map((s, k) => (k === axis ? 0 : s)), bytes(index.strides, 4), bytes(out.strides, width)])
+  const merged = mergeStrides(shape, [bytes(x.strides, width).map((s, k) => (k === axis ? 0 : s)), bytes(index.strides, 4), bytes(out.strides, width)])
   const inner = merged.sizes.at(-1) ?? 1
   const [xStep = 0, indexStep = 0, outStep = 0] = merged.strides.map((s) => s.at(-1))
   const rows = indexStep === 0 && xStep === width && outStep === width

@@ -10,7 +10,7 @@ import { memoryType, sizeShift } from '../core/access.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set } from '../core/assembler.ts'
 import { type Access, advance, type Cursor, type Place, readLanes, write } from '../core/cursor.ts'
 import { emitExpressions } from '../core/emit.ts'
-import type { Block, Side } from './gemm.ts'
+import type { GemmBlock, Side } from './gemm.ts'
 import { leaves } from '../core/leaves.ts'
 import { VectorScope } from '../core/scope.ts'
 
@@ -53,7 +53,7 @@ export function epilogueCost({ inputs, value }: Epilogue, shape: readonly number
 }
 
 /** The code that finishes a block, whose output columns lie `out.columnStep` bytes apart. */
-export function emitEpilogue(f: FunctionBuilder, block: Pick<Block, 'mc' | 'n0' | 'nc'>, { value }: Epilogue, operands: readonly EpilogueOperand[], out: EpilogueOperand): Code {
+export function emitEpilogue(f: FunctionBuilder, block: Pick<GemmBlock, 'mc' | 'n0' | 'nc'>, { value }: Epilogue, operands: readonly EpilogueOperand[], out: EpilogueOperand): Code {
   const scope = new VectorScope(f)
   const [row, position] = [f.local('i32'), f.local('i32')]
   const cursorOf = ({ dtype, access, columnStep }: EpilogueOperand): Cursor => ({ dtype: memoryType(dtype), access, stride: columnStep, pointer: f.local('i32'), walker: f.local('i32'), range: undefined })

@@ -104,7 +104,7 @@ export class Gemm {
 }
 
 /** The block at hand, in locals: rows m0 … m0 + mc − 1 and so on of problem `problem`. */
-export type Block = Readonly<Record<'problem' | 'm0' | 'mc' | 'n0' | 'nc' | 'k0' | 'kc', Local>>
+export type GemmBlock = Readonly<Record<'problem' | 'm0' | 'mc' | 'n0' | 'nc' | 'k0' | 'kc', Local>>
 
 /** The rows or the columns of the output. Positions count from the block's first. */
 export interface Side {
@@ -130,12 +130,12 @@ export interface GemmCode {
   packB(): Code
 }
 
-export function blockLocals(f: FunctionBuilder): Block {
+export function blockLocals(f: FunctionBuilder): GemmBlock {
   const local = (): Local => f.local('i32')
   return { problem: local(), m0: local(), mc: local(), n0: local(), nc: local(), k0: local(), kc: local() }
 }
 
-export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: Block, code: GemmCode): void {
+export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: GemmBlock, code: GemmCode): void {
   const { sizes } = gemm
   const { problem, m0, mc, n0, nc, k0, kc } = block
   const local = (): Local => f.local('i32')
@@ -178,7 +178,7 @@ export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: Block, code: Gem
 }
 
 /** All tiles of a packed block: a panel of B meets every panel of A before the next. */
-function tiles(f: FunctionBuilder, gemm: Gemm, block: Block, code: GemmCode): Code {
+function tiles(f: FunctionBuilder, gemm: Gemm, block: GemmBlock, code: GemmCode): Code {
   const { tile, layout } = gemm
   const { mc, nc, k0, kc } = block
   const width = 4 * tile.vectors

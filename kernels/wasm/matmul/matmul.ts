@@ -7,7 +7,7 @@ import type { Epilogue, MatmulDescriptor, Operand, Strided } from '../../ir/desc
 import { Arguments, Nest } from '../core/arguments.ts'
 import { type Code, type FunctionBuilder, get, i32, type Local, set } from '../core/assembler.ts'
 import { columnAccess, emitEpilogue, epilogueCost, epilogueKey, type EpilogueOperand, operandBytes } from './epilogue.ts'
-import { type Block, blockLocals, emitGemm, Gemm } from './gemm.ts'
+import { type GemmBlock, blockLocals, emitGemm, Gemm } from './gemm.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
 import { packColumns, packRows } from './pack.ts'
 import { evenSide } from './sides.ts'
@@ -113,10 +113,10 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?:
   }
 }
 
-function packMatrix(f: FunctionBuilder, width: number, base: Local, [from, count]: readonly [Local, Local], columnStep: Local, [adjacent, depthAdjacent]: readonly [boolean, boolean], block: Block, step: Local, panels: Local): Code {
+function packMatrix(f: FunctionBuilder, width: number, base: Local, [from, count]: readonly [Local, Local], columnStep: Local, [adjacent, depthAdjacent]: readonly [boolean, boolean], block: GemmBlock, step: Local, panels: Local): Code {
   return packColumns(f, width, { base, from, count, depth: block.kc, columnStep, adjacent, depthAdjacent, first: block.k0, depthStep: step }, panels)
 }
 
 /** Where the panels of a block begin, if all of a matrix lie at `base`: `row` bytes for each k, block of k after block of k. */
-export const panelsAt = (base: Local, { k0, kc, n0 }: Pick<Block, 'k0' | 'kc' | 'n0'>, row: Local): Code =>
+export const panelsAt = (base: Local, { k0, kc, n0 }: Pick<GemmBlock, 'k0' | 'kc' | 'n0'>, row: Local): Code =>
   i32.add(get(base), i32.add(i32.mul(get(k0), get(row)), i32.shl(i32.mul(get(n0), get(kc)), i32.const(2))))

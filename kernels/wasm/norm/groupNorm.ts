@@ -98,7 +98,7 @@ export function groupNormKernel(options: GroupNormDescriptor, target: WasmTarget
   const args = new Arguments()
   const [x, y] = [samplePlane(args, 0, options.x), samplePlane(args, 3, options.y)]
   const [weight, bias, mean, rstd] = [args.buffer(1), args.buffer(2), args.buffer(4), args.buffer(5)]
-  const epsilon = args.float(options.epsilon)
+  const eps = args.float(options.eps)
   const items = new GroupItems(args, options, 4)
   const elements = options.batch * channels * spatial
   return {
@@ -137,7 +137,7 @@ export function groupNormKernel(options: GroupNormDescriptor, target: WasmTarget
             [
               set(off, f32.div(get(off), count)),
               set(sum, f32.max(f32.sub(f32.div(get(sum), count), f32.mul(get(off), get(off))), f32.const(0))),
-              set(value, f32.div(f32.const(1), squareRoot(f32.add(get(sum), f32.reinterpretI32(get(epsilon)))))),
+              set(value, f32.div(f32.const(1), squareRoot(f32.add(get(sum), f32.reinterpretI32(get(eps)))))),
               f32.store(i32.add(get(mean), i32.mul(group, i32.const(4))), f32.add(f32.load(at(means)), get(off))),
               f32.store(i32.add(get(rstd), i32.mul(group, i32.const(4))), get(value)),
             ],

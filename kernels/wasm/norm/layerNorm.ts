@@ -1,5 +1,5 @@
 /**
- * Layer norm (Ba et al., arXiv:1607.06450) of rows, y = (x − μ)·rstd·w + b with rstd = 1 / √(σ² + epsilon), and its
+ * Layer norm (Ba et al., arXiv:1607.06450) of rows, y = (x − μ)·rstd·w + b with rstd = 1 / √(σ² + eps), and its
  * gradient: with x̂ = (x − μ)·rstd, g = dy·w and ⟨·⟩ a row's mean, dx = rstd·(g − ⟨g⟩ − x̂·⟨g·x̂⟩). Uncentred, as RMS
  * norm (Zhang and Sennrich, arXiv:1910.07467), μ and ⟨g⟩ are 0. An item is one row; variances are of centred values,
  * whose own mean is what μ is off by.
@@ -16,13 +16,13 @@ import { ScratchAreas } from '../core/scratch.ts'
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
 
 /** Inputs x, weight and bias [length]; outputs y, mean (zeros if not centred) and rstd [rows]. */
-export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerNormDescriptor, target: WasmTarget): WasmKernel {
+export function layerNormKernel({ rows, length, centred, x, y, eps }: LayerNormDescriptor, target: WasmTarget): WasmKernel {
   const args = new Arguments()
   const areas = new ScratchAreas(args)
   const [input, output] = [new Rows(args, areas, 0, x, length), new Rows(args, areas, 3, y, length)]
   const [weight, bias, means, rstds] = [args.buffer(1), args.buffer(2), args.buffer(4), args.buffer(5)]
   const [sumSpill, squaresSpill, restSpill] = [areas.area(RowFold.spillBytes), areas.area(RowFold.spillBytes), areas.area(RowFold.spillBytes)]
-  const [count, size, added] = [args.number(length), args.float(length), args.float(epsilon)]
+  const [count, size, added] = [args.number(length), args.float(length), args.float(eps)]
   return {
     key: `layerNorm ${centred}${input.contiguous}${output.contiguous}${target.relaxed ? ' relaxed' : ''}`,
     args: args.list,

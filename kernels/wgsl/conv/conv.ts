@@ -14,7 +14,7 @@ import type { FloatType } from '../../ir/expression.ts'
 import type { Axes } from '../core/digits.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from '../core/kernel.ts'
 import { bytesOf } from '../core/stridedOperands.ts'
-import { type Product, productDispatches } from '../matmul/blocked.ts'
+import { type BlockedProduct, productDispatches } from '../matmul/blocked.ts'
 import type { Side } from '../matmul/side.ts'
 import { checkProduct, epilogueCost } from '../matmul/store.ts'
 
@@ -72,7 +72,7 @@ function costs(d: ConvDescriptor, dtype: FloatType, shape: readonly number[] = [
 }
 
 /** The dispatches of products one after the other, each with temporary buffers of its own. */
-function inOrder(products: readonly Product[], firstTemporary: number): Pick<WgslKernel, 'dispatches' | 'temporaries'> {
+function inOrder(products: readonly BlockedProduct[], firstTemporary: number): Pick<WgslKernel, 'dispatches' | 'temporaries'> {
   const dispatches: Dispatch[] = []
   const temporaries: number[] = []
   for (const p of products) {
@@ -90,7 +90,7 @@ export function convKernel(d: ConvDescriptor, target: WgslTarget, epilogue?: Epi
   const [wOut = 0, wIn = 0, ...wTaps] = d.w.strides
   const { positions, taps, ...x } = image(d.x, 0, { dimensions: forwardDimensions(d), batch: d.batch, channels: inChannels, groups: d.groups })
   const outs: readonly Strided[] = [d.y, ...(epilogue?.inputs ?? [])]
-  const y: Product['out'] = {
+  const y: BlockedProduct['out'] = {
     buffer: 1 + outs.length, offsets: outs.map((o) => o.offset), dtype: out, epilogue: epilogue && { ...epilogue, first: 2 },
     problems: axes([d.groups], ...outs.map(({ strides }) => [outChannels * (strides[1] ?? 0)])),
     rows: axes([d.batch, ...d.output], ...outs.map(({ strides: [each = 0, , ...spatial] }) => [each, ...spatial])),
@@ -123,7 +123,7 @@ export function convInputGradKernel(d: ConvDescriptor, target: WgslTarget, epilo
   const [inChannels, outChannels] = [d.inChannels / d.groups, d.outChannels / d.groups]
   const [wOut = 0, wIn = 0, ...wTaps] = d.w.strides
   const outs: readonly Strided[] = [d.x, ...(epilogue?.inputs ?? [])]
-  const products = boxPositions(d.stride).map((first): Product => {
+  const products = boxPositions(d.stride).map((first): BlockedProduct => {
     const dimensions = first.map((remainder, i) => phase(d, i, remainder))
     const { positions, taps, ...y } = image(d.y, 0, { dimensions, batch: d.batch, channels: outChannels, groups: d.groups })
     return {
@@ -157,7 +157,7 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WgslTarget, dtyp
     buffer: 1, offset: d.y.offset, coordinates: [],
     problems: axes([d.groups], [outChannels * yChannel]), lines: axes([outChannels], [yChannel]), depth: axes([d.batch, ...d.output], [yImage, ...ySpatial]),
   }
-  const w: Product['out'] = {
+  const w: BlockedProduct['out'] = {
     buffer: 2, offsets: [d.w.offset], dtype, epilogue: undefined,
     problems: axes([d.groups], [outChannels * wOut]), rows: axes([...d.kernel, inChannels], [...wTaps, wIn]), columns: axes([outChannels], [wOut]),
   }

@@ -2,7 +2,7 @@
  * Indices over several axes in generated code: a number is cut into digits, the last axis fastest, and each digit moves
  * quantities (addresses, coordinates) by a stride. Sizes and strides are parameters; a stride of 0 is left out of the code.
  */
-import { mergeAxes } from '../../ir/axes.ts'
+import { mergeStrides } from '../../ir/axes.ts'
 import type { Shader } from './shader.ts'
 
 /** Sizes, and for each quantity its stride along every axis. */
@@ -17,13 +17,13 @@ export const joinAxes = (outer: Axes, inner: Axes): Axes =>
 
 /** What is adjacent: the size of the fastest axis and the strides along it, after merging. */
 export function innermost(axes: Axes): { readonly size: number; readonly strides: readonly number[] } {
-  const { sizes, strides } = mergeAxes(axes.sizes, axes.strides)
+  const { sizes, strides } = mergeStrides(axes.sizes, axes.strides)
   return { size: sizes.at(-1) ?? 1, strides: strides.map((s) => s.at(-1) ?? 0) }
 }
 
 /** Whether four neighbours, counted from a multiple of four, always lie side by side on a multiple of four elements. */
 export function comesInFours(axes: Axes, quantity: number): boolean {
-  const { sizes, strides } = mergeAxes(axes.sizes, axes.strides)
+  const { sizes, strides } = mergeStrides(axes.sizes, axes.strides)
   const [size = 1, steps = []] = [sizes.at(-1), strides[quantity]]
   return size % 4 === 0 && steps.at(-1) === 1 && steps.slice(0, -1).every((s) => s % 4 === 0)
 }
@@ -38,7 +38,7 @@ export class Digits {
   private readonly strideOf: readonly (readonly (string | undefined)[])[]
 
   constructor(shader: Shader, name: string, axes: Axes) {
-    const { sizes, strides } = mergeAxes(axes.sizes, axes.strides)
+    const { sizes, strides } = mergeStrides(axes.sizes, axes.strides)
     this.shader = shader
     this.name = name
     this.sizes = sizes.length === 0 ? [1] : sizes

@@ -36,14 +36,13 @@ export interface WgslKernel {
   readonly bytes: number
 }
 
-/** What a device offers beyond the floor of 8 storage buffers, 16 KiB of workgroup memory and 256 invocations. */
+/** What every device has, and no kernel goes beyond: bytes of workgroup memory, and invocations of a workgroup. */
+export const limits = { workgroupBytes: 16384, invocations: 256 } as const
+
+/** What a device offers beyond that. */
 export interface WgslTarget {
   readonly f16: boolean
-  /** Invocations that work in step and may exchange values, if the device says so; sizes may differ between kernels. */
-  readonly subgroups: boolean
-  readonly workgroupBytes: number
-  readonly invocations: number
 }
 
-/** What every device has. */
-export const floor: WgslTarget = { f16: false, subgroups: false, workgroupBytes: 16384, invocations: 256 }
+/** Nothing. */
+export const floor: WgslTarget = { f16: false }

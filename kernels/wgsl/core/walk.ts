@@ -2,7 +2,7 @@
  * Positions counted by one number: from it, code works out where each of several strided operands has its element. Sizes,
  * strides and offsets are parameters, so that the code depends on the number of axes that are left after merging alone.
  */
-import { mergeAxes } from '../../ir/axes.ts'
+import { mergeStrides } from '../../ir/axes.ts'
 import type { Strided } from '../../ir/descriptor.ts'
 import type { Shader } from './shader.ts'
 
@@ -15,9 +15,9 @@ export interface Walker extends Strided {
 type Walkers = Readonly<Record<string, Walker>>
 
 /** Whether four neighbouring positions are a vector in memory, or one element where it is shared. */
-export function comesInFours(shape: readonly number[], walkers: Walkers): boolean {
+export function walksInFours(shape: readonly number[], walkers: Walkers): boolean {
   const all = Object.values(walkers)
-  const { sizes, strides } = mergeAxes(shape, all.map((walker) => walker.strides))
+  const { sizes, strides } = mergeStrides(shape, all.map((walker) => walker.strides))
   const last = sizes.length - 1
   return (sizes[last] ?? 1) % 4 === 0 && all.every(({ offset, shared = false }, k) =>
     (shared ? strides[k]?.[last] === 0 : offset % 4 === 0 && strides[k]?.every((s, axis) => (axis === last ? s === 1 : s % 4 === 0))))
@@ -28,7 +28,7 @@ export function comesInFours(shape: readonly number[], walkers: Walkers): boolea
  * variable for each operand: the number of its element there. With a width of 4, positions and elements are counted in vectors.
  */
 export function walk(shader: Shader, shape: readonly number[], walkers: Walkers, width: 1 | 4 = 1): (position: string) => string {
-  const { sizes, strides } = mergeAxes(shape, Object.values(walkers).map((walker) => walker.strides))
+  const { sizes, strides } = mergeStrides(shape, Object.values(walkers).map((walker) => walker.strides))
   const last = sizes.length - 1
   const sizeOf = sizes.map((size, axis) => (axis === 0 ? '' : shader.parameter(`size${axis}`, axis === last ? size / width : size)))
   const variables = Object.entries(walkers).map(([name, { offset, shared = false }], k) => {

@@ -8,7 +8,7 @@ import { product } from '../../ir/domain.ts'
 import type { StorageType } from '../../ir/expression.ts'
 import type { WgslKernel } from '../core/kernel.ts'
 import { Shader } from '../core/shader.ts'
-import { comesInFours, walk } from '../core/walk.ts'
+import { walksInFours, walk } from '../core/walk.ts'
 
 const size = 256
 const nan = 0x7fc00000
@@ -20,7 +20,7 @@ export function gatherKernel({ shape, axis, extent, x, index, out, ...d }: Gathe
   const still = { ...x, strides: x.strides.map((s, k) => (k === axis ? 0 : s)) }
   const step = x.strides[axis] ?? 0
   const walkers = { xAt: still, indexAt: { ...index, shared: true }, outAt: out }
-  const width = step % 4 === 0 && comesInFours(shape, walkers) ? 4 : 1
+  const width = step % 4 === 0 && walksInFours(shape, walkers) ? 4 : 1
   const element = dtype === 'f16' ? 'f16' : 'u32'
   const type = width === 4 ? `vec4<${element}>` as const : element
   const shader = new Shader('gather').storage('x', 0, 'read', type).storage('index', 1, 'read', 'i32').storage('out', 2, 'read_write', type)

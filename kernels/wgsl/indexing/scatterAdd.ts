@@ -12,7 +12,7 @@ import type { WgslKernel } from '../core/kernel.ts'
 import { packedLines } from '../core/lines.ts'
 import { Shader } from '../core/shader.ts'
 import { sortLines } from './sort.ts'
-import { comesInFours, walk } from '../core/walk.ts'
+import { walksInFours, walk } from '../core/walk.ts'
 
 const size = 256
 /** Up to so many indices in a line, looking at all costs less than sorting them. */
@@ -36,7 +36,7 @@ export function scatterAddKernel({ shape, axis, extent, x, index, src, y, dtype 
     xAt: { ...x, shared }, srcAt: still(src), yAt: y, lineAt: { ...line, shared: true }, place: { strides: shape.map((_, k) => (k === axis ? 1 : 0)), offset: 0, shared: true },
   })
   // All of x may be one element, such as 0.
-  const shared = [false, true].find((choice) => step % 4 === 0 && comesInFours(whole, walkersWith(choice)))
+  const shared = [false, true].find((choice) => step % 4 === 0 && walksInFours(whole, walkersWith(choice)))
   const [width, walkers] = [shared === undefined ? 1 : 4, walkersWith(shared ?? false)] as const
 
   const scalar = dtype === 'f32' ? 'f32' : 'u32'

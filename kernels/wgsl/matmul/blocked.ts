@@ -15,7 +15,7 @@ import { Shader } from '../core/shader.ts'
 import { type Side, SideLoader } from './side.ts'
 import { Store, type Target } from './store.ts'
 
-export interface Product {
+export interface BlockedProduct {
   readonly label: string
   /** Rows by depth, and columns by depth. */
   readonly a: Side
@@ -34,16 +34,16 @@ interface Sizes {
 
 const indexes = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
-const sizesOf = ({ a, b }: Product): Sizes => ({ problems: product(a.problems.sizes), m: product(a.lines.sizes), n: product(b.lines.sizes), k: product(a.depth.sizes) })
+const sizesOf = ({ a, b }: BlockedProduct): Sizes => ({ problems: product(a.problems.sizes), m: product(a.lines.sizes), n: product(b.lines.sizes), k: product(a.depth.sizes) })
 
 /** The transposed product, if columns of this one are not adjacent in the output but rows are. */
-function facing(p: Product): Product {
+function facing(p: BlockedProduct): BlockedProduct {
   const { rows, columns } = p.out
   return comesInFours(columns, 0) || !comesInFours(rows, 0) ? p : { ...p, a: p.b, b: p.a, out: { ...p.out, rows: columns, columns: rows } }
 }
 
 /** Dispatches of the product, whose temporary buffers are numbered from `temporary` on. */
-export function productDispatches(given: Product, temporary: number): { readonly dispatches: Dispatch[]; readonly temporaries: number[] } {
+export function productDispatches(given: BlockedProduct, temporary: number): { readonly dispatches: Dispatch[]; readonly temporaries: number[] } {
   const facingOut = facing(given)
   const sizes = sizesOf(facingOut)
   const elements = sizes.problems * sizes.m * sizes.n
@@ -68,7 +68,7 @@ export function productDispatches(given: Product, temporary: number): { readonly
   return { dispatches, temporaries: [...temporaries, 4 * splits * elements] }
 }
 
-function tileDispatch(p: Product, { problems, m, n, k }: Sizes, tile: Tile, splits: number): Dispatch {
+function tileDispatch(p: BlockedProduct, { problems, m, n, k }: Sizes, tile: Tile, splits: number): Dispatch {
   const threads = tile.threadRows * tile.threadColumns
   const [tileRows, tileColumns] = [4 * tile.rowGroups * tile.threadRows, 4 * tile.columnGroups * tile.threadColumns]
   const tiles = { rows: Math.ceil(m / tileRows), columns: Math.ceil(n / tileColumns) }
@@ -132,7 +132,7 @@ ${indent(store.block({
 const splitDepth = (k: number, splits: number, depth: number): number => Math.ceil(Math.ceil(k / splits) / depth) * depth
 
 /** Adds the parts of a split product, first to last. */
-function sumDispatch(p: Product, elements: number, splits: number, temporary: number): Dispatch {
+function sumDispatch(p: BlockedProduct, elements: number, splits: number, temporary: number): Dispatch {
   const size = 256
   const shader = new Shader(`${p.label}, sum of parts`).storage('parts', temporary, 'read')
   const [count, parts] = [shader.parameter('elements', elements), shader.parameter('parts', splits)]

@@ -30,7 +30,7 @@ export interface BoundEpilogue extends Epilogue {
 }
 
 /** What an invocation stores. */
-export interface Block {
+export interface OutputBlock {
   /** The problem's number. */
   readonly problem: string
   readonly rowLimit: string
@@ -117,7 +117,7 @@ export class Store {
   }
 
   /** Stores a block. */
-  block({ problem, rowLimit, columnLimit, rows, columns, value }: Block): string[] {
+  block({ problem, rowLimit, columnLimit, rows, columns, value }: OutputBlock): string[] {
     const { target, shader, vector } = this
     const digits = { problem: new Digits(shader, 'outProblem', target.problems), row: new Digits(shader, 'outRow', target.rows), column: new Digits(shader, 'outColumn', target.columns) }
     const quantities = this.offsets.map((_, q) => q)

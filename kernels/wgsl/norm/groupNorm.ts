@@ -66,7 +66,7 @@ function merge(d: GroupNormDescriptor, cut: GroupTile): Dispatch {
   const shader = new Shader('groupNorm merge').storage('partials', buffers.partials, 'read', 'vec2<f32>').storage('means', buffers.mean, 'read_write').storage('rstds', buffers.rstd, 'read_write')
   const [groups, entries, parts] = [shader.parameter('groups', d.batch * d.groups), shader.parameter('entries', perGroup), shader.parameter('parts', cut.parts)]
   const [spatial, length] = [shader.parameter('spatial', d.spatial), shader.parameter('length', cut.length)]
-  const [count, epsilon] = [shader.parameter('count', (d.channels / d.groups) * d.spatial, 'f32'), shader.parameter('epsilon', d.epsilon, 'f32')]
+  const [count, eps] = [shader.parameter('count', (d.channels / d.groups) * d.spatial, 'f32'), shader.parameter('eps', d.eps, 'f32')]
   const overEntries = (body: string): string => `
     for (var i = local; i < ${entries}; i += ${tile.lanes}u) {
       let entry = partials[workgroup * ${entries} + i];
@@ -84,7 +84,7 @@ function merge(d: GroupNormDescriptor, cut: GroupTile): Dispatch {
     ${overEntries('let away = entry.x - rough; sums += vec2(size * away, entry.y + size * away * away);')}
     let averages = total(sums, local, local, 0u, 1u) / ${count};
     let off = averages.x;
-    if (local == 0u) { means[workgroup] = rough + off; rstds[workgroup] = inverseSqrt(max(averages.y - off * off, 0.0) + ${epsilon}); }`,
+    if (local == 0u) { means[workgroup] = rough + off; rstds[workgroup] = inverseSqrt(max(averages.y - off * off, 0.0) + ${eps}); }`,
   })
 }
 
@@ -97,10 +97,10 @@ function normalise(d: GroupNormDescriptor, cut: GroupTile, dtype: FloatType): Di
   const n = groupParameters(shader, d, cut)
   const [x, y] = [new Plane(shader, 'x', d.x), new Plane(shader, 'y', d.y)]
   const find = (): string => {
-    const [count, epsilon] = [shader.parameter('count', (d.channels / d.groups) * d.spatial, 'f32'), shader.parameter('epsilon', d.epsilon, 'f32')]
+    const [count, eps] = [shader.parameter('count', (d.channels / d.groups) * d.spatial, 'f32'), shader.parameter('eps', d.eps, 'f32')]
     return `
     ${centre(tile, x, n.perGroup, count)}
-    let rstd = inverseSqrt(variance + ${epsilon});
+    let rstd = inverseSqrt(variance + ${eps});
     if (lane == 0u && present && channel % ${n.perGroup} == 0u) { means[statistic] = rough + off; rstds[statistic] = rstd; }`
   }
   const centred = (k: number): string => (whole ? `(centred${k} - off)` : `(f32(${x.at(`p${k}`)}) - mean)`)

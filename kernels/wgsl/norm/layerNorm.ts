@@ -1,5 +1,5 @@
 /**
- * Layer norm (Ba et al., arXiv:1607.06450) of rows, y = (x − μ)·rstd·w + b with rstd = 1 / √(σ² + epsilon), and its
+ * Layer norm (Ba et al., arXiv:1607.06450) of rows, y = (x − μ)·rstd·w + b with rstd = 1 / √(σ² + eps), and its
  * gradient: with x̂ = (x − μ)·rstd, g = dy·w and ⟨·⟩ a row's mean, dx = rstd·(g − ⟨g⟩ − x̂·⟨g·x̂⟩). Uncentred, as RMS
  * norm (Zhang and Sennrich, arXiv:1910.07467), μ and ⟨g⟩ are 0. A workgroup takes some whole rows; variances are of centred values,
  * whose own mean is what μ is off by.
@@ -13,14 +13,14 @@ import { Rows } from './rows.ts'
 import { Shader } from '../core/shader.ts'
 
 /** Inputs x, weight and bias [length]; outputs y, mean (zeros if not centred) and rstd [rows]. Of these x and y are of type `dtype`. */
-export function layerNormKernel({ rows, length, centred, x, y, epsilon }: LayerNormDescriptor, target: WgslTarget, dtype: FloatType = 'f32'): WgslKernel {
+export function layerNormKernel({ rows, length, centred, x, y, eps }: LayerNormDescriptor, target: WgslTarget, dtype: FloatType = 'f32'): WgslKernel {
   checkF16('layerNorm', target, [dtype])
   const costs = { flops: 8 * rows * length, bytes: (dtype === 'f16' ? 4 : 8) * rows * length }
   if (rows * length === 0) return { dispatches: [], ...costs }
   const shader = new Shader('layerNorm').storage('x', 0, 'read', dtype).storage('weight', 1, 'read').storage('bias', 2, 'read')
     .storage('y', 3, 'read_write', dtype).storage('means', 4, 'read_write').storage('rstds', 5, 'read_write')
   const walk = new Rows(shader, rows, length, { x: { strided: x, read: true }, y: { strided: y, read: false } })
-  const [count, added] = [shader.parameter('count', length, 'f32'), shader.parameter('epsilon', epsilon, 'f32')]
+  const [count, added] = [shader.parameter('count', length, 'f32'), shader.parameter('eps', eps, 'f32')]
   const findMean = `
     var sum = 0.0;
     ${walk.each(({ x: value }) => `sum += ${value};`)}

@@ -9,7 +9,7 @@
  *   g′ = g·gradScale
  *   m′ = m + (1 − beta1)·(g′ − m)
  *   v′ = beta2·v + (1 − beta2)·(g′·g′)
- *   p′ = p·decay − (size·m′) / (√v′·root + epsilon)
+ *   p′ = p·decay − (size·m′) / (√v′·root + eps)
  *   ema′ = ema + emaWeight·(p′ − ema)
  * If `apply` is 0 nothing is written, whatever g holds.
  */
@@ -18,7 +18,7 @@ import { Shader } from '../core/shader.ts'
 
 const size = 256
 /** What the f32 of the buffer `numbers` mean, in order. `correction1` is 1 − beta1ᵗ, `correction2` is 1 − beta2ᵗ. */
-const names = ['lr', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaWeight', 'apply'] as const
+const names = ['lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaWeight', 'apply'] as const
 
 export interface AdamwSegmentDescriptor {
   /** Buffers have whole vectors; what is beyond the last element stays as it is. */
@@ -45,7 +45,7 @@ ${results.map((name) => `    let ${name}Before = ${name}[id];`).join('\n')}
     let scaled = g[id] * gradScale;
     let mAfter = mBefore + (1.0 - beta1) * (scaled - mBefore);
     let vAfter = beta2 * vBefore + (1.0 - beta2) * (scaled * scaled);
-    let pAfter = pBefore * decay - (size * mAfter) / (sqrt(vAfter) * root + epsilon);${ema ? `
+    let pAfter = pBefore * decay - (size * mAfter) / (sqrt(vAfter) * root + eps);${ema ? `
     let emaAfter = emaBefore + emaWeight * (pAfter - emaBefore);` : ''}
     let inside = 4u * id + vec4(0u, 1u, 2u, 3u) < vec4(${count});
 ${results.map((name) => `    ${name}[id] = select(${name}Before, ${name}After, inside);`).join('\n')}

@@ -17,9 +17,8 @@ async function open(): Promise<Gpu | undefined> {
   const adapter = await dawn.requestAdapter()
   if (adapter === null) return undefined
   const f16 = adapter.features.has('shader-f16')
-  const subgroups = adapter.features.has('subgroups')
-  const device = await adapter.requestDevice({ requiredFeatures: [...(f16 ? ['shader-f16' as const] : []), ...(subgroups ? ['subgroups' as const] : [])], requiredLimits: { maxStorageBuffersPerShaderStage: 9 } })
-  return { device, target: { f16, subgroups, workgroupBytes: device.limits.maxComputeWorkgroupStorageSize, invocations: device.limits.maxComputeInvocationsPerWorkgroup } }
+  const device = await adapter.requestDevice({ requiredFeatures: [...(f16 ? ['shader-f16' as const] : [])], requiredLimits: { maxStorageBuffersPerShaderStage: 9 } })
+  return { device, target: { f16 } }
 }
 
 /** A device with the floor of limits, but for features and the buffer that watches; undefined if this machine has none. Tests then skip. */
