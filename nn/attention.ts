@@ -23,8 +23,8 @@ export interface MultiheadAttentionOptions extends LayerOptions {
 
 export interface MultiheadAttentionCallOptions extends AttentionOptions {
   /**
-   * [T, S], or four axes that broadcast to [N, heads, T, S]: bool, true where attending is allowed; or floats that are added
-   * to the scores.
+   * [T, S], or four axes that broadcast to [N, heads, T, S]: bool, true where attending is allowed, which is the opposite of
+   * the `attn_mask` of PyTorch's MultiheadAttention; or floats that are added to the scores.
    */
   readonly mask?: TensorLike | undefined
   /** [N, S], bool: true where a key may be attended. PyTorch's `key_padding_mask` has the opposite sense. */

@@ -130,6 +130,14 @@ function twinProblems(root: string, all: readonly Source[]): string[] {
   })
 }
 
+/** Folders that grew beyond their lines. */
+export function budgetProblems(all: readonly Source[]): string[] {
+  return Object.entries(budgets).flatMap(([folder, budget = Infinity]) => {
+    const lines = all.filter((source) => source.folder === folder).reduce((sum, source) => sum + source.lines, 0)
+    return lines > budget ? [`${folder}/ has ${lines} lines: at most ${budget}, and that may only fall; make something else shorter`] : []
+  })
+}
+
 function lockProblems(root: string): string[] {
   const lock = readFileSync(path.join(root, 'package-lock.json'), 'utf8')
   return /"resolved": "http/.test(lock) ? ['package-lock.json names a registry: see .npmrc'] : []
@@ -161,7 +169,7 @@ export function problems(root: string): string[] {
   const folders = ['test', 'scripts', 'examples', 'playground'].filter((folder) => globSync(folder, { cwd: root }).length > 0)
   const rest = sources(root, folders)
   const hosts = texts(root).flatMap((file) => hostProblems(file, readFileSync(path.join(root, file), 'utf8')))
-  return [...hosts, ...importProblems(code), ...twinProblems(root, code), ...[...all, ...rest].flatMap(textProblems), ...lockProblems(root)]
+  return [...hosts, ...importProblems(code), ...twinProblems(root, code), ...budgetProblems(all), ...[...all, ...rest].flatMap(textProblems), ...lockProblems(root)]
 }
 
 if (import.meta.main) {

@@ -1,43 +1,19 @@
-/** Prints gzip size of each entry point as a page would load it, and source lines by folder against their budgets. */
-import { readFileSync } from 'node:fs'
+/** Prints gzip size of each entry point as a page would load it, what opening a device adds, and source lines by folder against their budgets. */
 import path from 'node:path'
-import { gzipSync } from 'node:zlib'
-import { build } from 'esbuild'
+import { bundle } from './bundle.ts'
 import { budgets, sources } from './sources.ts'
 
 const root = path.resolve(import.meta.dirname, '..')
+const kibibytes = (bytes: number): string => `${(bytes / 1024).toFixed(1).padStart(6)} KiB`
 
-interface Manifest {
-  readonly exports: Record<string, string | { readonly browser: string }>
+console.log('loaded by a page, minified                     gzip')
+for (const entry of ['engine', 'nn', 'diffusion', 'kernels', 'testing']) {
+  const { start, later } = await bundle(root, `${entry}/index.ts`)
+  console.log(`  ${(entry === 'engine' ? 'langevin' : `langevin/${entry}`).padEnd(40)} ${kibibytes(start.gzip)}`)
+  if (entry === 'engine') for (const [file, { gzip }] of later) console.log(`    and with ${file.padEnd(29)} ${kibibytes(gzip)}`)
 }
-
-/** The file behind each subpath of the package, as bundlers for browsers resolve it. */
-function browserEntries(): [name: string, file: string][] {
-  const { exports } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as Manifest
-  return Object.entries(exports).flatMap(([name, target]) =>
-    typeof target === 'string' ? [] : [[path.posix.join('langevin', name), target.browser] satisfies [string, string]],
-  )
-}
-
-async function gzipSize(file: string): Promise<number> {
-  const { outputFiles } = await build({
-    entryPoints: [path.join(root, file)],
-    bundle: true,
-    minify: true,
-    write: false,
-    format: 'esm',
-    platform: 'browser',
-    external: ['fast-check'],
-    logLevel: 'error',
-  })
-  return outputFiles.reduce((bytes, { contents }) => bytes + gzipSync(contents).length, 0)
-}
-
-console.log('entry point, minified with all it imports       gzip')
-const entries: [name: string, file: string][] = [...browserEntries(), ['cpu-worker.js', './dist/browser/cpu-worker.js']]
-for (const [name, file] of entries) {
-  console.log(`  ${name.padEnd(40)} ${((await gzipSize(file)) / 1024).toFixed(1).padStart(6)} KiB`)
-}
+const worker = await bundle(root, 'engine/device/cpu/worker.ts')
+console.log(`  ${'each CPU thread'.padEnd(40)} ${kibibytes(worker.start.gzip)}`)
 
 console.log('folder         files   lines  budget  longest file')
 for (const [folder, budget] of Object.entries(budgets)) {

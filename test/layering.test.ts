@@ -2,8 +2,9 @@
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { debianSite } from '../scripts/drivers.ts'
-import { cycles, hostProblems, importProblems, problems } from '../scripts/rules.ts'
+import { budgetProblems, cycles, hostProblems, importProblems, problems } from '../scripts/rules.ts'
 import { parse } from '../scripts/sources.ts'
+import type { Source } from '../scripts/sources.ts'
 
 test('the sources keep every rule', () => {
   expect(problems(path.resolve(import.meta.dirname, '..'))).toEqual([])
@@ -58,6 +59,12 @@ describe('the checker', () => {
 
   test('lets other hosts be, and names of packages', () => {
     expect(hostProblems('a.json', 'https://github.com/a/b https://example.org pip install torch; node:24-bookworm; ghcr; my-pypi.organ esm.shell "sha512-ghcr/io"')).toEqual([])
+  })
+
+  test('finds folders that grew', () => {
+    const long = (lines: number): Source => parse('kernels/a.ts', '\n'.repeat(lines))
+    expect(budgetProblems([long(13_000)])).toEqual([])
+    expect(budgetProblems([long(13_000), long(301)])).toEqual([expect.stringMatching(/^kernels\/ has 13301 lines: at most 13300/)])
   })
 
   test('finds cycles, but not among types', () => {

@@ -2,7 +2,8 @@
  * Fragments: values that are not in memory yet, as an expression over loads from buffers that are. Elementwise ops
  * combine fragments, movement changes the views they load through; a kernel is one fragment written to one buffer.
  */
-import type { Expression, ReduceOp } from '../../kernels/index.ts'
+import type { ReduceOp } from '../../kernels/ir/descriptor.ts'
+import type { Expression } from '../../kernels/ir/expression.ts'
 import type { DType } from '../dtype.ts'
 import { sameShape, sizeOf } from '../shape.ts'
 import type { Shape } from '../shape.ts'

@@ -2,8 +2,8 @@
  * f16 in kernels that compute in f32: a value of it is rounded as it is made, in registers, so that fused or stored it is the
  * same. Where an f32 value is such a number, f16 memory holds it as well.
  */
-import { unary } from '../../kernels/index.ts'
-import type { Expression, ExpressionOp } from '../../kernels/index.ts'
+import { unary } from '../../kernels/ir/expression.ts'
+import type { Expression, ExpressionOp } from '../../kernels/ir/expression.ts'
 import { roundToF16 } from '../../kernels/ir/rounding.ts'
 import type { DType } from '../dtype.ts'
 import type { Fragment, Load } from './fragment.ts'

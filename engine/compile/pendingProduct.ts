@@ -3,7 +3,7 @@
  * product may be reshaped and permuted. When it is launched, the views of what it meets and of where it is written go
  * the same way back, so that the kernel sees the shape of its own output.
  */
-import type { Expression } from '../../kernels/index.ts'
+import type { Expression } from '../../kernels/ir/expression.ts'
 import type { Load } from './fragment.ts'
 import type { Step } from './lower.ts'
 import { labelOf } from './plan.ts'

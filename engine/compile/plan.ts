@@ -1,5 +1,5 @@
 /** A plan as data: buffers with lifetimes, and launches over them in order. What a device turns into kernels and addresses. */
-import type { Expression } from '../../kernels/index.ts'
+import type { Expression } from '../../kernels/ir/expression.ts'
 import { byteSize } from '../dtype.ts'
 import type { DType } from '../dtype.ts'
 import { formatShape } from '../shape.ts'

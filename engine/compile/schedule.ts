@@ -2,8 +2,9 @@
  * Scheduling: walks the lowered graph in creation order and turns it into launches. Values that one kernel reads stay
  * fragments; the others get a buffer, laid out as their operands lie or as their kernel prefers.
  */
-import { accumulator, load } from '../../kernels/index.ts'
-import type { Expression, ReduceOp } from '../../kernels/index.ts'
+import { accumulator, load } from '../../kernels/ir/expression.ts'
+import type { ReduceOp } from '../../kernels/ir/descriptor.ts'
+import type { Expression } from '../../kernels/ir/expression.ts'
 import type { DType } from '../dtype.ts'
 import type { Spec } from '../graph.ts'
 import { scalarType } from '../ops/elementwise.ts'

@@ -3,7 +3,7 @@
  * one kernel; operands of hand-written kernels are stored, and so are their results, except that a product takes its
  * readers into its own kernel (`product.ts`). Decided by dataflow alone, from the last step backwards.
  */
-import type { ReduceOp } from '../../kernels/index.ts'
+import type { ReduceOp } from '../../kernels/ir/descriptor.ts'
 import type { DType } from '../dtype.ts'
 import type { PadAttributes } from '../ops/movement.ts'
 import { at } from '../shape.ts'

@@ -137,7 +137,7 @@ function checkOperands(op: string, q: Spec, k: Spec, v: Spec): void {
 }
 
 export interface AttentionOptions {
-  /** Broadcasts to the scores [..., T, S]: bool, true where attending is allowed; or floats that are added to the scores. */
+  /** Broadcasts to the scores [..., T, S]: bool, true where attending is allowed, as of PyTorch's function of this name; or floats that are added to the scores. */
   readonly mask?: TensorLike | undefined
   /** Query i sees keys j ≤ i only. Default false. */
   readonly causal?: boolean
