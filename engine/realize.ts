@@ -19,6 +19,7 @@ import { Run, blockOf, producerOf } from './run.ts'
 import { formatShape } from './shape.ts'
 import { Storage } from './storage.ts'
 import { Variable } from './variable.ts'
+import type { Writer } from './variable.ts'
 
 /**
  * Computes tensors, and every variable that was assigned, in as few runs as share work; without arguments, what was
@@ -79,7 +80,7 @@ function prepare(device: Device, tensors: readonly TensorLike[]): (() => Promise
 }
 
 /** The run that was to fill it, if it was an earlier one; by our turn in the queue that run has ended. */
-async function settled(producer: Run | undefined): Promise<void> {
+async function settled(producer: Writer | undefined): Promise<void> {
   if (producer?.error !== undefined) throw producer.error
 }
 
@@ -143,6 +144,9 @@ function assertFresh(t: Tensor, leaf: Leaf): void {
 function staleness(t: Tensor, leaf: Leaf): string | undefined {
   if (leaf.kind === 'cell' && leaf !== leaf.cell.now) {
     return `a tensor reads variable ${leaf.cell.name || formatShape(t.shape)} at version ${leaf.number}, but the variable is at version ${leaf.cell.now.number} and the old value was overwritten; realize the tensor before, or together with, the step that moves the variable`
+  }
+  if (leaf.kind === 'cell' && leaf.cell.storage.disposed) {
+    return `a tensor reads variable ${leaf.cell.name || formatShape(t.shape)}, which was disposed of; keep it until everything that reads it is realized`
   }
   if (leaf.kind === 'stored' && leaf.storage.disposed) {
     return `${leaf.storage.label} ${formatShape(t.shape)} was disposed of; keep it until everything that reads it is realized`

@@ -11,9 +11,9 @@ import { DeviceError } from './error.ts'
 import type { Leaf } from './graph.ts'
 import { formatShape } from './shape.ts'
 import type { Storage } from './storage.ts'
-import type { Variable, Version } from './variable.ts'
+import type { Variable, Version, Writer } from './variable.ts'
 
-export class Run {
+export class Run implements Writer {
   /** Why it failed, once it has. */
   error: Error | undefined
   succeeded = false
@@ -21,7 +21,7 @@ export class Run {
   private leaves: readonly CapturedLeaf[]
   /** Of the nodes, where launches can be told apart: they themselves are garbage by the time it runs. */
   private paths: readonly string[]
-  private readonly producers = new Set<Run>()
+  private readonly producers = new Set<Writer>()
   private results: Storage[] = []
   /** For each variable it moves, the version before. */
   private commits: Version[] = []
@@ -144,7 +144,7 @@ export class Run {
 }
 
 /** The run that is to fill a leaf, until it has. */
-export function producerOf(leaf: Leaf): Run | undefined {
+export function producerOf(leaf: Leaf): Writer | undefined {
   return leaf.kind === 'stored' ? leaf.storage.producer : leaf.kind === 'cell' ? leaf.producer : undefined
 }
 

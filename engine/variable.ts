@@ -10,10 +10,18 @@ import { DTypeError, DeviceError, ShapeError } from './error.ts'
 import { finished } from './finished.ts'
 import { Tensor } from './graph.ts'
 import type { Spec, TensorLike } from './graph.ts'
-import type { Run } from './run.ts'
 import { formatShape, sameShape } from './shape.ts'
 import type { Shape } from './shape.ts'
 import { Storage } from './storage.ts'
+
+/** What moves variables to new versions: a run, or a write of host data. */
+export interface Writer {
+  /** Why it failed, once it has. */
+  readonly error: Error | undefined
+  readonly succeeded: boolean
+  /** Takes back the move of a variable that it did not get to write. */
+  undo(cell: Variable): void
+}
 
 export class Variable implements TensorLike {
   readonly name: string
@@ -56,6 +64,7 @@ export class Variable implements TensorLike {
   read(): Tensor {
     if (this.substitute !== undefined) return this.substitute
     if (this.pending !== undefined) return this.pending
+    this.assertHeld('read')
     if (this.poison !== undefined) throw new DeviceError(`variable ${this.name}: a run failed while writing it (${this.poison.message}); assign or load it again before reading`)
     this.now.tensor ??= leafOf(this.device, this.now, this.specs)
     return this.now.tensor
@@ -64,6 +73,7 @@ export class Variable implements TensorLike {
   /** Moves the cell to `value`, computed with the next realisation. Assigns in one realisation are simultaneous. */
   assign(value: TensorLike): void {
     const next = value.read()
+    this.assertHeld('assign')
     if (next.device !== this.device) throw new DeviceError(`assign: variable ${this.name} lives on ${this.device.nameBeside(next.device)} but the value on ${next.device.nameBeside(this.device)}; move it with .to(device)`)
     if (!sameShape(next.shape, this.shape)) throw new ShapeError(`assign: variable ${this.name} has shape ${formatShape(this.shape)} but the value has ${formatShape(next.shape)}; reshape or expand the value`)
     if (next.dtype !== this.dtype) throw new DTypeError(`assign: variable ${this.name} is ${this.dtype} but the value is ${next.dtype}; cast the value`)
@@ -93,8 +103,24 @@ export class Variable implements TensorLike {
     return this.pending
   }
 
+  /**
+   * Frees the memory once everything queued has run; what was assigned is forgotten. Using the variable afterwards is an
+   * error, as is realising what reads it.
+   */
+  dispose(): void {
+    if (this.storage.disposed) return
+    this.storage.disposed = true
+    this.drop()
+    this.device.enqueue(async () => this.device.release(this.storage)).catch(() => undefined)
+  }
+
+  /** Throws DeviceError once the variable is disposed of. */
+  assertHeld(op: string): void {
+    if (this.storage.disposed) throw new DeviceError(`${op}: variable ${this.name || formatShape(this.shape)} was disposed of; make another`)
+  }
+
   /** The queue takes the assigned value over: from here on the cell is at a new version. Returns the one before. */
-  commit(run: Run): Version {
+  commit(run: Writer): Version {
     const before = this.now
     this.drop()
     this.now = new Version(this, ++this.versions, run)
@@ -108,7 +134,7 @@ export class Variable implements TensorLike {
   }
 
   /** Goes back to the version before a commit whose run failed, unless the cell has moved on. */
-  undo(run: Run, before: Version): void {
+  undo(run: Writer, before: Version): void {
     if (this.now.run !== run) return
     this.now = before
     // A run before this one failed too, and could not go back while this one's value stood.
@@ -123,18 +149,18 @@ export class Version {
   readonly cell: Variable
   readonly number: number
   /** The run that writes it, or wrote it. */
-  readonly run: Run | undefined
+  readonly run: Writer | undefined
   /** The leaf that reads it, once there is one. */
   tensor: Tensor | undefined
 
-  constructor(cell: Variable, number: number, run: Run | undefined) {
+  constructor(cell: Variable, number: number, run: Writer | undefined) {
     this.cell = cell
     this.number = number
     this.run = run
   }
 
   /** The run that writes it, until it has succeeded. */
-  get producer(): Run | undefined {
+  get producer(): Writer | undefined {
     return this.run?.succeeded === true ? undefined : this.run
   }
 }

@@ -1,9 +1,10 @@
 /** Values into variables by name: everything that does not fit is reported at once, and then nothing is loaded. */
-import { CheckpointError, realize, tensor } from '../../engine/index.ts'
-import type { DType, Shape, Variable } from '../../engine/index.ts'
-import { leafTensor, toHostArray } from '../../engine/create.ts'
+import { CheckpointError, tensor } from '../../engine/index.ts'
+import type { DType, Shape, TypedArray, Variable } from '../../engine/index.ts'
+import { toHostArray } from '../../engine/create.ts'
 import { readData } from '../../engine/realize.ts'
 import { formatShape, sameShape } from '../../engine/shape.ts'
+import { writeVariable } from '../../engine/write.ts'
 import { converts, foreignDTypes } from './format.ts'
 import type { HostTensor } from './format.ts'
 import { openCheckpoint } from './open.ts'
@@ -47,12 +48,9 @@ export function loadVariables(variables: Readonly<Record<string, Variable>>, val
   return rest
 }
 
-/** Values held back before they are written to their variables. */
-const batchBytes = 2 ** 26
-
 /**
- * Loads a checkpoint into the variables of the same names, tensor by tensor, so that memory for a few tensors is enough
- * however large the file. Floats of another width are converted. Before anything is loaded, throws CheckpointError
+ * Loads a checkpoint into the variables of the same names, tensor by tensor, straight into their memory, so that memory for
+ * a few tensors is enough however large the file. Floats of another width are converted. Before anything is loaded, throws CheckpointError
  * listing every missing, unexpected and mis-shaped name, or where two names of one variable have different values; where
  * reading fails later, says how much was loaded.
  */
@@ -62,23 +60,14 @@ export async function loadCheckpoint(variables: Readonly<Record<string, Variable
   const { targets, twins, ...rest } = match(variables, checkpoint.tensors, { ...options, source })
   for (const [{ name }, { name: other }] of twins) checkSame(source, { name, value: await checkpoint.read(name) }, { name: other, value: await checkpoint.read(other) })
   const variablesByName = new Map(targets.map(({ name, variable }) => [name, variable]))
-  let batch: Variable[] = []
-  let [bytes, loaded] = [0, 0]
-  const write = async (): Promise<void> => {
-    await realize(...batch)
-    loaded += batch.length
-    ;[batch, bytes] = [[], 0]
-  }
+  let loaded = 0
   try {
     for await (const [name, value] of checkpoint.entries(variablesByName.keys())) {
       const variable = variablesByName.get(name)
       if (variable === undefined) continue
-      assignOwn(variable, value)
-      batch.push(variable)
-      bytes += value.data.byteLength
-      if (bytes >= batchBytes) await write()
+      await writeVariable(variable, hostValues(variable, value))
+      loaded++
     }
-    if (batch.length > 0) await write()
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error
     throw new CheckpointError(`${error.message}. Only ${loaded} of ${targets.length} tensors were loaded`, { cause: error })
@@ -90,11 +79,10 @@ function isCheckpoint(from: CheckpointLocation | Checkpoint): from is Checkpoint
   return typeof from === 'object' && 'entries' in from && 'tensors' in from
 }
 
-/** Without a copy of values that nobody else has. */
-function assignOwn(variable: Variable, { dtype, data }: HostTensor): void {
+/** As the host holds a variable's values; without a copy where they are so already. */
+function hostValues(variable: Variable, { dtype, data }: HostTensor): TypedArray {
   const fits = dtype === variable.dtype || (variable.dtype === 'f32' && data instanceof Float32Array)
-  const values = fits ? data : toHostArray('loadCheckpoint', data, variable.dtype)
-  variable.assign(leafTensor(variable.device, { kind: 'data', data: values }, variable.shape, variable.dtype))
+  return fits ? data : toHostArray('loadCheckpoint', data, variable.dtype)
 }
 
 /** A tensor of the checkpoint that a variable has the name of. */
