@@ -12,7 +12,7 @@ export type Prediction = (typeof predictions)[number]
 
 /** Throws ConfigError for another word, such as those of diffusers' schedulers. */
 export function checkPrediction(op: string, prediction: Prediction): void {
-  checkWord(op, 'prediction', prediction, predictions, " (diffusers' eps, sample and v_prediction)")
+  checkWord(op, 'prediction', prediction, predictions, " (diffusers' epsilon, sample and v_prediction)")
 }
 
 /** Factors of the clean image and of the noise: numbers, or tensors that broadcast over the images. */

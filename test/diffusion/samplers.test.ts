@@ -155,7 +155,7 @@ describe('ddim', () => {
   })
 })
 
-test.each(['v_prediction', 'eps', 'sample', 'EPS', '', undefined, null])('a prediction that is none, %o, is refused by all that take one, before a network is called', (word) => {
+test.each(['v_prediction', 'epsilon', 'sample', 'EPS', '', undefined, null])('a prediction that is none, %o, is refused by all that take one, before a network is called', (word) => {
   const x = tensor([1], null, { device })
   const network = (): Tensor => {
     throw new Error('the network was called')
@@ -174,6 +174,6 @@ test.each(['v_prediction', 'eps', 'sample', 'EPS', '', undefined, null])('a pred
   for (const [name, [run, ...given]] of Object.entries(calls)) {
     const call = (): unknown => Reflect.apply(run, undefined, given)
     expect(call).toThrow(ConfigError)
-    expect(call).toThrow(`${name}: prediction is "${word}"; use eps, x0 or v (diffusers' eps, sample and v_prediction)`)
+    expect(call).toThrow(`${name}: prediction is "${word}"; use eps, x0 or v (diffusers' epsilon, sample and v_prediction)`)
   }
 })
