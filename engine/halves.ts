@@ -4,7 +4,7 @@
  */
 
 /** The bits of numbers as binary32: those of a Float32Array itself, of others those of a copy. */
-export function bitsOf(values: ArrayLike<number>): Uint32Array<ArrayBufferLike> {
+export function bitsOf(values: ArrayLike<number>): Uint32Array {
   const { buffer, byteOffset, length } = values instanceof Float32Array ? values : Float32Array.from(values)
   return new Uint32Array(buffer, byteOffset, length)
 }

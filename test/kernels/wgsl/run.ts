@@ -17,7 +17,7 @@ async function open(): Promise<Gpu | undefined> {
   const adapter = await dawn.requestAdapter()
   if (adapter === null) return undefined
   const f16 = adapter.features.has('shader-f16')
-  const device = await adapter.requestDevice({ requiredFeatures: [...(f16 ? ['shader-f16' as const] : [])], requiredLimits: { maxStorageBuffersPerShaderStage: 9 } })
+  const device = await adapter.requestDevice({ requiredFeatures: f16 ? ['shader-f16'] : [], requiredLimits: { maxStorageBuffersPerShaderStage: 9 } })
   return { device, target: { f16 } }
 }
 
