@@ -83,8 +83,8 @@ const ops: Readonly<Record<string, OracleOp>> = {
   'cumsum over axis': ({ get }, { axis }) => cumsum(get('x'), one(axis)),
   'cumprod over axis': ({ get }, { axis }) => cumprod(get('x'), one(axis)),
 
-  interpolate: ({ get }, { mode, size, scale_factor: scale, align_corners: alignCorners = false }) =>
-    interpolate(get('x'), { mode: modes[mode as keyof typeof modes], alignCorners, ...(size === undefined ? {} : { size }), ...(scale === undefined ? {} : { scale }) }),
+  interpolate: ({ get }, { mode, size, scale_factor: scaleFactor, align_corners: alignCorners = false }) =>
+    interpolate(get('x'), { mode: modes[mode as keyof typeof modes], alignCorners, ...(size === undefined ? {} : { size }), ...(scaleFactor === undefined ? {} : { scaleFactor }) }),
   avg_pool2d: ({ get }, { kernel = 2, stride = 2, padding = 0, count_include_pad: countIncludePad = true }) => avgPool2d(get('x'), kernel, { stride, padding, countIncludePad }),
   max_pool2d: ({ get }, { kernel = 2, stride = 2, padding = 0, dilation = 1 }) => maxPool2d(get('x'), kernel, { stride, padding, dilation }),
   adaptive_avg_pool2d: ({ get }, { size = 1 }) => adaptiveAvgPool(get('x'), size),
