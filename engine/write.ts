@@ -26,8 +26,9 @@ class Write implements Writer {
   error: Error | undefined
   succeeded = false
   private readonly cell: Variable
-  private readonly values: TypedArray
-  private readonly before: Version
+  /** Versions know what wrote them: neither may live as long as they do. */
+  private values: TypedArray | undefined
+  private before: Version | undefined
 
   constructor(cell: Variable, values: TypedArray) {
     this.cell = cell
@@ -39,11 +40,13 @@ class Write implements Writer {
     const { cell, values } = this
     const { device, storage } = cell
     const fresh = storage.block === undefined
+    this.values = undefined
     try {
       await device.hold(storage)
-      device.backend.write(blockOf(storage), values, storage.spec)
+      if (values !== undefined) device.backend.write(blockOf(storage), values, storage.spec)
       cell.poison = undefined
       this.succeeded = true
+      this.before = undefined
     } catch (error) {
       this.error = error instanceof Error ? error : new DeviceError(String(error))
       this.undo(cell)
@@ -53,6 +56,6 @@ class Write implements Writer {
   }
 
   undo(cell: Variable): void {
-    cell.undo(this, this.before)
+    if (this.before !== undefined) cell.undo(this, this.before)
   }
 }

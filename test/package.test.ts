@@ -32,11 +32,12 @@ afterAll(() => rmSync(user, { recursive: true }))
 test('it holds what it should, and no more', () => {
   const files = globSync('**/*', { cwd: installed }).filter((file) => statSync(path.join(installed, file)).isFile())
   const top = new Set(files.map((file) => file.split(path.sep)[0] ?? ''))
-  expect([...top].sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'bench', 'data', 'dist', 'package.json'])
+  expect([...top].sort()).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'bench', 'data', 'dist', 'docs', 'package.json'])
   expect(files).toContain(path.join('data', 'digits', 'images.u8'))
   expect(files).toContain(path.join('bench', 'torch_peer.py'))
   expect(files).toContain(path.join('dist', 'node', 'cpu-worker.js'))
   expect(files).toContain(path.join('dist', 'browser', 'cpu-worker.js'))
+  expect(files).toContain(path.join('docs', 'engine.md'))
 })
 
 test('no import by a # name is left, for it would lead to sources that are not there', () => {

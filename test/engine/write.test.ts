@@ -1,4 +1,6 @@
 /** Host data go straight into variables, in the order of the queue; and variables are disposed of. */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { add, mul, normal, realize, scalar, sum, tensor, variable } from '../../engine/index.ts'
 import type { DType, TypedArray } from '../../engine/index.ts'
@@ -62,6 +64,22 @@ describe.each(devices.map((device) => [device.name, device] as const))('on %s', 
     expect(() => w.read()).toThrow('variable w: a run failed while writing it')
     await writeVariable(w, Float32Array.of(3, 4))
     expect(await list(w)).toEqual([3, 4])
+  })
+
+  test.skipIf(device.name === 'reference')('what was written is held by the device alone', async () => {
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const w = cell([1, 2, 3])
+    const write = async (): Promise<WeakRef<ArrayBuffer>> => {
+      const values = Float32Array.of(4, 5, 6)
+      await writeVariable(w, values)
+      return new WeakRef(values.buffer)
+    }
+    const written = await write()
+    await new Promise((resolve) => setTimeout(resolve, 10))
+    collect()
+    expect(written.deref()).toBeUndefined()
+    expect(await list(w)).toEqual([4, 5, 6])
   })
 
   test('a checkpoint is loaded without a plan, and evicts none', async () => {
