@@ -150,7 +150,7 @@ class Trial {
     this.bytes = next
     this.call = call
     this.mostItems = small ? smallItems : 2 * endItems
-    const touched = [...this.pieces].map(([buffer, piece]) => ({ buffer, parts: small ? this.beginnings(buffer) : endsOf(piece) }))
+    const touched = [...this.pieces].map(([buffer, piece]) => ({ buffer, parts: small ? this.beginnings(buffer, piece) : endsOf(piece) }))
     this.filled = touched.flatMap(({ parts }) => parts)
     this.compared = touched.filter(({ buffer }) => written.has(buffer)).flatMap(({ parts }) => parts)
   }
@@ -168,9 +168,8 @@ class Trial {
   }
 
   /** Of a buffer, what begins where an argument points. */
-  private beginnings(buffer: number): Operand[] {
+  private beginnings(buffer: number, { address, bytes, dtype }: Operand): Operand[] {
     const { kernel: { args }, buffers } = this.call
-    const { address, bytes, dtype } = at([this.pieces.get(buffer)].filter((piece) => piece !== undefined), 0)
     const offsets = args.flatMap((arg) => (typeof arg === 'object' && 'buffer' in arg && at(buffers, arg.buffer) === buffer ? [arg.byteOffset] : []))
     return [...new Set(offsets.length === 0 ? [0] : offsets)].map((offset) => ({ address: address + offset, bytes: Math.min(bytes - offset, this.call.kernel.bytes, smallBytes), dtype }))
   }
@@ -202,7 +201,7 @@ export interface TrialFunction {
 export class Trials {
   private readonly memory: MemoryImport
   private readonly passed = new Set<string>()
-  private readonly lists = kinds.map((kind) => Float32Array.from({ length: period }, (_, i) => kind(i)))
+  private lists: readonly Float32Array<ArrayBuffer>[] | undefined
   private readonly patterns = new Map<string, Uint8Array>()
   private kept: Arena | undefined
 
@@ -243,6 +242,7 @@ export class Trials {
   }
 
   private patternOf(dtype: DType, kind: number): Uint8Array {
+    this.lists ??= kinds.map((draw) => Float32Array.from({ length: period }, (_, i) => draw(i)))
     const known = this.patterns.get(`${dtype}${kind}`) ?? pattern(dtype, at(this.lists, kind))
     this.patterns.set(`${dtype}${kind}`, known)
     return known
