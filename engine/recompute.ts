@@ -46,13 +46,16 @@ export const customGradientOp: Fused<readonly Tensor[], { count: number; rule: R
   vjpMany: (dys, inputs, ys, { count, rule }) => [...ys.map(() => undefined), ...rule(dys, inputs.slice(count), ys)],
 }
 
+/** A tensor for each input. */
+type Tensors<I extends readonly TensorLike[]> = { -readonly [K in keyof I]: Tensor }
+
 /**
  * The value of `forward(...inputs)`, whose gradient is `backward(dy, inputs, y)`: one cotangent per input, absent for
  * none. What `forward` reads besides its inputs gets no gradient.
  */
-export function customGradient(inputs: readonly TensorLike[], forward: (...inputs: Tensor[]) => Tensor, backward: (dy: Tensor, inputs: readonly Tensor[], y: Tensor) => Cotangents): Tensor {
-  const tensors = inputs.map((x) => x.read())
-  const rule: Rule = ([dy], xs, [y]) => (dy === undefined || y === undefined ? [] : backward(dy, xs, y))
+export function customGradient<const I extends readonly TensorLike[]>(inputs: I, forward: (...inputs: Tensors<I>) => Tensor, backward: (dy: Tensor, inputs: Tensors<I>, y: Tensor) => Cotangents): Tensor {
+  const tensors = inputs.map((x) => x.read()) as Tensors<I>
+  const rule: Rule = ([dy], xs, [y]) => (dy === undefined || y === undefined ? [] : backward(dy, xs as Tensors<I>, y))
   const [y] = applyMany(customGradientOp, [forward(...tensors), ...tensors], { count: 1, rule })
   if (y === undefined) throw new RangeError('one output')
   return y

@@ -1,4 +1,4 @@
-/** The blocks of code in README.md and docs/ that tests run. */
+/** The blocks of code in README.md and docs/. */
 import { globSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 
@@ -8,24 +8,25 @@ export interface Block {
   /** Where it stands: `file:line`. */
   readonly name: string
   readonly code: string
+  /** Whether tests run it. */
+  readonly runs: boolean
 }
 
-function blocks(file: string, fence: RegExp): Block[] {
+function blocks(file: string): Block[] {
   const text = readFileSync(path.join(root, file), 'utf8')
-  return [...text.matchAll(fence)].map((match) => ({
+  return [...text.matchAll(/^```ts( run)?\n([\s\S]*?)^```$/gm)].map((match) => ({
     name: `${file}:${text.slice(0, match.index).split('\n').length}`,
-    code: match[1] ?? '',
+    code: match[2] ?? '',
+    runs: match[1] !== undefined,
   }))
 }
 
-/** Each ```ts block of README.md. */
+/** Each ```ts block of README.md, all of which run. */
 export function readmeBlocks(): Block[] {
-  return blocks('README.md', /^```ts\n([\s\S]*?)^```$/gm)
+  return blocks('README.md').map((block) => ({ ...block, runs: true }))
 }
 
-/** Each block of docs/ marked ```ts run. */
+/** Each ```ts block of docs/; those marked ```ts run are run. */
 export function docsBlocks(): Block[] {
-  return globSync('docs/**/*.md', { cwd: root })
-    .sort()
-    .flatMap((file) => blocks(file, /^```ts run\n([\s\S]*?)^```$/gm))
+  return globSync('docs/**/*.md', { cwd: root }).sort().flatMap(blocks)
 }
