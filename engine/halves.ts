@@ -2,11 +2,25 @@
  * Half floats as files and devices hold them: IEEE binary16 and bfloat16 to and from binary32, whole arrays at a time. Both sides
  * are bits, so that a NaN keeps its sign and what fits of its payload. Narrowing rounds to nearest, ties to even.
  */
+import type { DType } from './dtype.ts'
 
 /** The bits of numbers as binary32: those of a Float32Array itself, of others those of a copy. */
 export function bitsOf(values: ArrayLike<number>): Uint32Array {
   const { buffer, byteOffset, length } = values instanceof Float32Array ? values : Float32Array.from(values)
   return new Uint32Array(buffer, byteOffset, length)
+}
+
+/** Numbers as the halves of `narrow`, to `to`; a Uint16Array holds such already. */
+export function copyHalves(values: ArrayLike<number>, narrow: (bits: Uint32Array, to: Uint16Array) => void, to: Uint16Array): void {
+  if (values instanceof Uint16Array) to.set(values)
+  else narrow(bitsOf(values), to)
+}
+
+/** Halves as the numbers that they are. */
+export function widenHalves(halves: Uint16Array, dtype: DType): Float32Array<ArrayBuffer> {
+  const values = new Float32Array(halves.length)
+  ;(dtype === 'f16' ? fromF16 : fromBf16)(halves, bitsOf(values))
+  return values
 }
 
 /** Binary16, 5 bits of exponent and 10 of fraction, to the binary32 of the same value. */

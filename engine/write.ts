@@ -7,11 +7,11 @@ import { blockOf } from './run.ts'
 import type { Variable, Version, Writer } from './variable.ts'
 
 /**
- * Moves `cell` to `values`, elements of its dtype as the host holds them, after everything queued before. What was
+ * Moves `cell` to `values`, elements of its dtype as the host holds them or the 16 bits of each half, after everything queued before. What was
  * assigned to the variable is forgotten; what was assigned to others and reads it is computed first. Throws DeviceError
  * where the device has no memory, and leaves the variable as it was.
  */
-export async function writeVariable(cell: Variable, values: TypedArray): Promise<void> {
+export async function writeVariable(cell: Variable, values: TypedArray | Uint16Array<ArrayBuffer>): Promise<void> {
   const { device } = cell
   device.assertOpen('write')
   cell.assertHeld('write')
@@ -27,10 +27,10 @@ class Write implements Writer {
   succeeded = false
   private readonly cell: Variable
   /** Versions know what wrote them: neither may live as long as they do. */
-  private values: TypedArray | undefined
+  private values: TypedArray | Uint16Array<ArrayBuffer> | undefined
   private before: Version | undefined
 
-  constructor(cell: Variable, values: TypedArray) {
+  constructor(cell: Variable, values: TypedArray | Uint16Array<ArrayBuffer>) {
     this.cell = cell
     this.values = values
     this.before = cell.commit(this)

@@ -106,7 +106,8 @@ export interface Backend {
   /** Memory for `bytes` bytes, or undefined if there is none left. */
   allocate(bytes: number): MemoryBlock | undefined
   release(block: MemoryBlock): void
-  write(block: MemoryBlock, data: TypedArray, spec: Spec): void
+  /** Elements as the host holds them, or the 16 bits of each f16 or bf16. */
+  write(block: MemoryBlock, data: TypedArray | Uint16Array<ArrayBuffer>, spec: Spec): void
   read(block: MemoryBlock, spec: Spec): Promise<TypedArray>
   /** Resolves, once all is done, to the results that are to come home. */
   run(executable: Executable, bindings: Bindings, home: readonly Homecoming[]): Promise<readonly TypedArray[]>

@@ -2,6 +2,7 @@
 import { CheckpointError, tensor } from '../../engine/index.ts'
 import type { DType, Shape, TypedArray, Variable } from '../../engine/index.ts'
 import { toHostArray } from '../../engine/create.ts'
+import { byteSize } from '../../engine/dtype.ts'
 import { readData } from '../../engine/realize.ts'
 import { formatShape, sameShape } from '../../engine/shape.ts'
 import { writeVariable } from '../../engine/write.ts'
@@ -60,12 +61,13 @@ export async function loadCheckpoint(variables: Readonly<Record<string, Variable
   const { targets, twins, ...rest } = match(variables, checkpoint.tensors, { ...options, source })
   for (const [{ name }, { name: other }] of twins) checkSame(source, { name, value: await checkpoint.read(name) }, { name: other, value: await checkpoint.read(other) })
   const variablesByName = new Map(targets.map(({ name, variable }) => [name, variable]))
+  const bits = new Set(targets.flatMap(({ name, variable, value }) => (variable.dtype === value.dtype && byteSize(value.dtype) === 2 ? [name] : [])))
   let loaded = 0
   try {
-    for await (const [name, value] of checkpoint.entries(variablesByName.keys())) {
+    for await (const [name, value] of checkpoint.entries(variablesByName.keys(), bits)) {
       const variable = variablesByName.get(name)
       if (variable === undefined) continue
-      await writeVariable(variable, hostValues(variable, value))
+      await writeVariable(variable, bits.has(name) ? halvesOf(value) : hostValues(variable, value))
       loaded++
     }
   } catch (error) {
@@ -78,6 +80,8 @@ export async function loadCheckpoint(variables: Readonly<Record<string, Variable
 function isCheckpoint(from: CheckpointLocation | Checkpoint): from is Checkpoint {
   return typeof from === 'object' && 'entries' in from && 'tensors' in from
 }
+
+const halvesOf = ({ data: { buffer, byteOffset, byteLength } }: HostTensor): Uint16Array<ArrayBuffer> => new Uint16Array(buffer, byteOffset, byteLength / 2)
 
 /** As the host holds a variable's values; without a copy where they are so already. */
 function hostValues(variable: Variable, { dtype, data }: HostTensor): TypedArray {

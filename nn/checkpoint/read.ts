@@ -20,8 +20,11 @@ export interface Checkpoint {
   readonly metadata: Readonly<Record<string, string>>
   /** One tensor. Throws CheckpointError where it cannot be read, is not what was written, or is of a dtype there is none of here. */
   read(name: string): Promise<HostTensor>
-  /** Tensors one after the other, all unless `names` are given, in the order in which they lie; small ones are read together. */
-  entries(names?: Iterable<string>): AsyncGenerator<[string, HostTensor], void>
+  /**
+   * Tensors one after the other, all unless `names` are given, in the order in which they lie; small ones are read together.
+   * Those of `undecoded` come as the bytes that they are in the file, u8 [bytes].
+   */
+  entries(names?: Iterable<string>, undecoded?: ReadonlySet<string>): AsyncGenerator<[string, HostTensor], void>
 }
 
 /** A file that was read as a whole. */
@@ -65,9 +68,12 @@ export async function openSafetensors(source: ByteSource, { verify = true }: Ver
   const start = await readRange(source, 0, Math.min(startBytes, size))
   const length = headerLength(start, size, file)
   const { tensors, metadata } = parseHeader(await readRange(source, 8, 8 + length), size, file, verify)
-  const entries = (names: Iterable<string> = tensors.keys()): AsyncGenerator<[string, HostTensor], void> => readTensors(source, tensors, names)
+  const entries: Checkpoint['entries'] = (names = tensors.keys(), undecoded = new Set()) =>
+    readTensors(source, new Map([...tensors].map(([name, info]) => [name, undecoded.has(name) ? asBytes(info) : info])), names)
   return { source: file, tensors, metadata, entries, read: (name) => onlyOne(entries([name])) }
 }
+
+const asBytes = (info: TensorInfo): TensorInfo => ({ ...info, dtype: 'u8', format: 'U8', shape: [info.range[1] - info.range[0]] })
 
 /** The tensor of a generator that gives one. */
 export async function onlyOne(entries: AsyncGenerator<[string, HostTensor], void>): Promise<HostTensor> {

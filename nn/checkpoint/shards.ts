@@ -44,12 +44,12 @@ export function joinShards(shards: ReadonlyMap<string, Checkpoint>, source: stri
     if (!homes.has(name)) throw new CheckpointError(`${source}: tensor ${name} should be in ${shards.get(file)?.source ?? file} but is not; the files do not belong together`)
   }
   const tensors = new Map<string, TensorInfo>([...shards.values()].flatMap((shard) => [...shard.tensors]))
-  async function* entries(names: Iterable<string> = tensors.keys()): AsyncGenerator<[string, HostTensor], void> {
+  async function* entries(names: Iterable<string> = tensors.keys(), undecoded?: ReadonlySet<string>): AsyncGenerator<[string, HostTensor], void> {
     const wanted = new Set(names)
     for (const name of wanted) if (!tensors.has(name)) throw new CheckpointError(`${source} has no tensor ${name}; its tensors property lists those it has`)
     for (const shard of shards.values()) {
       const here = [...shard.tensors.keys()].filter((name) => wanted.has(name))
-      if (here.length > 0) yield* shard.entries(here)
+      if (here.length > 0) yield* shard.entries(here, undecoded)
     }
   }
   // Where shards differ in their metadata, the first one's stands.

@@ -28,6 +28,22 @@ describe.each(devices.map((device) => [device.name, device] as const))('on %s', 
     expect(device.counters).toMatchObject({ submits: 0, plansCompiled: 0 })
   })
 
+  test.each<[DType, number[], number[]]>([
+    ['bf16', [0x3fc0, 0xc000, 0x0001, 0x7f80, 0x8000], [1.5, -2, 2 ** -133, Infinity, -0]],
+    ['f16', [0x3e00, 0xfbff, 0x0001, 0x7c00, 0x8000], [1.5, -65504, 2 ** -24, Infinity, -0]],
+  ])('%s arrives as the bits it is stored in, alone and from a file among others', async (dtype, halves, values) => {
+    if (!device.supports(dtype)) return
+    const make = () => variable(tensor([0, 0, 0, 0, 0], null, { dtype, device }))
+    const [alone, wide] = [make(), variable(tensor([0, 0, 0, 0, 0], null, { device }))]
+    await writeVariable(alone, Uint16Array.from(halves))
+    expect(await list(alone)).toEqual(values)
+    const held = { dtype, shape: [5], data: Float32Array.from(values) }
+    const file = encodeSafetensors(new Map([['a', held], ['b', { dtype: 'u8' as const, shape: [3], data: Uint8Array.of(1, 2, 3) }], ['c', held], ['d', held]]))
+    const [a, c] = [make(), make()]
+    await loadCheckpoint({ a, c, d: wide }, file, { strict: false })
+    expect([await list(a), await list(c), await list(wide)]).toEqual([values, values, values])
+  })
+
   test('a write takes its turn: what was queued before sees the old value, what comes after the new one', async () => {
     const w = cell([1, 2])
     await realize(w)

@@ -246,7 +246,7 @@ export class CpuBackend implements Backend {
     this.allocator.release(asCpu(block))
   }
 
-  write(block: MemoryBlock, data: TypedArray, { dtype }: Spec): void {
+  write(block: MemoryBlock, data: TypedArray | Uint16Array<ArrayBuffer>, { dtype }: Spec): void {
     copyIn(this.options.memory, asCpu(block).address, data, dtype)
   }
 

@@ -3,7 +3,7 @@ import { hostArray } from '../../dtype.ts'
 import type { DType, TypedArray } from '../../dtype.ts'
 import { DTypeError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
-import { bitsOf, fromBf16, toBf16 } from '../../halves.ts'
+import { bitsOf, copyHalves, fromBf16, toBf16 } from '../../halves.ts'
 import { sizeOf } from '../../shape.ts'
 
 /** A view of device memory in which elements of `dtype` lie as the host has them. */
@@ -27,7 +27,7 @@ function memoryView({ buffer }: WebAssembly.Memory, address: number, length: num
 }
 
 export function copyIn(memory: WebAssembly.Memory, address: number, values: ArrayLike<number>, dtype: DType): void {
-  if (dtype === 'bf16') toBf16(bitsOf(values), new Uint16Array(memory.buffer, address, values.length))
+  if (dtype === 'bf16') copyHalves(values, toBf16, new Uint16Array(memory.buffer, address, values.length))
   else memoryView(memory, address, values.length, dtype).set(values)
 }
 

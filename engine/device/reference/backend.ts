@@ -179,7 +179,7 @@ export class ReferenceBackend implements Backend {
     own(block).values = zeros('u8', 0)
   }
 
-  write(block: MemoryBlock, data: TypedArray, spec: Spec): void {
+  write(block: MemoryBlock, data: TypedArray | Uint16Array<ArrayBuffer>, spec: Spec): void {
     own(block).values = fromHost(data, spec)
   }
 

@@ -5,6 +5,7 @@
 import { roundToBf16, roundToF16 } from '../../../kernels/ir/rounding.ts'
 import type { DType, TypedArray } from '../../dtype.ts'
 import type { Spec } from '../../graph.ts'
+import { widenHalves } from '../../halves.ts'
 import { sizeOf } from '../../shape.ts'
 
 export type Values = Float64Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>
@@ -53,9 +54,10 @@ export function rounded(values: Float64Array<ArrayBuffer>, { dtype }: Spec): Val
   return held
 }
 
-/** Copies what a host gives. */
-export function fromHost(data: TypedArray, spec: Spec): Values {
-  return fill(spec, (i) => data[i] ?? 0)
+/** Copies what a host gives: numbers, or the 16 bits of each half. */
+export function fromHost(data: TypedArray | Uint16Array<ArrayBuffer>, spec: Spec): Values {
+  const numbers = data instanceof Uint16Array ? widenHalves(data, spec.dtype) : data
+  return fill(spec, (i) => numbers[i] ?? 0)
 }
 
 const unrounded = (x: number): number => x

@@ -190,7 +190,7 @@ export class WebGpuBackend implements Backend {
     this.pool.release(asGpu(block))
   }
 
-  write(block: MemoryBlock, data: TypedArray, { dtype }: Spec): void {
+  write(block: MemoryBlock, data: TypedArray | Uint16Array<ArrayBuffer>, { dtype }: Spec): void {
     const { buffer, offset } = asGpu(block)
     const words = new Uint8Array(bufferBytes(dtype, data.length))
     pack(data, dtype, words)

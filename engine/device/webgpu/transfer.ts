@@ -4,7 +4,7 @@ import type { DType, TypedArray } from '../../dtype.ts'
 import { DTypeError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
 import { sizeOf } from '../../shape.ts'
-import { bitsOf, fromF16, toF16 } from '../../halves.ts'
+import { bitsOf, copyHalves, fromBf16, fromF16, toF16 } from '../../halves.ts'
 
 /** Bytes of an element. Threads of a kernel then never share a word that they write. */
 export const elementBytes = (dtype: DType): number => (dtype === 'f16' ? 2 : 4)
@@ -16,8 +16,9 @@ export const bufferBytes = (dtype: DType, elements: number): number => Math.ceil
 export function pack(values: ArrayLike<number>, dtype: DType, to: Uint8Array<ArrayBuffer>): void {
   const { buffer, byteOffset } = to
   switch (dtype) {
+    case 'bf16': // Kept as the f32 of the same value, here as on the host.
+      return values instanceof Uint16Array ? fromBf16(values, new Uint32Array(buffer, byteOffset, values.length)) : pack(values, 'f32', to)
     case 'f32':
-    case 'bf16': // Already rounded: the host holds it as f32.
       return new Float32Array(buffer, byteOffset, values.length).set(values)
     case 'i32':
       return new Int32Array(buffer, byteOffset, values.length).set(values)
@@ -26,7 +27,7 @@ export function pack(values: ArrayLike<number>, dtype: DType, to: Uint8Array<Arr
     case 'bool':
       return new Uint32Array(buffer, byteOffset, values.length).set(values)
     case 'f16':
-      return toF16(bitsOf(values), new Uint16Array(buffer, byteOffset, values.length))
+      return copyHalves(values, toF16, new Uint16Array(buffer, byteOffset, values.length))
     case 'f64':
       throw new DTypeError('webgpu: f64 is not a type of this device; use f32')
     default:
