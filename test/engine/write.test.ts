@@ -7,6 +7,7 @@ import type { DType, TypedArray } from '../../engine/index.ts'
 import { hostArray } from '../../engine/dtype.ts'
 import { writeVariable } from '../../engine/write.ts'
 import { encodeSafetensors, loadCheckpoint, readVariables } from '../../nn/index.ts'
+import type { HostTensor } from '../../nn/index.ts'
 import { expectAll } from '../devices.ts'
 
 const devices = await expectAll()
@@ -38,7 +39,7 @@ describe.each(devices.map((device) => [device.name, device] as const))('on %s', 
     await writeVariable(alone, Uint16Array.from(halves))
     expect(await list(alone)).toEqual(values)
     const held = { dtype, shape: [5], data: Float32Array.from(values) }
-    const file = encodeSafetensors(new Map([['a', held], ['b', { dtype: 'u8' as const, shape: [3], data: Uint8Array.of(1, 2, 3) }], ['c', held], ['d', held]]))
+    const file = encodeSafetensors(new Map<string, HostTensor>([['a', held], ['b', { dtype: 'u8', shape: [3], data: Uint8Array.of(1, 2, 3) }], ['c', held], ['d', held]]))
     const [a, c] = [make(), make()]
     await loadCheckpoint({ a, c, d: wide }, file, { strict: false })
     expect([await list(a), await list(c), await list(wide)]).toEqual([values, values, values])
