@@ -34,7 +34,7 @@ class ResnetBlock extends Module<[x: TensorLike, time: TensorLike], Tensor> {
   readonly conv2: Conv2d
   readonly conv_shortcut: Conv2d | undefined
 
-  constructor(inputs: number, outputs: number, { normGroups, timeSize, ...options }: BlockOptions) {
+  constructor(inputs: number, outputs: number, { normGroups, headSize: _, timeSize, ...options }: BlockOptions) {
     super()
     this.norm1 = new GroupNorm(normGroups, inputs, { ...options, silu: true })
     this.conv1 = new Conv2d(inputs, outputs, 3, { ...options, padding: 1 })
@@ -60,7 +60,7 @@ class AttentionBlock extends Module<[TensorLike], Tensor> {
   readonly to_out: readonly [Linear]
   readonly #heads: number
 
-  constructor(channels: number, { normGroups, headSize, ...options }: BlockOptions) {
+  constructor(channels: number, { normGroups, headSize, timeSize: _, ...options }: BlockOptions) {
     super()
     this.#heads = channels / (headSize ?? channels)
     this.group_norm = new GroupNorm(normGroups, channels, options)
@@ -86,13 +86,13 @@ export class DownStage extends Module<[x: TensorLike, time: TensorLike], Tensor[
   readonly resnets: readonly ResnetBlock[]
   readonly downsamplers: readonly Downsample2D[]
 
-  constructor(inputs: number, outputs: number, options: StageOptions) {
+  constructor(inputs: number, outputs: number, { layers, attention, resample, ...options }: StageOptions) {
     super()
-    const { layers, attention, resample } = options
+    const { normGroups: _, headSize: __, timeSize: ___, ...place } = options
     const indices = Array.from({ length: layers }, (_, i) => i)
     this.attentions = attention ? indices.map(() => new AttentionBlock(outputs, options)) : []
     this.resnets = indices.map((i) => new ResnetBlock(i === 0 ? inputs : outputs, outputs, options))
-    this.downsamplers = resample ? [new Downsample2D(outputs, options)] : []
+    this.downsamplers = resample ? [new Downsample2D(outputs, place)] : []
   }
 
   forward(x: TensorLike, time: TensorLike): Tensor[] {
@@ -131,13 +131,13 @@ export class UpStage extends Module<[x: TensorLike, time: TensorLike, skips: rea
   readonly upsamplers: readonly Upsample2D[]
 
   /** `skipChannels`: those of the skip connection that comes from the stage above. */
-  constructor(inputs: number, skipChannels: number, outputs: number, options: StageOptions) {
+  constructor(inputs: number, skipChannels: number, outputs: number, { layers, attention, resample, ...options }: StageOptions) {
     super()
-    const { layers, attention, resample } = options
+    const { normGroups: _, headSize: __, timeSize: ___, ...place } = options
     const indices = Array.from({ length: layers }, (_, i) => i)
     this.attentions = attention ? indices.map(() => new AttentionBlock(outputs, options)) : []
     this.resnets = indices.map((i) => new ResnetBlock((i === 0 ? inputs : outputs) + (i === layers - 1 ? skipChannels : outputs), outputs, options))
-    this.upsamplers = resample ? [new Upsample2D(outputs, options)] : []
+    this.upsamplers = resample ? [new Upsample2D(outputs, place)] : []
   }
 
   forward(x: TensorLike, time: TensorLike, skips: readonly Tensor[]): Tensor {
