@@ -3,7 +3,7 @@ import { getDefaultDevice } from './device/device.ts'
 import type { Device } from './device/device.ts'
 import { hostArray, isFloat, narrowed } from './dtype.ts'
 import type { DType, TypedArray } from './dtype.ts'
-import { DTypeError, ShapeError } from './error.ts'
+import { DTypeError, ShapeError, refuseOthers } from './error.ts'
 import { Node, Tensor } from './graph.ts'
 import type { Leaf, Spec } from './graph.ts'
 import type { LeafOp } from './op.ts'
@@ -40,7 +40,8 @@ const nothing: readonly Tensor[] = []
 const noAttributes = {}
 
 /** A number as a tensor of shape []: data of the plan, never part of generated code. */
-export function scalar(value: number, { dtype = 'f32', device = getDefaultDevice('scalar') }: CreateOptions = {}): Tensor {
+export function scalar(value: number, { dtype = 'f32', device = getDefaultDevice('scalar'), ...others }: CreateOptions = {}): Tensor {
+  refuseOthers('scalar', others)
   if (typeof value !== 'number') throw new DTypeError(`scalar: ${String(value)} is not a number`)
   checkFits('scalar', value, dtype)
   if (!device.supports(dtype)) throw new DTypeError(`scalar: device ${device.name} has no ${dtype}; use f32`)
@@ -110,7 +111,8 @@ export function toHostArray(op: string, data: ArrayLike<number>, dtype: DType): 
  * The dtype is f32 for numbers, bool for booleans, and a typed array's own, unless given.
  * Throws ShapeError for ragged arrays and wrong lengths, DTypeError for values an integer type cannot hold.
  */
-export function tensor(data: HostData, shape?: Shape | null, { dtype, device = getDefaultDevice('tensor') }: CreateOptions = {}): Tensor {
+export function tensor(data: HostData, shape?: Shape | null, { dtype, device = getDefaultDevice('tensor'), ...others }: CreateOptions = {}): Tensor {
+  refuseOthers('tensor', others)
   if (data === null || data === undefined) throw new ShapeError(`tensor: data is ${String(data)}; pass a number, an array or a typed array`)
   const type = dtype ?? inferDtype(data)
   if (!device.supports(type)) throw new DTypeError(`tensor: device ${device.name} has no ${type}; use f32`)

@@ -39,3 +39,8 @@ export class ConfigError extends Error {
 export function checkWord(op: string, option: string, word: string, words: readonly string[], or = ''): void {
   if (!words.includes(word)) throw new ConfigError(`${op}: ${option} is "${word}"; use ${words.slice(0, -1).join(', ')} or ${String(words.at(-1))}${or}`)
 }
+
+/** Throws ConfigError if there are options that `op` did not take, which would be ignored. By its type, `others` is what is left of options of which none was forgotten. */
+export function refuseOthers(op: string, others: Readonly<Record<string, never>>): void {
+  for (const name in others) throw new ConfigError(`${op}: has no option "${name}"; check its spelling`)
+}

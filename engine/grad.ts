@@ -5,7 +5,7 @@
 import { reach, inCreationOrder } from './compile/capture.ts'
 import type { Reached } from './compile/capture.ts'
 import { isFloat } from './dtype.ts'
-import { DTypeError, GradientError, checkWord } from './error.ts'
+import { DTypeError, GradientError, checkWord, refuseOthers } from './error.ts'
 import { Tensor } from './graph.ts'
 import type { Node, TensorLike } from './graph.ts'
 import { apply, applyOn } from './op.ts'
@@ -91,8 +91,9 @@ export interface GradientOptions {
 }
 
 /** The gradient of `loss`, a float scalar, with respect to each of `wrt`, in the same structure; see `valueAndGrad`. */
-export function grad<const W extends Wrt>(loss: TensorLike, wrt: W, options: GradientOptions = {}): Gradients<W> {
-  return valueAndGrad(loss, wrt, options).grads
+export function grad<const W extends Wrt>(loss: TensorLike, wrt: W, { unreached = 'error', ...others }: GradientOptions = {}): Gradients<W> {
+  refuseOthers('grad', others)
+  return valueAndGrad(loss, wrt, { unreached }).grads
 }
 
 /**
@@ -101,7 +102,8 @@ export function grad<const W extends Wrt>(loss: TensorLike, wrt: W, options: Gra
  * Throws GradientError for a loss that is not a scalar or is realised, and for what the loss does not depend on;
  * DTypeError for integers.
  */
-export function valueAndGrad<const W extends Wrt>(loss: TensorLike, wrt: W, { unreached = 'error' }: GradientOptions = {}): { value: Tensor; grads: Gradients<W> } {
+export function valueAndGrad<const W extends Wrt>(loss: TensorLike, wrt: W, { unreached = 'error', ...others }: GradientOptions = {}): { value: Tensor; grads: Gradients<W> } {
+  refuseOthers('valueAndGrad', others)
   checkWord('grad', 'unreached', unreached, ['error', 'zeros'])
   const value = loss.read()
   if (value.size !== 1) throw new GradientError(`grad: the loss has shape ${formatShape(value.shape)}, but only a scalar has a gradient; reduce it with sum or mean first`)

@@ -1,7 +1,7 @@
 /** Where the time of runs goes: GPU times of every launch, against what the device can do at most (the roofline of Williams et al. 2009). */
 import type { LaunchTime, Peaks } from './device/backend.ts'
 import type { Device } from './device/device.ts'
-import { ConfigError, DeviceError } from './error.ts'
+import { ConfigError, DeviceError, refuseOthers } from './error.ts'
 import { watched } from './watch.ts'
 
 export interface ProfileOptions {
@@ -31,7 +31,9 @@ export interface ProfileRow {
 }
 
 /** Runs the async `fn` and times every launch of `device` meanwhile. Throws DeviceError where the device has no clock. */
-export async function profile<T>(device: Device, fn: () => T | Promise<T>, { peaks = {} }: ProfileOptions = {}): Promise<Profile<T>> {
+export async function profile<T>(device: Device, fn: () => T | Promise<T>, { peaks = {}, ...others }: ProfileOptions = {}): Promise<Profile<T>> {
+  const { flopsPerSecond: _, bytesPerSecond: __, ...otherPeaks } = peaks
+  refuseOthers('profile', { ...others, ...otherPeaks })
   for (const [name, peak] of Object.entries(peaks)) if (!(peak > 0)) throw new ConfigError(`profile: the peak ${name} is ${peak}, but must be above 0`)
   const runs: (readonly LaunchTime[])[] = []
   const value = await watched('profile', device, { kind: 'times', report: (launches) => runs.push(launches) }, fn)
@@ -80,7 +82,8 @@ export class Profile<T> {
   }
 
   /** The launches that took longest (the same step of the same module over all runs is a line), then totals of each op. */
-  table({ lines = 40 }: { readonly lines?: number } = {}): string {
+  table({ lines = 40, ...others }: { readonly lines?: number } = {}): string {
+    refuseOthers('table', others)
     const steps = this.totals(({ path, op, step }) => `${String(step).padStart(4)} ${path === '' ? op : `${path}/${op}`}`)
     const ops = this.totals(({ op }) => op)
     const { flopsPerSecond, bytesPerSecond } = this.peaks

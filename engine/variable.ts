@@ -6,7 +6,7 @@ import { leafOf, tensor } from './create.ts'
 import type { CreateOptions, HostData } from './create.ts'
 import type { Device } from './device/device.ts'
 import type { DType } from './dtype.ts'
-import { DTypeError, DeviceError, ShapeError } from './error.ts'
+import { DTypeError, DeviceError, ShapeError, refuseOthers } from './error.ts'
 import { finished } from './finished.ts'
 import { Tensor } from './graph.ts'
 import type { Spec, TensorLike } from './graph.ts'
@@ -175,6 +175,8 @@ export interface VariableOptions extends CreateOptions {
 
 /** A variable that starts at `initial`, a tensor or host data. */
 export function variable(initial: TensorLike | HostData, { name = '', trainable = true, ...options }: VariableOptions = {}): Variable {
+  const { dtype: _, device: __, ...others } = options
+  refuseOthers('variable', others)
   const value = isTensorLike(initial) ? initial.read() : tensor(initial, null, options)
   const cell = new Variable(value, name)
   cell.trainable = trainable

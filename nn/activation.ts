@@ -1,11 +1,12 @@
 /** Activation functions as modules, for lists of layers. All but PReLU have no parameters; x [...] → the same shape. */
 import { cast, elu, full, gelu, greaterEqual, hardswish, leakyRelu, logSoftmax, mish, mul, quickGelu, relu, reshape, sigmoid, silu, softmax, softplus, tanh, variable, where } from '../engine/index.ts'
 import type { EluOptions, GeluOptions, LeakyReluOptions, Shape, SoftplusOptions, Tensor, TensorLike, Variable } from '../engine/index.ts'
-import { checkWord } from '../engine/error.ts'
+import { checkWord, refuseOthers } from '../engine/error.ts'
 import { floating, literal } from '../engine/ops/elementwise.ts'
 import { Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
 import { checkChannels } from './norm.ts'
+import { checkPlace } from './options.ts'
 
 /** max(x, 0). */
 export class ReLU extends Module<[TensorLike], Tensor> {
@@ -18,9 +19,10 @@ export class ReLU extends Module<[TensorLike], Tensor> {
 export class LeakyReLU extends Module<[TensorLike], Tensor> {
   readonly #options: LeakyReluOptions
 
-  constructor(options: LeakyReluOptions = {}) {
+  constructor({ negativeSlope = 0.01, ...others }: LeakyReluOptions = {}) {
     super()
-    this.#options = options
+    refuseOthers('LeakyReLU', others)
+    this.#options = { negativeSlope }
   }
 
   forward(x: TensorLike): Tensor {
@@ -52,6 +54,7 @@ export class PReLU extends Module<[TensorLike], Tensor> {
 
   constructor(slopes = 1, { init = 0.25, generator: _, ...options }: PReLUOptions = {}) {
     super()
+    checkPlace('PReLU', options)
     this.weight = variable(full([slopes], init, options), { name: 'weight' })
     this.#slopes = slopes
   }
@@ -72,9 +75,10 @@ export class PReLU extends Module<[TensorLike], Tensor> {
 export class ELU extends Module<[TensorLike], Tensor> {
   readonly #options: EluOptions
 
-  constructor(options: EluOptions = {}) {
+  constructor({ alpha = 1, ...others }: EluOptions = {}) {
     super()
-    this.#options = options
+    refuseOthers('ELU', others)
+    this.#options = { alpha }
   }
 
   forward(x: TensorLike): Tensor {
@@ -107,10 +111,11 @@ export class Hardswish extends Module<[TensorLike], Tensor> {
 export class GELU extends Module<[TensorLike], Tensor> {
   readonly #options: GeluOptions
 
-  constructor(options: GeluOptions = {}) {
+  constructor({ approximate = 'none', ...others }: GeluOptions = {}) {
     super()
-    checkWord('GELU', 'approximate', options.approximate ?? 'none', ['none', 'tanh'])
-    this.#options = options
+    refuseOthers('GELU', others)
+    checkWord('GELU', 'approximate', approximate, ['none', 'tanh'])
+    this.#options = { approximate }
   }
 
   forward(x: TensorLike): Tensor {
@@ -138,6 +143,8 @@ export class Softplus extends Module<[TensorLike], Tensor> {
 
   constructor(options: SoftplusOptions = {}) {
     super()
+    const { beta: _, threshold: __, ...others } = options
+    refuseOthers('Softplus', others)
     this.#options = options
   }
 

@@ -1,7 +1,7 @@
 /** Multi-head attention (Vaswani et al., arXiv:1706.03762) with the parameters of PyTorch's MultiheadAttention. */
 import { ConfigError, DTypeError, ShapeError, linear, logicalAnd, narrow, permute, reshape, scaledDotProductAttention, split, variable, where, zeros } from '../engine/index.ts'
 import type { AttentionOptions, Shape, Tensor, TensorLike, Variable } from '../engine/index.ts'
-import { checkWord } from '../engine/error.ts'
+import { checkWord, refuseOthers } from '../engine/error.ts'
 import { isFloat } from '../engine/dtype.ts'
 import { literal } from '../engine/ops/elementwise.ts'
 import { at, formatShape, sameShape } from '../engine/shape.ts'
@@ -10,6 +10,7 @@ import { Linear } from './linear.ts'
 import { Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
 import { LayerNorm, RMSNorm } from './norm.ts'
+import { checkPlace } from './options.ts'
 
 export interface MultiheadAttentionOptions extends LayerOptions {
   /** Whether the projections have biases. Default true. */
@@ -55,6 +56,7 @@ export class MultiheadAttention extends Module<[query: TensorLike, key?: TensorL
   /** Throws ConfigError unless `heads` divides `size`, and for another `qkNorm`. */
   constructor(size: number, heads: number, { bias = true, kdim = size, vdim = size, qkNorm, ...options }: MultiheadAttentionOptions = {}) {
     super()
+    checkPlace('MultiheadAttention', options)
     if (!Number.isInteger(heads) || heads < 1 || size % heads !== 0) throw new ConfigError(`MultiheadAttention: a size of ${size} does not divide into ${heads} heads; choose heads that divide ${size}`)
     if (qkNorm !== undefined) checkWord('MultiheadAttention', 'qkNorm', qkNorm, ['layerNorm', 'rmsNorm'])
     this.#size = size
@@ -78,6 +80,8 @@ export class MultiheadAttention extends Module<[query: TensorLike, key?: TensorL
   }
 
   forward(query: TensorLike, key: TensorLike = query, value: TensorLike = key, { mask, keyPadding, ...options }: MultiheadAttentionCallOptions = {}): Tensor {
+    const { causal: _, scale: __, ...others } = options
+    refuseOthers('MultiheadAttention', others)
     this.#check(query, key, value)
     const scores = [at(query.shape, 0), this.#heads, at(query.shape, 1), at(key.shape, 1)]
     const [q, k, v] = this.#project(query, key, value).map((t) => this.#split(t))

@@ -8,6 +8,7 @@ import { formatShape, sizeOf } from '../engine/shape.ts'
 import { Buffer, Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
 import { checkImage, onesParameter, zerosParameter } from './norm.ts'
+import { checkPlace } from './options.ts'
 
 export interface BatchNormOptions extends LayerOptions {
   /** Added to the variance. Default 1e-5. */
@@ -38,6 +39,7 @@ export class BatchNorm2d extends Module<[TensorLike], Tensor> {
 
   constructor(channels: number, { eps = 1e-5, momentum = 0.1, affine = true, trackRunningStats = true, ...options }: BatchNormOptions = {}) {
     super()
+    checkPlace('BatchNorm2d', options)
     const { generator: _, ...place } = options
     this.weight = onesParameter([channels], affine, options)
     this.bias = zerosParameter([channels], affine, options)

@@ -1,6 +1,7 @@
 /** Modules in a row, and those that stand in a row without parameters: identity, flatten, dropout. Lists of modules or variables are arrays. */
 import { ConfigError, dropout, flatten } from '../engine/index.ts'
 import type { RandomGenerator, Tensor, TensorLike } from '../engine/index.ts'
+import { refuseOthers } from '../engine/error.ts'
 import { Module } from './module.ts'
 
 /** What can stand in a row: one tensor in, one out. */
@@ -48,8 +49,9 @@ export interface FlattenOptions {
 export class Flatten extends Module<[TensorLike], Tensor> {
   readonly #options: Required<FlattenOptions>
 
-  constructor({ start = 1, end = -1 }: FlattenOptions = {}) {
+  constructor({ start = 1, end = -1, ...others }: FlattenOptions = {}) {
     super()
+    refuseOthers('Flatten', others)
     this.#options = { start, end }
   }
 
@@ -74,6 +76,8 @@ export class Dropout extends Module<[TensorLike], Tensor> {
 
   constructor(p = 0.5, options: DropoutLayerOptions = {}) {
     super()
+    const { generator: _, ...others } = options
+    refuseOthers('Dropout', others)
     if (!(p >= 0 && p <= 1)) throw new ConfigError(`Dropout: p is ${p}, but is a share of the elements; use a number from 0 to 1`)
     this.p = p
     this.#options = options

@@ -4,6 +4,7 @@
  */
 import { ConfigError, add, clamp, div, expm1, log1p, maximum, mul, neg, pow } from '../engine/index.ts'
 import type { Tensor } from '../engine/index.ts'
+import { refuseOthers } from '../engine/error.ts'
 import { literal } from '../engine/ops/elementwise.ts'
 import { gammaOf } from './ema-posthoc.ts'
 
@@ -31,7 +32,8 @@ export interface PowerWarmupOptions {
  * β = 1 − (1 + k/invGamma)^(−power), kept between `minDecay` and `decay`: `use_ema_warmup` of diffusers' `EMAModel`, and
  * ema-pytorch. Throws ConfigError for numbers out of range.
  */
-export function powerWarmupDecay(decay = 0.9999, { invGamma = 1, power = 2 / 3, minDecay = 0 }: PowerWarmupOptions = {}): DecayProfile {
+export function powerWarmupDecay(decay = 0.9999, { invGamma = 1, power = 2 / 3, minDecay = 0, ...others }: PowerWarmupOptions = {}): DecayProfile {
+  refuseOthers('powerWarmupDecay', others)
   check('powerWarmupDecay', 'decay', decay, decay >= minDecay && minDecay >= 0 && decay <= 1, `a number from minDecay, ${minDecay}, to 1`)
   check('powerWarmupDecay', 'invGamma', invGamma, invGamma > 0, 'a positive number')
   check('powerWarmupDecay', 'power', power, power > 0, 'a positive number')
@@ -49,7 +51,8 @@ export interface HalfLifeOptions {
  * β = 2^(−batch / halfLife), the half-life counted in images: the training loop of EDM (Karras et al., arXiv:2206.00364),
  * which uses 500,000. Throws ConfigError for numbers out of range.
  */
-export function halfLifeDecay(halfLife: number, { batch, rampUp = 0.05 }: HalfLifeOptions): DecayProfile {
+export function halfLifeDecay(halfLife: number, { batch, rampUp = 0.05, ...others }: HalfLifeOptions): DecayProfile {
+  refuseOthers('halfLifeDecay', others)
   check('halfLifeDecay', 'halfLife', halfLife, halfLife > 0, 'a positive number of images')
   check('halfLifeDecay', 'batch', batch, batch > 0, 'a positive number of images')
   check('halfLifeDecay', 'rampUp', rampUp ?? 1, (rampUp ?? 1) > 0, 'a positive number, or null')

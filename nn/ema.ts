@@ -4,6 +4,7 @@
  */
 import { ConfigError, ShapeError, add, cast, mul, sub, tensor, variable, where } from '../engine/index.ts'
 import type { DType, Tensor, TensorLike, Variable } from '../engine/index.ts'
+import { refuseOthers } from '../engine/error.ts'
 import { literal } from '../engine/ops/elementwise.ts'
 import { formatShape } from '../engine/shape.ts'
 import type { HostTensor } from './checkpoint/format.ts'
@@ -42,7 +43,8 @@ export class EMA {
   readonly #formerDrivers = new WeakSet<object>()
 
   /** Throws ConfigError for a decay outside 0 to 1 or of no known kind, and for no parameters, ShapeError for a decay that is no scalar. */
-  constructor(parameters: NamedVariables, { decay = 0.9999 }: EMAOptions = {}) {
+  constructor(parameters: NamedVariables, { decay = 0.9999, ...others }: EMAOptions = {}) {
+    refuseOthers('EMA', others)
     if (typeof decay === 'number' && !(decay >= 0 && decay <= 1)) throw new ConfigError(`EMA: the decay is ${decay}; use a number from 0 to 1`)
     if (typeof decay !== 'number' && typeof decay !== 'object') throw new ConfigError(`EMA: the decay is a ${typeof decay}; use a number, a scalar tensor, or a profile such as warmupDecay(), for updates are counted on the device`)
     if (typeof decay === 'object' && 'shape' in decay && decay.shape.length > 0) throw new ShapeError(`EMA: the decay has shape ${formatShape(decay.shape)}, but must be a number or a scalar []`)

@@ -1,11 +1,12 @@
 /** Tables of vectors, and fixed functions of times and positions: sinusoids, Gaussian Fourier features, rotations. */
 import { ConfigError, ShapeError, add, arange, cast, concat, cos, embedding, equal, mul, normal, pad, reshape, sin, split, stack, stopGradient, sub, tensor, variable, where } from '../engine/index.ts'
 import type { Tensor, TensorLike, Variable } from '../engine/index.ts'
-import { checkWord } from '../engine/error.ts'
+import { checkWord, refuseOthers } from '../engine/error.ts'
 import { literal } from '../engine/ops/elementwise.ts'
 import { formatShape } from '../engine/shape.ts'
 import { Buffer, Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
+import { checkPlace } from './options.ts'
 
 export interface EmbeddingOptions extends LayerOptions {
   /** A row that starts as zeros and is not trained; negative ones count from the back. Default: none. */
@@ -19,6 +20,7 @@ export class Embedding extends Module<[TensorLike], Tensor> {
 
   constructor(count: number, width: number, { paddingIdx, ...options }: EmbeddingOptions = {}) {
     super()
+    checkPlace('Embedding', options)
     if (paddingIdx !== undefined && (!Number.isInteger(paddingIdx) || paddingIdx < -count || paddingIdx >= count)) {
       throw new ConfigError(`Embedding: paddingIdx ${paddingIdx} is not a row of a table of ${count}; use an integer from ${-count} to ${count - 1}`)
     }
@@ -50,7 +52,8 @@ export interface SinusoidalOptions {
  * Sinusoids of times or positions (Vaswani et al., arXiv:1706.03762, section 3.5; diffusers' get_timestep_embedding).
  * x [...] → [..., size]; an odd size ends in a zero. Throws ConfigError for a size without frequencies or another order.
  */
-export function sinusoidalEmbedding(x: TensorLike, size: number, { maxPeriod = 10000, order = 'sinCos', shift = 0, scale = 1 }: SinusoidalOptions = {}): Tensor {
+export function sinusoidalEmbedding(x: TensorLike, size: number, { maxPeriod = 10000, order = 'sinCos', shift = 0, scale = 1, ...others }: SinusoidalOptions = {}): Tensor {
+  refuseOthers('sinusoidalEmbedding', others)
   checkWord('sinusoidalEmbedding', 'order', order, orders)
   const half = Math.floor(size / 2)
   if (!Number.isInteger(size) || half - shift <= 0) throw new ConfigError(`sinusoidalEmbedding: size ${size} with a shift of ${shift} leaves no frequencies; use an integer of at least ${2 * (Math.floor(shift) + 1)}`)
@@ -85,6 +88,7 @@ export class GaussianFourierProjection extends Module<[TensorLike], Tensor> {
 
   constructor(count: number, { scale = 1, order = 'sinCos', ...options }: FourierOptions = {}) {
     super()
+    checkPlace('GaussianFourierProjection', options)
     checkWord('GaussianFourierProjection', 'order', order, orders)
     this.weight = new Buffer(normal([count], { std: scale, ...options }), { name: 'weight' })
     this.#order = order
@@ -112,7 +116,8 @@ export interface RotaryOptions {
  * grows with the position, so that products of queries and keys depend on their distance. x [..., T, D] → the same shape.
  * Throws ShapeError for an odd D or for positions that are not one for each row, ConfigError for other pairs.
  */
-export function rotaryEmbedding(x: TensorLike, { positions, base = 10000, pairs = 'interleaved' }: RotaryOptions = {}): Tensor {
+export function rotaryEmbedding(x: TensorLike, { positions, base = 10000, pairs = 'interleaved', ...others }: RotaryOptions = {}): Tensor {
+  refuseOthers('rotaryEmbedding', others)
   checkWord('rotaryEmbedding', 'pairs', pairs, ['interleaved', 'halves'])
   const [rows, size] = x.shape.slice(-2)
   if (rows === undefined || size === undefined || size % 2 !== 0) throw new ShapeError(`rotaryEmbedding: x is ${formatShape(x.shape)}, but needs axes [...,T,D] with an even D; reshape it`)

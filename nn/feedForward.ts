@@ -3,7 +3,7 @@ import { gelu, mul, silu, split } from '../engine/index.ts'
 import type { GeluOptions, Tensor, TensorLike } from '../engine/index.ts'
 import { checkWord } from '../engine/error.ts'
 import { Dropout } from './container.ts'
-import { Linear } from './linear.ts'
+import { Linear, checkLinear } from './linear.ts'
 import type { LinearOptions } from './linear.ts'
 import { Module } from './module.ts'
 
@@ -13,6 +13,7 @@ abstract class Gated extends Module<[TensorLike], Tensor> {
 
   constructor(inputs: number, outputs: number, options: LinearOptions = {}) {
     super()
+    checkLinear(new.target.name, options)
     this.proj = new Linear(inputs, 2 * outputs, options)
   }
 
@@ -70,6 +71,7 @@ export class FeedForward extends Module<[TensorLike], Tensor> {
 
   constructor(size: number, { outputs = size, mult = 4, activation = 'geglu', dropout = 0, ...options }: FeedForwardOptions = {}) {
     super()
+    checkLinear('FeedForward', options)
     const inner = Math.floor(size * mult)
     const make = {
       geglu: () => new GEGLU(size, inner, options),

@@ -9,6 +9,7 @@ import { checkWord } from '../engine/error.ts'
 import { literal } from '../engine/ops/elementwise.ts'
 import { formatShape, sizeOf } from '../engine/shape.ts'
 import type { LayerOptions } from './module.ts'
+import { checkPlace } from './options.ts'
 
 export type Nonlinearity = 'linear' | 'sigmoid' | 'tanh' | 'relu' | 'leakyRelu' | 'selu'
 
@@ -53,6 +54,7 @@ export interface KaimingOptions extends LayerOptions {
 
 /** The standard deviation gain / √fan, and what is left of the options. */
 function kaiming(op: string, shape: Shape, { mode = 'fanIn', nonlinearity = 'leakyRelu', a = 0, ...options }: KaimingOptions): [std: number, options: LayerOptions] {
+  checkPlace(op, options)
   checkWord(op, 'mode', mode, ['fanIn', 'fanOut'])
   return [calculateGain(nonlinearity, a) / Math.sqrt(Math.max(1, fans(op, shape)[mode])), options]
 }
@@ -76,12 +78,14 @@ export interface XavierOptions extends LayerOptions {
 
 /** For a weight [out, in, …]: uniform in ±gain·√(6 / (fanIn + fanOut)). Throws ShapeError for less than two axes. */
 export function xavierUniform(shape: Shape, { gain = 1, ...options }: XavierOptions = {}): Tensor {
+  checkPlace('xavierUniform', options)
   const { fanIn, fanOut } = fans('xavierUniform', shape)
   return symmetric(shape, gain * Math.sqrt(6 / (fanIn + fanOut)), options)
 }
 
 /** For a weight [out, in, …]: normal with standard deviation gain·√(2 / (fanIn + fanOut)). Throws ShapeError for less than two axes. */
 export function xavierNormal(shape: Shape, { gain = 1, ...options }: XavierOptions = {}): Tensor {
+  checkPlace('xavierNormal', options)
   const { fanIn, fanOut } = fans('xavierNormal', shape)
   return normal(shape, { std: gain * Math.sqrt(2 / (fanIn + fanOut)), ...options })
 }
@@ -112,6 +116,7 @@ const furthest = 4
  * unless a < b, and where [a, b] begins further than 4 standard deviations from the mean.
  */
 export function truncNormal(shape: Shape, { mean = 0, std = 1, a = -2, b = 2, ...options }: TruncNormalOptions = {}): Tensor {
+  checkPlace('truncNormal', options)
   const [from, to] = [(a - mean) / std, (b - mean) / std]
   if (!(std > 0 && from < to)) throw new ConfigError(`truncNormal: there is nothing between ${a} and ${b} with a standard deviation of ${std}; use a < b and a positive std`)
   if (from > furthest || to < -furthest) throw new ConfigError(`truncNormal: [${a}, ${b}] lies more than ${furthest} standard deviations of ${std} from the mean ${mean}; move it closer`)

@@ -3,6 +3,7 @@
  * Their values are those of torch.optim.lr_scheduler, except that they stay where they end.
  */
 import { ConfigError } from '../engine/index.ts'
+import { refuseOthers } from '../engine/error.ts'
 
 export type Schedule = (step: number) => number
 
@@ -19,19 +20,22 @@ export interface SpanOptions {
 }
 
 /** A straight line from `lr` to `final`. Throws ConfigError, as all here, for a number of steps that is none. */
-export function linearSchedule(lr: number, options: SpanOptions): Schedule {
-  count('linearSchedule', 'steps', options.steps)
-  return polynomialSchedule(lr, options)
+export function linearSchedule(lr: number, { steps, final = 0, ...others }: SpanOptions): Schedule {
+  refuseOthers('linearSchedule', others)
+  count('linearSchedule', 'steps', steps)
+  return polynomialSchedule(lr, { steps, final })
 }
 
 /** Half a cosine from `lr` to `final` (Loshchilov and Hutter, "SGDR", arXiv:1608.03983, eq. 5, one period). */
-export function cosineSchedule(lr: number, { steps, final = 0 }: SpanOptions): Schedule {
+export function cosineSchedule(lr: number, { steps, final = 0, ...others }: SpanOptions): Schedule {
+  refuseOthers('cosineSchedule', others)
   count('cosineSchedule', 'steps', steps)
   return (k) => cosine(lr, final, Math.min(k / steps, 1))
 }
 
 /** `final` + (`lr` − `final`)·(1 − k/steps)^power. Default power 1. */
-export function polynomialSchedule(lr: number, { steps, final = 0, power = 1 }: SpanOptions & { readonly power?: number }): Schedule {
+export function polynomialSchedule(lr: number, { steps, final = 0, power = 1, ...others }: SpanOptions & { readonly power?: number }): Schedule {
+  refuseOthers('polynomialSchedule', others)
   count('polynomialSchedule', 'steps', steps)
   return (k) => final + (lr - final) * (1 - Math.min(k / steps, 1)) ** power
 }
@@ -46,7 +50,8 @@ export interface RestartOptions {
 }
 
 /** Half a cosine from `lr` towards `final`, again and again (SGDR, arXiv:1608.03983, eq. 5). */
-export function cosineRestartsSchedule(lr: number, { steps, factor = 1, final = 0 }: RestartOptions): Schedule {
+export function cosineRestartsSchedule(lr: number, { steps, factor = 1, final = 0, ...others }: RestartOptions): Schedule {
+  refuseOthers('cosineRestartsSchedule', others)
   count('cosineRestartsSchedule', 'steps', steps)
   if (!(factor >= 1)) throw new ConfigError(`cosineRestartsSchedule: factor is ${factor}; use a number of at least 1`)
   return (k) => {
@@ -57,29 +62,34 @@ export function cosineRestartsSchedule(lr: number, { steps, factor = 1, final = 
 }
 
 /** lr / √(1 + k/timescale): after a warm-up of `timescale` steps, the schedule of "Attention Is All You Need" (arXiv:1706.03762, eq. 3). */
-export function inverseSqrtSchedule(lr: number, { timescale }: { readonly timescale: number }): Schedule {
+export function inverseSqrtSchedule(lr: number, { timescale, ...others }: { readonly timescale: number }): Schedule {
+  refuseOthers('inverseSqrtSchedule', others)
   count('inverseSqrtSchedule', 'timescale', timescale)
   return (k) => lr / Math.sqrt(1 + k / timescale)
 }
 
 /** lr·gammaᵏ. */
-export function exponentialSchedule(lr: number, { gamma }: { readonly gamma: number }): Schedule {
+export function exponentialSchedule(lr: number, { gamma, ...others }: { readonly gamma: number }): Schedule {
+  refuseOthers('exponentialSchedule', others)
   return (k) => lr * gamma ** k
 }
 
 /** `lr` times `gamma` once for every `size` steps. Default gamma 0.1. */
-export function stepSchedule(lr: number, { size, gamma = 0.1 }: { readonly size: number; readonly gamma?: number }): Schedule {
+export function stepSchedule(lr: number, { size, gamma = 0.1, ...others }: { readonly size: number; readonly gamma?: number }): Schedule {
+  refuseOthers('stepSchedule', others)
   count('stepSchedule', 'size', size)
   return (k) => lr * gamma ** Math.floor(k / size)
 }
 
 /** `lr` times `gamma` for every milestone that k has reached. Default gamma 0.1. */
-export function multiStepSchedule(lr: number, { milestones, gamma = 0.1 }: { readonly milestones: readonly number[]; readonly gamma?: number }): Schedule {
+export function multiStepSchedule(lr: number, { milestones, gamma = 0.1, ...others }: { readonly milestones: readonly number[]; readonly gamma?: number }): Schedule {
+  refuseOthers('multiStepSchedule', others)
   return (k) => lr * gamma ** milestones.filter((milestone) => milestone <= k).length
 }
 
 /** `schedule` behind `steps` steps over which its first value is approached in a straight line, from `start` times it. Default start 0. */
-export function withWarmup(schedule: Schedule, steps: number, { start = 0 }: { readonly start?: number } = {}): Schedule {
+export function withWarmup(schedule: Schedule, steps: number, { start = 0, ...others }: { readonly start?: number } = {}): Schedule {
+  refuseOthers('withWarmup', others)
   if (!(steps >= 0 && steps < Infinity)) throw new ConfigError(`withWarmup: a warm-up of ${steps} steps is none; use a number of at least 0`)
   return (k) => (k < steps ? schedule(0) * (start + (1 - start) * (k / steps)) : schedule(k - steps))
 }
@@ -114,7 +124,8 @@ export interface OneCycleOptions {
  * Smith and Topin's one cycle (arXiv:1708.07120) as torch's OneCycleLR: the rate rises to `maxLr` and falls far below
  * its start, while the momentum, for `momentum` or the first of the `betas`, does the opposite.
  */
-export function oneCycle(maxLr: number, { steps, rise = 0.3, anneal = 'cosine', divFactor = 25, finalDivFactor = 1e4, momentum: [base, max] = [0.85, 0.95] }: OneCycleOptions): { readonly lr: Schedule; readonly momentum: Schedule } {
+export function oneCycle(maxLr: number, { steps, rise = 0.3, anneal = 'cosine', divFactor = 25, finalDivFactor = 1e4, momentum: [base, max] = [0.85, 0.95], ...others }: OneCycleOptions): { readonly lr: Schedule; readonly momentum: Schedule } {
+  refuseOthers('oneCycle', others)
   count('oneCycle', 'steps', steps)
   const top = rise * steps - 1
   const last = steps - 1

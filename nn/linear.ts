@@ -4,10 +4,16 @@ import type { Shape, Tensor, TensorLike, Variable } from '../engine/index.ts'
 import { fanInUniform, fans } from './init.ts'
 import { Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
+import { checkPlace } from './options.ts'
 
 export interface LinearOptions extends LayerOptions {
   /** Whether there is a bias. Default true. */
   readonly bias?: boolean
+}
+
+/** Throws ConfigError if there are options that linear layers do not have. */
+export function checkLinear(op: string, { bias: _, ...options }: LinearOptions): void {
+  checkPlace(op, options)
 }
 
 /** Both start uniform in ±1/√fanIn of the weight. */
@@ -17,6 +23,7 @@ export abstract class WeightAndBias extends Module<[TensorLike], Tensor> {
 
   constructor(op: string, weight: Shape, outputs: number, { bias = true, ...options }: LinearOptions) {
     super()
+    checkPlace(op, options)
     const { fanIn } = fans(op, weight)
     this.weight = variable(fanInUniform(weight, fanIn, options), { name: 'weight' })
     this.bias = bias ? variable(fanInUniform([outputs], fanIn, options), { name: 'bias' }) : undefined

@@ -7,6 +7,7 @@ import * as errors from '../engine/error.ts'
 import { finished } from '../engine/finished.ts'
 import { ConfigError, Variable } from '../engine/index.ts'
 import type { DType, Device, RandomGenerator, Tensor, TensorLike } from '../engine/index.ts'
+import { refuseOthers } from '../engine/error.ts'
 import { sizeOf } from '../engine/shape.ts'
 
 /** Where the parameters of a module live, and what they start with. */
@@ -125,8 +126,9 @@ export class Buffer extends Variable {
   readonly persistent: boolean
   override trainable = false
 
-  constructor(initial: Tensor, { persistent = true, name = '' }: BufferOptions = {}) {
+  constructor(initial: Tensor, { persistent = true, name = '', ...others }: BufferOptions = {}) {
     super(initial, name)
+    refuseOthers('Buffer', others)
     this.persistent = persistent
   }
 }
@@ -214,7 +216,8 @@ export interface ParameterCountOptions {
 }
 
 /** Number of scalars in all parameters; one that is in two places counts once, and buffers do not. */
-export function parameterCount(module: Module, { trainable }: ParameterCountOptions = {}): number {
+export function parameterCount(module: Module, { trainable, ...others }: ParameterCountOptions = {}): number {
+  refuseOthers('parameterCount', others)
   const counted = parametersOf(module).filter(([, variable]) => trainable === undefined || variable.trainable === trainable)
   return counted.reduce((count, [, { shape }]) => count + sizeOf(shape), 0)
 }

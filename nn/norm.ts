@@ -4,7 +4,7 @@ import type { Shape, Tensor, TensorLike, Variable } from '../engine/index.ts'
 import { formatShape } from '../engine/shape.ts'
 import { Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
-import { share } from './options.ts'
+import { checkPlace, share } from './options.ts'
 
 /** A weight of ones, or none. */
 export function onesParameter(shape: Shape, wanted: boolean, { generator: _, ...options }: LayerOptions): Variable | undefined {
@@ -45,6 +45,7 @@ export class GroupNorm extends Module<[TensorLike], Tensor> {
 
   constructor(groups: number, channels: number, { eps = 1e-5, affine = true, silu = false, ...options }: GroupNormLayerOptions = {}) {
     super()
+    checkPlace('GroupNorm', options)
     share('GroupNorm', 'channels', channels, groups)
     this.weight = onesParameter([channels], affine, options)
     this.bias = zerosParameter([channels], affine, options)
@@ -75,6 +76,7 @@ export class InstanceNorm2d extends Module<[TensorLike], Tensor> {
 
   constructor(channels: number, { eps = 1e-5, affine = false, ...options }: InstanceNormOptions = {}) {
     super()
+    checkPlace('InstanceNorm2d', options)
     this.weight = onesParameter([channels], affine, options)
     this.bias = zerosParameter([channels], affine, options)
     this.#channels = channels
@@ -105,6 +107,7 @@ export class LayerNorm extends Module<[TensorLike], Tensor> {
 
   constructor(shape: number | Shape, { eps = 1e-5, elementwiseAffine = true, bias = true, ...options }: LayerNormLayerOptions = {}) {
     super()
+    checkPlace('LayerNorm', options)
     this.#shape = typeof shape === 'number' ? [shape] : shape
     this.#eps = eps
     this.weight = onesParameter(this.#shape, elementwiseAffine, options)
@@ -131,6 +134,7 @@ export class RMSNorm extends Module<[TensorLike], Tensor> {
 
   constructor(shape: number | Shape, { eps, elementwiseAffine = true, ...options }: RMSNormOptions = {}) {
     super()
+    checkPlace('RMSNorm', options)
     this.#shape = typeof shape === 'number' ? [shape] : shape
     this.#eps = eps
     this.weight = onesParameter(this.#shape, elementwiseAffine, options)

@@ -4,6 +4,7 @@
  */
 import { ConfigError, add, cast, greaterEqual, isFinite, less, logicalAnd, mul, tensor, variable, where } from '../engine/index.ts'
 import type { Device, Tensor, TensorLike, Variable } from '../engine/index.ts'
+import { refuseOthers } from '../engine/error.ts'
 import { isTensorLike } from '../engine/variable.ts'
 import { loadCheckpoint, loadVariables } from './checkpoint/load.ts'
 import type { LoadOptions, Loaded } from './checkpoint/load.ts'
@@ -68,7 +69,8 @@ export class LossScaler {
   readonly #options: Required<Omit<LossScalerOptions, 'device' | 'initialScale'>>
 
   /** Throws ConfigError for factors that do not grow or shrink. */
-  constructor({ device, initialScale = 65536, growthFactor = 2, backoffFactor = 0.5, growthInterval = 2000 }: LossScalerOptions = {}) {
+  constructor({ device, initialScale = 65536, growthFactor = 2, backoffFactor = 0.5, growthInterval = 2000, ...others }: LossScalerOptions = {}) {
+    refuseOthers('LossScaler', others)
     if (!(initialScale > 0 && Number.isFinite(initialScale))) throw new ConfigError(`LossScaler: initialScale is ${initialScale}; use a positive number`)
     if (!(growthFactor >= 1 && Number.isFinite(growthFactor))) throw new ConfigError(`LossScaler: growthFactor is ${growthFactor}; use a number of at least 1`)
     if (!(backoffFactor > 0 && backoffFactor < 1)) throw new ConfigError(`LossScaler: backoffFactor is ${backoffFactor}; use a number between 0 and 1`)

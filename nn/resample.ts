@@ -1,11 +1,12 @@
 /** Layers that change the size of images: PyTorch's Upsample and poolings, and diffusers' Upsample2D and Downsample2D. */
 import { avgPool2d, interpolate, maxPool2d } from '../engine/index.ts'
 import type { AvgPoolOptions, InterpolateOptions, MaxPoolOptions, Padding, PerAxis, Tensor, TensorLike } from '../engine/index.ts'
-import { checkWord } from '../engine/error.ts'
+import { checkWord, refuseOthers } from '../engine/error.ts'
 import { spatialAxes } from '../engine/functions/interpolate.ts'
 import { Conv2d } from './conv.ts'
 import { Module } from './module.ts'
 import type { LayerOptions } from './module.ts'
+import { checkPlace } from './options.ts'
 
 /** `interpolate` as a module. x [N, C, …spatial] → [N, C, …size]. Throws ConfigError for another mode. */
 export class Upsample extends Module<[TensorLike], Tensor> {
@@ -13,7 +14,9 @@ export class Upsample extends Module<[TensorLike], Tensor> {
 
   constructor(options: InterpolateOptions) {
     super()
-    checkWord('Upsample', 'mode', options.mode ?? 'nearest', Object.keys(spatialAxes))
+    const { size: _, scaleFactor: __, mode = 'nearest', alignCorners: ___, ...others } = options
+    refuseOthers('Upsample', others)
+    checkWord('Upsample', 'mode', mode, Object.keys(spatialAxes))
     this.#options = options
   }
 
@@ -33,6 +36,7 @@ export class Upsample2D extends Module<[TensorLike], Tensor> {
 
   constructor(channels: number, { outputs = channels, ...options }: ResampleOptions = {}) {
     super()
+    checkPlace('Upsample2D', options)
     this.conv = new Conv2d(channels, outputs, 3, { ...options, padding: 1 })
   }
 
@@ -52,6 +56,7 @@ export class Downsample2D extends Module<[TensorLike], Tensor> {
 
   constructor(channels: number, { outputs = channels, padding = 1, ...options }: DownsampleOptions = {}) {
     super()
+    checkPlace('Downsample2D', options)
     this.conv = new Conv2d(channels, outputs, 3, { ...options, stride: 2, padding })
   }
 
@@ -68,6 +73,8 @@ export class AvgPool2d extends Module<[TensorLike], Tensor> {
   /** Windows of 2×2 unless given. */
   constructor(kernel: PerAxis = 2, options: AvgPoolOptions = {}) {
     super()
+    const { stride: _, padding: __, ceilMode: ___, countIncludePad: ____, ...others } = options
+    refuseOthers('AvgPool2d', others)
     this.#kernel = kernel
     this.#options = options
   }
@@ -87,6 +94,8 @@ export class MaxPool2d extends Module<[TensorLike], Tensor> {
 
   constructor(kernel: PerAxis, options: MaxPoolOptions = {}) {
     super()
+    const { stride: _, padding: __, ceilMode: ___, dilation: ____, ...others } = options
+    refuseOthers('MaxPool2d', others)
     this.#kernel = kernel
     this.#options = options
   }

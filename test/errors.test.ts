@@ -46,7 +46,8 @@ const bad: readonly Bad[] = [
   ['losses that would broadcast', () => mseLoss(zeros([2, 1]), zeros([2])), 'ShapeError', 'mseLoss: prediction has shape [2,1] but target has [2]; reshape one of them, losses do not broadcast'],
 
   ['a word that gelu does not know', () => untyped(gelu, zeros([2]), { approximate: 'Tanh' }), 'ConfigError', 'gelu: approximate is "Tanh"; use none or tanh'],
-  ['a way to interpolate', () => untyped(interpolate, zeros([1, 1, 4]), { scale: 2, mode: 'cubic' }), 'ConfigError', 'interpolate: mode is "cubic"; use nearest, area, linear, bilinear, trilinear or bicubic'],
+  ['a way to interpolate', () => untyped(interpolate, zeros([1, 1, 4]), { scaleFactor: 2, mode: 'cubic' }), 'ConfigError', 'interpolate: mode is "cubic"; use nearest, area, linear, bilinear, trilinear or bicubic'],
+  ['an option that sum does not have', () => untyped(sum, zeros([2, 3]), 0, { keepdim: true }), 'ConfigError', 'sum: has no option "keepdim"; check its spelling'],
   ['a way to pad', () => untyped(pad, zeros([4]), [1], { mode: 'reflection' }), 'ConfigError', 'pad: mode is "reflection"; use constant, reflect, replicate or circular'],
   ['a way to reduce a loss', () => untyped(mseLoss, zeros([4]), zeros([4]), { reduction: 'avg' }), 'ConfigError', 'mseLoss: reduction is "avg"; use mean, sum or none'],
   ['a word for padding', () => untyped(conv2d, zeros([1, 1, 4, 4]), zeros([1, 1, 3, 3]), { padding: 'full' }), 'ConfigError', 'conv2d: padding is "full"; use same or valid, or numbers'],

@@ -1,5 +1,5 @@
 /** Opening devices. */
-import { DeviceError } from '../error.ts'
+import { DeviceError, refuseOthers } from '../error.ts'
 import { Device, setDefaultDevice } from './device.ts'
 import type { Backend, DeviceKind } from './backend.ts'
 import type { InstructionLevel } from './cpu/instructions.ts'
@@ -43,14 +43,16 @@ type Options = Omit<DeviceOptions, 'makeDefault'>
  * is no GPU. Throws DeviceError where the kind is not to be had.
  */
 export async function device(kind?: DeviceKind, { makeDefault = true, ...options }: DeviceOptions = {}): Promise<Device> {
-  const wanted = kind ?? kindOf(options)
+  const fitting = kindOf(options)
+  const wanted = kind ?? fitting
   const opened = wanted === undefined ? await openBest(options) : wanted === 'meta' ? metaDevice() : new Device(await open(wanted, options))
   if (makeDefault) setDefaultDevice(opened)
   return opened
 }
 
-/** The one kind that has all the options, if there are any. */
-function kindOf({ adapter, unchecked, threads, sharedMemory, instructions, experimental, trials }: Options): 'webgpu' | 'cpu' | undefined {
+/** The one kind that has all the options, if there are any. ConfigError where no kind has them. */
+function kindOf({ adapter, unchecked, threads, sharedMemory, instructions, experimental, trials, progress: _, ...others }: Options): 'webgpu' | 'cpu' | undefined {
+  refuseOthers('device', others)
   if (adapter !== undefined || unchecked !== undefined) return 'webgpu'
   return [threads, sharedMemory, instructions, experimental, trials].some((option) => option !== undefined) ? 'cpu' : undefined
 }

@@ -1,5 +1,5 @@
 /** Activation functions, composed so that values and gradients stay finite wherever x is. */
-import { ConfigError, checkWord } from '../error.ts'
+import { ConfigError, checkWord, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { at } from '../shape.ts'
 import { add, div, floating, greater, isTensor, less, lessEqual, literal, mul, neg, operandLike, unify, where } from '../ops/elementwise.ts'
@@ -18,7 +18,8 @@ export interface LeakyReluOptions {
 }
 
 /** x for x > 0, negativeSlope · x elsewhere. */
-export function leakyRelu(x: TensorLike, { negativeSlope = 0.01 }: LeakyReluOptions = {}): Tensor {
+export function leakyRelu(x: TensorLike, { negativeSlope = 0.01, ...others }: LeakyReluOptions = {}): Tensor {
+  refuseOthers('leakyRelu', others)
   const v = floating(x)
   return where(lessEqual(v, literal(0)), mul(v, negativeSlope), v)
 }
@@ -41,7 +42,8 @@ export interface GeluOptions {
 }
 
 /** x · Φ(x), Φ the normal distribution function; or x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))) (arXiv:1606.08415). */
-export function gelu(x: TensorLike, { approximate = 'none' }: GeluOptions = {}): Tensor {
+export function gelu(x: TensorLike, { approximate = 'none', ...others }: GeluOptions = {}): Tensor {
+  refuseOthers('gelu', others)
   checkWord('gelu', 'approximate', approximate, ['none', 'tanh'])
   const v = floating(x)
   const bend =
@@ -65,7 +67,8 @@ export interface SoftplusOptions {
 }
 
 /** log(1 + e^(βx)) / β; x where βx is above the threshold, as in PyTorch. */
-export function softplus(x: TensorLike, { beta, threshold }: SoftplusOptions = {}): Tensor {
+export function softplus(x: TensorLike, { beta, threshold, ...others }: SoftplusOptions = {}): Tensor {
+  refuseOthers('softplus', others)
   if (beta === 0) throw new ConfigError('softplus: beta is 0, by which log(1 + e^(βx)) is divided; use another number, for the limit of large ones relu')
   const v = floating(x)
   const scaled = beta === undefined ? v : mul(v, beta)
@@ -90,7 +93,8 @@ export interface EluOptions {
 }
 
 /** x for x > 0, α(eˣ − 1) elsewhere (arXiv:1511.07289). */
-export function elu(x: TensorLike, { alpha = 1 }: EluOptions = {}): Tensor {
+export function elu(x: TensorLike, { alpha = 1, ...others }: EluOptions = {}): Tensor {
+  refuseOthers('elu', others)
   const v = floating(x)
   const low = lessEqual(v, literal(0))
   // Where x is large its exponential overflows, so it is not taken there.

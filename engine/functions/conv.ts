@@ -1,6 +1,6 @@
 /** Convolutions as users call them: cross-correlation and its transpose, in one, two or three dimensions. */
 import type { DType } from '../dtype.ts'
-import { ConfigError, ShapeError, checkWord } from '../error.ts'
+import { ConfigError, ShapeError, checkWord, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import { at, formatShape, sameShape } from '../shape.ts'
@@ -76,7 +76,8 @@ function checkGroups(op: string, groups: number, counts: Readonly<Record<string,
   }
 }
 
-function convolve(op: string, axes: number, x: TensorLike, weight: TensorLike, { bias, stride = 1, padding = 0, dilation = 1, groups = 1 }: ConvOptions): Tensor {
+function convolve(op: string, axes: number, x: TensorLike, weight: TensorLike, { bias, stride = 1, padding = 0, dilation = 1, groups = 1, ...others }: ConvOptions): Tensor {
+  refuseOthers(op, others)
   const dtype = productType(op, { input: x, weight, bias })
   checkOperands(op, axes, x.shape, weight.shape, ['O', 'C/groups'])
   const [channels, outputs] = [at(x.shape, 1), at(weight.shape, 0)]
@@ -113,7 +114,8 @@ export function convPadding(op: string, padding: Padding | PaddingWord, stride: 
   return extent.map((e) => [Math.floor((e - 1) / 2), Math.ceil((e - 1) / 2)])
 }
 
-function transposed(op: string, axes: number, x: TensorLike, weight: TensorLike, { bias, stride = 1, padding = 0, outputPadding = 0, dilation = 1, groups = 1 }: ConvTransposeOptions): Tensor {
+function transposed(op: string, axes: number, x: TensorLike, weight: TensorLike, { bias, stride = 1, padding = 0, outputPadding = 0, dilation = 1, groups = 1, ...others }: ConvTransposeOptions): Tensor {
+  refuseOthers(op, others)
   const dtype = productType(op, { input: x, weight, bias })
   checkOperands(op, axes, x.shape, weight.shape, ['C', 'O/groups'])
   const channels = at(x.shape, 1)

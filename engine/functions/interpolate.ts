@@ -1,5 +1,5 @@
 /** Resizing of images and other grids, with PyTorch's conventions: pixels are areas, whose centres lie at half integers. */
-import { ConfigError, ShapeError, checkWord } from '../error.ts'
+import { ConfigError, ShapeError, checkWord, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { at, formatShape } from '../shape.ts'
 import { perAxis } from './conv.ts'
@@ -30,7 +30,8 @@ export interface InterpolateOptions {
  * Throws ConfigError unless exactly one of `size` and `scaleFactor` is given, ShapeError for too many or few axes, DTypeError
  * for integers.
  */
-export function interpolate(x: TensorLike, { size, scaleFactor, mode = 'nearest', alignCorners = false }: InterpolateOptions): Tensor {
+export function interpolate(x: TensorLike, { size, scaleFactor, mode = 'nearest', alignCorners = false, ...others }: InterpolateOptions): Tensor {
+  refuseOthers('interpolate', others)
   floatType('interpolate', { input: x })
   const axes = x.shape.length - 2
   checkWord('interpolate', 'mode', mode, Object.keys(spatialAxes))

@@ -4,7 +4,7 @@
  */
 import { customGradient } from '../recompute.ts'
 import { isFloat } from '../dtype.ts'
-import { ConfigError, DTypeError, ShapeError, checkWord } from '../error.ts'
+import { ConfigError, DTypeError, ShapeError, checkWord, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import { formatShape, sameShape } from '../shape.ts'
@@ -41,13 +41,15 @@ function matched(op: string, prediction: TensorLike, target: TensorLike): readon
 }
 
 /** (prediction − target)². */
-export function mseLoss(prediction: TensorLike, target: TensorLike, { reduction = 'mean' }: LossOptions = {}): Tensor {
+export function mseLoss(prediction: TensorLike, target: TensorLike, { reduction = 'mean', ...others }: LossOptions = {}): Tensor {
+  refuseOthers('mseLoss', others)
   const error = sub(...matched('mseLoss', prediction, target))
   return reduced('mseLoss', mul(error, error), reduction)
 }
 
 /** |prediction − target|. */
-export function l1Loss(prediction: TensorLike, target: TensorLike, { reduction = 'mean' }: LossOptions = {}): Tensor {
+export function l1Loss(prediction: TensorLike, target: TensorLike, { reduction = 'mean', ...others }: LossOptions = {}): Tensor {
+  refuseOthers('l1Loss', others)
   return reduced('l1Loss', abs(sub(...matched('l1Loss', prediction, target))), reduction)
 }
 
@@ -62,7 +64,8 @@ export interface HuberOptions extends LossOptions {
 }
 
 /** e²/2 for |e| ≤ δ, δ(|e| − δ/2) beyond, with e = prediction − target. */
-export function huberLoss(prediction: TensorLike, target: TensorLike, { delta = 1, reduction = 'mean' }: HuberOptions = {}): Tensor {
+export function huberLoss(prediction: TensorLike, target: TensorLike, { delta = 1, reduction = 'mean', ...others }: HuberOptions = {}): Tensor {
+  refuseOthers('huberLoss', others)
   const size = abs(sub(...matched('huberLoss', prediction, target)))
   const turn = asTensor(positive('huberLoss', 'delta', delta), size)
   const losses = where(lessEqual(size, turn), mul(literal(0.5), mul(size, size)), mul(turn, sub(size, mul(literal(0.5), turn))))
@@ -75,7 +78,8 @@ export interface SmoothL1Options extends LossOptions {
 }
 
 /** e²/(2β) for |e| < β, |e| − β/2 beyond, with e = prediction − target: the Huber loss divided by β. */
-export function smoothL1Loss(prediction: TensorLike, target: TensorLike, { beta = 1, reduction = 'mean' }: SmoothL1Options = {}): Tensor {
+export function smoothL1Loss(prediction: TensorLike, target: TensorLike, { beta = 1, reduction = 'mean', ...others }: SmoothL1Options = {}): Tensor {
+  refuseOthers('smoothL1Loss', others)
   const size = abs(sub(...matched('smoothL1Loss', prediction, target)))
   const turn = asTensor(positive('smoothL1Loss', 'beta', beta), size)
   const losses = where(less(size, turn), div(mul(literal(0.5), mul(size, size)), turn), sub(size, mul(literal(0.5), turn)))
@@ -112,7 +116,8 @@ export interface CrossEntropyOptions extends LossOptions {
  * −Σ_c target_c · log softmax(logits)_c. Logits are [N, C, …] with classes on axis 1, or [C]. The target is class indices
  * (an integer tensor [N, …]) or probabilities (a float tensor in the shape of the logits); `mean` is over [N, …].
  */
-export function crossEntropy(logits: TensorLike, target: TensorLike, { labelSmoothing, reduction = 'mean' }: CrossEntropyOptions = {}): Tensor {
+export function crossEntropy(logits: TensorLike, target: TensorLike, { labelSmoothing, reduction = 'mean', ...others }: CrossEntropyOptions = {}): Tensor {
+  refuseOthers('crossEntropy', others)
   const x = working(logits)
   const axis = classAxis('crossEntropy', x)
   const total = logsumexp(x, axis)
@@ -128,7 +133,8 @@ export function crossEntropy(logits: TensorLike, target: TensorLike, { labelSmoo
 }
 
 /** −logProbabilities[target]: [N, C, …] with classes on axis 1 (or [C]), and class indices [N, …]. */
-export function nllLoss(logProbabilities: TensorLike, target: TensorLike, { reduction = 'mean' }: LossOptions = {}): Tensor {
+export function nllLoss(logProbabilities: TensorLike, target: TensorLike, { reduction = 'mean', ...others }: LossOptions = {}): Tensor {
+  refuseOthers('nllLoss', others)
   return reduced('nllLoss', neg(ofClass('nllLoss', working(logProbabilities), target)), reduction)
 }
 
@@ -136,7 +142,8 @@ export function nllLoss(logProbabilities: TensorLike, target: TensorLike, { redu
  * −t·log p − (1 − t)·log(1 − p) for probabilities p; logarithms stop at −100 and the gradient's divisor at 10⁻¹², as in
  * PyTorch. From logits, `bceWithLogits` is more precise.
  */
-export function bce(probability: TensorLike, target: TensorLike, { reduction = 'mean' }: LossOptions = {}): Tensor {
+export function bce(probability: TensorLike, target: TensorLike, { reduction = 'mean', ...others }: LossOptions = {}): Tensor {
+  refuseOthers('bce', others)
   const pair = matched('bce', probability, target)
   const logarithm = (p: Tensor): Tensor => maximum(log(p), literal(-100))
   const losses = customGradient(
@@ -157,7 +164,8 @@ export interface BceWithLogitsOptions extends LossOptions {
 }
 
 /** −w·t·log σ(x) − (1 − t)·log(1 − σ(x)) for logits x, w the `posWeight`; without overflow. */
-export function bceWithLogits(logits: TensorLike, target: TensorLike, { posWeight, reduction = 'mean' }: BceWithLogitsOptions = {}): Tensor {
+export function bceWithLogits(logits: TensorLike, target: TensorLike, { posWeight, reduction = 'mean', ...others }: BceWithLogitsOptions = {}): Tensor {
+  refuseOthers('bceWithLogits', others)
   const [x, t] = matched('bceWithLogits', logits, target)
   if (posWeight === undefined) return reduced('bceWithLogits', sub(logOnePlusExp(x), mul(x, t)), reduction)
   // log(1 + e⁻ˣ) = −log σ(x), and x more of it is −log(1 − σ(x)).
@@ -176,7 +184,8 @@ export interface KlDivOptions {
  * t · (log t − x), the divergence of Kullback and Leibler from log-probabilities x to probabilities t, of which 0 · log 0 is 0; as
  * in PyTorch, `target` is what the other is measured against, and with `logTarget` eᵗ · (t − x).
  */
-export function klDiv(logProbabilities: TensorLike, target: TensorLike, { reduction = 'mean', logTarget = false }: KlDivOptions = {}): Tensor {
+export function klDiv(logProbabilities: TensorLike, target: TensorLike, { reduction = 'mean', logTarget = false, ...others }: KlDivOptions = {}): Tensor {
+  refuseOthers('klDiv', others)
   checkWord('klDiv', 'reduction', reduction, [...reductions, 'batchmean'])
   const [x, t] = matched('klDiv', logProbabilities, target)
   // At 0 the logarithm is not taken, so that the gradient stays finite.

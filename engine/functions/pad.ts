@@ -1,5 +1,5 @@
 /** Padding: with a constant, or with what the tensor itself holds. */
-import { ConfigError, ShapeError, checkWord } from '../error.ts'
+import { ConfigError, ShapeError, checkWord, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { applyOn } from '../op.ts'
 import { at, formatShape } from '../shape.ts'
@@ -30,7 +30,8 @@ export type PadAmount = number | readonly [low: number, high: number]
  * Throws ShapeError for more amounts than axes, negative ones, and more than `reflect` (size − 1), `circular` (size) or
  * `replicate` (a non-empty axis) can take from.
  */
-export function pad(x: TensorLike, amounts: readonly PadAmount[], { mode = 'constant', value }: PadOptions = {}): Tensor {
+export function pad(x: TensorLike, amounts: readonly PadAmount[], { mode = 'constant', value, ...others }: PadOptions = {}): Tensor {
+  refuseOthers('pad', others)
   const lead = x.shape.length - amounts.length
   if (lead < 0) throw new ShapeError(`pad: ${amounts.length} amounts for shape ${formatShape(x.shape)}; give at most one for each of its ${x.shape.length} axes`)
   const ends = amounts.map((a): readonly [number, number] => (typeof a === 'number' ? [a, a] : a))

@@ -4,7 +4,7 @@
  */
 import { leafTensor } from '../create.ts'
 import { hostArray } from '../dtype.ts'
-import { ConfigError, ShapeError } from '../error.ts'
+import { ConfigError, ShapeError, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { at, formatShape } from '../shape.ts'
 import { layout, paddingPairs, perAxis } from './conv.ts'
@@ -44,7 +44,8 @@ interface Windows {
   readonly count: number
 }
 
-function windows(op: string, axes: number, x: TensorLike, kernel: PerAxis, { stride = kernel, padding = 0, ceilMode = false, dilation = 1 }: MaxPoolOptions): Windows[] {
+function windows(op: string, axes: number, x: TensorLike, kernel: PerAxis, { stride = kernel, padding = 0, ceilMode = false, dilation = 1, ...others }: MaxPoolOptions): Windows[] {
+  refuseOthers(op, others)
   if (x.shape.length !== axes + 2) throw new ShapeError(`${op}: input ${formatShape(x.shape)} needs ${axes + 2} axes ${layout(axes, 'N', 'C')}; reshape it`)
   const lists = { kernels: perAxis(op, 'kernel', kernel, axes), strides: perAxis(op, 'stride', stride, axes), dilations: perAxis(op, 'dilation', dilation, axes), pads: paddingPairs(op, padding, axes) }
   return x.shape.slice(2).map((size, i) => {
@@ -108,9 +109,10 @@ function maximumAxis(x: Tensor, w: Windows): Tensor {
   return taps(values, w).reduce((most, tap) => where(logicalOr(greater(tap, most), notEqual(tap, tap)), tap, most))
 }
 
-function average(op: string, axes: number, x: TensorLike, kernel: PerAxis, options: AvgPoolOptions): Tensor {
+function average(op: string, axes: number, x: TensorLike, kernel: PerAxis, { countIncludePad = true, stride = kernel, padding = 0, ceilMode = false, ...others }: AvgPoolOptions): Tensor {
+  refuseOthers(op, others)
   floatType(op, { input: x })
-  return windows(op, axes, x, kernel, options).reduceRight((y, w) => averageAxis(y, w, options.countIncludePad ?? true), x.read())
+  return windows(op, axes, x, kernel, { stride, padding, ceilMode }).reduceRight((y, w) => averageAxis(y, w, countIncludePad), x.read())
 }
 
 function maximum(op: string, axes: number, x: TensorLike, kernel: PerAxis, options: MaxPoolOptions): Tensor {

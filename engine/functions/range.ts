@@ -4,7 +4,7 @@ import type { CreateOptions } from '../create.ts'
 import { getDefaultDevice } from '../device/device.ts'
 import type { Device } from '../device/device.ts'
 import type { DType } from '../dtype.ts'
-import { ConfigError, ShapeError } from '../error.ts'
+import { ConfigError, ShapeError, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { applyOn } from '../op.ts'
 import { at, checkShape, formatShape, resolveAxis } from '../shape.ts'
@@ -13,8 +13,15 @@ import { add, cast, equal, less, lessEqual, literal, literalOp, mul, sub, where 
 import { iota } from '../ops/iota.ts'
 import { expand, reshape } from '../ops/movement.ts'
 
-const constant = (op: string, shape: Shape, value: number, { dtype = 'f32', device = getDefaultDevice(op) }: CreateOptions): Tensor =>
-  expand(applyOn(device, literalOp, { value, dtype }), checkShape(op, shape))
+function constant(op: string, shape: Shape, value: number, { dtype = 'f32', device = getDefaultDevice(op), ...others }: CreateOptions): Tensor {
+  refuseOthers(op, others)
+  return expand(applyOn(device, literalOp, { value, dtype }), checkShape(op, shape))
+}
+
+function filledWith(op: string, shape: Shape, value: number, { dtype = 'f32', device = getDefaultDevice(op), ...others }: CreateOptions): Tensor {
+  refuseOthers(op, others)
+  return expand(scalar(value, { dtype, device }), checkShape(op, shape))
+}
 
 /** Zeros; f32 unless `dtype` is given. */
 export function zeros(shape: Shape, options: CreateOptions = {}): Tensor {
@@ -26,19 +33,19 @@ export function ones(shape: Shape, options: CreateOptions = {}): Tensor {
 }
 /** `value` everywhere. The number is data: another one compiles nothing. */
 export function full(shape: Shape, value: number, options: CreateOptions = {}): Tensor {
-  return expand(scalar(value, options), checkShape('full', shape))
+  return filledWith('full', shape, value, options)
 }
 /** Zeros in the shape, type and place of `x`, unless `options` say otherwise. */
 export function zerosLike(x: TensorLike, options: CreateOptions = {}): Tensor {
-  return zeros(x.shape, like(x, options))
+  return constant('zerosLike', x.shape, 0, like(x, options))
 }
 /** Ones in the shape, type and place of `x`, unless `options` say otherwise. */
 export function onesLike(x: TensorLike, options: CreateOptions = {}): Tensor {
-  return ones(x.shape, like(x, options))
+  return constant('onesLike', x.shape, 1, like(x, options))
 }
 /** `value` in the shape, type and place of `x`, unless `options` say otherwise. */
 export function fullLike(x: TensorLike, value: number, options: CreateOptions = {}): Tensor {
-  return full(x.shape, value, like(x, options))
+  return filledWith('fullLike', x.shape, value, like(x, options))
 }
 
 const like = (x: TensorLike, options: CreateOptions): CreateOptions => ({ dtype: x.dtype, device: x.device, ...options })
@@ -52,7 +59,8 @@ export interface RangeOptions extends CreateOptions {
  * `arange(n)`: 0, 1, …, n − 1. `arange(start, stop, { step })`: start, start + step, … up to but without stop.
  * i32 if all numbers are integers, else f32, unless `dtype` is given. How many there are is structure; start and step are data.
  */
-export function arange(startOrCount: number, stop?: number, { step, dtype, device = getDefaultDevice('arange') }: RangeOptions = {}): Tensor {
+export function arange(startOrCount: number, stop?: number, { step, dtype, device = getDefaultDevice('arange'), ...others }: RangeOptions = {}): Tensor {
+  refuseOthers('arange', others)
   const [start, end] = stop === undefined ? [0, startOrCount] : [startOrCount, stop]
   const by = step ?? 1
   const count = Math.ceil((end - start) / by)
@@ -65,7 +73,8 @@ export function arange(startOrCount: number, stop?: number, { step, dtype, devic
 }
 
 /** `count` evenly spaced numbers from `start` to `stop`, both included exactly; f32 unless `dtype` is given. */
-export function linspace(start: number, stop: number, count: number, { dtype = 'f32', device = getDefaultDevice('linspace') }: CreateOptions = {}): Tensor {
+export function linspace(start: number, stop: number, count: number, { dtype = 'f32', device = getDefaultDevice('linspace'), ...others }: CreateOptions = {}): Tensor {
+  refuseOthers('linspace', others)
   const [size] = checkShape('linspace', [count])
   const number = (value: number): Tensor => scalar(value, { dtype, device })
   const place = iota(device, size ?? 0)
@@ -78,7 +87,8 @@ export function linspace(start: number, stop: number, count: number, { dtype = '
 }
 
 /** The identity [n, columns]: ones where row and column agree. */
-export function eye(n: number, columns: number = n, { dtype = 'f32', device = getDefaultDevice('eye') }: CreateOptions = {}): Tensor {
+export function eye(n: number, columns: number = n, { dtype = 'f32', device = getDefaultDevice('eye'), ...others }: CreateOptions = {}): Tensor {
+  refuseOthers('eye', others)
   checkShape('eye', [n, columns])
   return cast(equal(rows(device, n), iota(device, columns)), dtype)
 }

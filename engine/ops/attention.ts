@@ -5,7 +5,7 @@
 import { stopGradient } from '../recompute.ts'
 import { leafTensor } from '../create.ts'
 import { isFloat } from '../dtype.ts'
-import { DTypeError, ShapeError } from '../error.ts'
+import { DTypeError, ShapeError, refuseOthers } from '../error.ts'
 import type { Spec, Tensor, TensorLike } from '../graph.ts'
 import { apply, applyMany } from '../op.ts'
 import type { Fused } from '../op.ts'
@@ -149,7 +149,8 @@ export interface AttentionOptions {
  * softmax(q·kᵀ·scale + mask)·v. q [..., T, D], k [..., S, D], v [..., S, Dv] → [..., T, Dv]; leading axes broadcast.
  * A query that may attend to no key gives zeros, and gradients of zero. Throws ShapeError where sizes differ, DTypeError for integers.
  */
-export function scaledDotProductAttention(q: TensorLike, k: TensorLike, v: TensorLike, { mask, causal = false, scale }: AttentionOptions = {}): Tensor {
+export function scaledDotProductAttention(q: TensorLike, k: TensorLike, v: TensorLike, { mask, causal = false, scale, ...others }: AttentionOptions = {}): Tensor {
+  refuseOthers('scaledDotProductAttention', others)
   const op = 'scaledDotProductAttention'
   const dtype = productType(op, { q, k, v })
   const working = statisticsType(dtype)

@@ -1,5 +1,5 @@
 /** Group normalisation (Wu and He, arXiv:1803.08494), with the SiLU that follows it in diffusion networks fused. */
-import { ConfigError, ShapeError } from '../error.ts'
+import { ConfigError, ShapeError, refuseOthers } from '../error.ts'
 import type { Spec, Tensor, TensorLike } from '../graph.ts'
 import { apply, applyMany } from '../op.ts'
 import type { Fused } from '../op.ts'
@@ -118,7 +118,8 @@ export interface GroupNormOptions {
  * consecutive channels and all positions. x [N, C, …], weight and bias [C] or absent → the shape of x.
  * Throws ConfigError for groups that do not divide C, ShapeError for other parameters, DTypeError for integers.
  */
-export function groupNorm(x: TensorLike, groups: number, weight?: TensorLike, bias?: TensorLike, { eps = 1e-5, silu = false }: GroupNormOptions = {}): Tensor {
+export function groupNorm(x: TensorLike, groups: number, weight?: TensorLike, bias?: TensorLike, { eps = 1e-5, silu = false, ...others }: GroupNormOptions = {}): Tensor {
+  refuseOthers('groupNorm', others)
   const dtype = floatType('groupNorm', { input: x, weight, bias })
   checkChannels('groupNorm', x, groups, { weight, bias })
   const channels = x.shape.slice(1, 2)

@@ -5,7 +5,7 @@
 import { leafTensor } from '../create.ts'
 import { promote } from '../dtype.ts'
 import type { DType } from '../dtype.ts'
-import { DTypeError, ShapeError } from '../error.ts'
+import { DTypeError, ShapeError, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply, applyOn } from '../op.ts'
 import type { Primitive } from '../op.ts'
@@ -129,7 +129,8 @@ export interface OneHotOptions {
 }
 
 /** 1 where the class is, 0 elsewhere: [..., classes]. An index outside 0 … classes − 1 gives zeros. */
-export function oneHot(index: TensorLike, classes: number, { dtype = 'f32' }: OneHotOptions = {}): Tensor {
+export function oneHot(index: TensorLike, classes: number, { dtype = 'f32', ...others }: OneHotOptions = {}): Tensor {
+  refuseOthers('oneHot', others)
   const places = asPlaces('oneHot', index)
   if (!Number.isInteger(classes) || classes < 0) throw new ShapeError(`oneHot: ${classes} is not a number of classes; use an integer of at least 0`)
   return cast(equal(reshape(places, [...places.shape, 1]), iota(places.device, classes)), dtype)

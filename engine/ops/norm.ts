@@ -1,5 +1,5 @@
 /** Layer normalisation (Ba et al., arXiv:1607.06450) and RMS normalisation (Zhang and Sennrich, arXiv:1910.07467). */
-import { ShapeError } from '../error.ts'
+import { ShapeError, refuseOthers } from '../error.ts'
 import type { Spec, Tensor, TensorLike } from '../graph.ts'
 import { apply, applyMany } from '../op.ts'
 import type { Fused } from '../op.ts'
@@ -100,7 +100,8 @@ export interface LayerNormOptions {
  * `shape`. weight and bias have that shape or are absent; the result has the shape of x. eps defaults to 1e-5.
  * Throws ShapeError for axes or parameters that do not fit, DTypeError for integers.
  */
-export function layerNorm(x: TensorLike, shape: Shape, weight?: TensorLike, bias?: TensorLike, { eps = 1e-5 }: LayerNormOptions = {}): Tensor {
+export function layerNorm(x: TensorLike, shape: Shape, weight?: TensorLike, bias?: TensorLike, { eps = 1e-5, ...others }: LayerNormOptions = {}): Tensor {
+  refuseOthers('layerNorm', others)
   const dtype = floatType('layerNorm', { input: x, weight, bias })
   checkNormalized('layerNorm', x, shape, { weight, bias })
   return normalize(x, shape, weight, bias, dtype, { eps, centred: true })
@@ -110,7 +111,8 @@ export function layerNorm(x: TensorLike, shape: Shape, weight?: TensorLike, bias
  * y = x / √(⟨x²⟩ + eps) · weight, with the mean square over the last axes, whose sizes are `shape`; weight has that
  * shape or is absent. eps defaults to 1e-6. Errors as layerNorm.
  */
-export function rmsNorm(x: TensorLike, shape: Shape, weight?: TensorLike, { eps = 1e-6 }: LayerNormOptions = {}): Tensor {
+export function rmsNorm(x: TensorLike, shape: Shape, weight?: TensorLike, { eps = 1e-6, ...others }: LayerNormOptions = {}): Tensor {
+  refuseOthers('rmsNorm', others)
   const dtype = floatType('rmsNorm', { input: x, weight })
   checkNormalized('rmsNorm', x, shape, { weight })
   return normalize(x, shape, weight, undefined, dtype, { eps, centred: false })

@@ -5,7 +5,7 @@
 import { leafTensor } from '../create.ts'
 import { hostArray, isFloat, promote } from '../dtype.ts'
 import type { DType } from '../dtype.ts'
-import { ShapeError } from '../error.ts'
+import { ShapeError, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply, applyMany } from '../op.ts'
 import type { Fused } from '../op.ts'
@@ -134,14 +134,15 @@ export interface AdamWResult {
  * ema ← ema + emaWeight·(p − ema). At step t the corrections are 1 − βᵗ, best worked out as −expm1(t·ln β).
  * Numbers may change from step to step without compiling anything. Throws ShapeError for lists that do not match.
  */
-export function adamWStep({ parameters, gradients, first, second, ema, gradScale = 1, emaWeight = 0.001, apply: steps = 1, ...numbers }: AdamWStep): AdamWResult {
+export function adamWStep({ parameters, gradients, first, second, ema, gradScale = 1, emaWeight = 0.001, apply: steps = 1, lr, beta1, beta2, eps, weightDecay, correction1, correction2, ...others }: AdamWStep): AdamWResult {
+  refuseOthers('adamWStep', others)
   const [head] = parameters
   const count = parameters.length
   if (head === undefined) return { parameters: [], first: [], second: [], ema: [] }
   for (const [name, list] of Object.entries({ gradients, first, second, ema: ema ?? parameters })) {
     if (list.length !== count) throw new ShapeError(`adamWStep: there are ${count} parameters but ${list.length} ${name}; give one for each parameter`)
   }
-  const packed = pack(head.read(), { ...numbers, gradScale, emaWeight, apply: steps })
+  const packed = pack(head.read(), { lr, beta1, beta2, eps, weightDecay, correction1, correction2, gradScale, emaWeight, apply: steps })
   const results = applyMany(adamwOp, [packed, ...parameters, ...gradients, ...first, ...second, ...(ema ?? [])], { count, ema: ema !== undefined })
   const list = (k: number): Tensor[] => results.slice(k * count, (k + 1) * count)
   return { parameters: list(0), first: list(1), second: list(2), ema: list(3) }

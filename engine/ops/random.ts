@@ -9,7 +9,7 @@ import { getDefaultDevice } from '../device/device.ts'
 import type { Device } from '../device/device.ts'
 import type { DType } from '../dtype.ts'
 import { isFloat } from '../dtype.ts'
-import { ConfigError, DTypeError, ShapeError } from '../error.ts'
+import { ConfigError, DTypeError, ShapeError, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import type { Primitive } from '../op.ts'
@@ -48,7 +48,8 @@ export interface FloatDrawOptions extends DrawOptions {
 const isOne = <T>(generator: T | readonly RandomGenerator[]): generator is T => !Array.isArray(generator)
 
 /** Random words [rows, wordsFor(elements in a row)]; a row for each generator. */
-function draw(op: string, shape: Shape, { device = getDefaultDevice(op), generator = device.generator }: DrawOptions, wordsFor: (elements: number) => number): Tensor {
+function draw(op: string, shape: Shape, { device = getDefaultDevice(op), generator = device.generator, ...others }: DrawOptions, wordsFor: (elements: number) => number): Tensor {
+  refuseOthers(op, others)
   checkShape(op, shape)
   const generators = isOne(generator) ? [generator] : generator
   if (!isOne(generator) && shape[0] !== generator.length) {
@@ -144,8 +145,9 @@ export interface BernoulliOptions extends DrawOptions {
 }
 
 /** True with the given probability, bool; never at 0, always at 1. */
-export function bernoulli(shape: Shape, { probability, ...options }: BernoulliOptions): Tensor {
-  const u = uniform(shape, options)
+export function bernoulli(shape: Shape, { probability, device = getDefaultDevice('bernoulli'), generator, ...others }: BernoulliOptions): Tensor {
+  refuseOthers('bernoulli', others)
+  const u = uniform(shape, { device, generator })
   return less(u, expand(operandLike('bernoulli', probability, u), shape))
 }
 
@@ -171,7 +173,8 @@ export interface DropoutOptions extends Omit<DrawOptions, 'device'> {
 }
 
 /** Elements dropped to 0 at random, the others multiplied by 1 / (1 − p), so that the expectation stays. */
-export function dropout(x: TensorLike, { p, generator }: DropoutOptions): Tensor {
+export function dropout(x: TensorLike, { p, generator, ...others }: DropoutOptions): Tensor {
+  refuseOthers('dropout', others)
   if (!(p >= 0 && p <= 1)) throw new ConfigError(`dropout: p ${p} is not a share of the elements; use a number from 0 to 1`)
   const kept = greaterEqual(uniform(x.shape, { generator, device: x.device }), p)
   return where(kept, mul(x, p === 1 ? 0 : 1 / (1 - p)), literal(0))

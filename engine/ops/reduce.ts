@@ -2,7 +2,7 @@
  * Reductions: sum, product, extremes, and what is made of them. All take `(x, axes?, { keepDims })`: one axis, a list, or
  * all of them; negative axes count from the back. Without `keepDims` reduced axes go; with it they stay with size 1.
  */
-import { ShapeError } from '../error.ts'
+import { ShapeError, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import type { Primitive } from '../op.ts'
@@ -67,21 +67,23 @@ export function minKeep(x: TensorLike, axes: readonly number[]): Tensor {
 }
 
 /** Drops the axes of size 1 that a reduction left, unless they are to be kept. */
-export function finish(kept: Tensor, axes: readonly number[], { keepDims = false }: ReduceOptions): Tensor {
+export function finish(kept: Tensor, axes: readonly number[], keepDims: boolean): Tensor {
   return keepDims ? kept : reshape(kept, kept.shape.filter((_, i) => !axes.includes(i)))
 }
 
 /** Σ x over `axes`; 0 over none. Bools and u8 sum to i32. */
-export function sum(x: TensorLike, axes?: Axes, options: ReduceOptions = {}): Tensor {
+export function sum(x: TensorLike, axes?: Axes, { keepDims = false, ...others }: ReduceOptions = {}): Tensor {
+  refuseOthers('sum', others)
   const over = resolveAxes('sum', axes, x.shape)
-  return finish(sumKeep(widen(x), over), over, options)
+  return finish(sumKeep(widen(x), over), over, keepDims)
 }
 
 /** Π x over `axes`; 1 over none. Bools and u8 give i32. The gradient is exact where x has zeros. */
-export function prod(x: TensorLike, axes?: Axes, options: ReduceOptions = {}): Tensor {
+export function prod(x: TensorLike, axes?: Axes, { keepDims = false, ...others }: ReduceOptions = {}): Tensor {
+  refuseOthers('prod', others)
   const over = resolveAxes('prod', axes, x.shape)
   const wide = widen(x)
-  return finish(over.length === 0 ? wide : apply(prodOp, [wide], { axes: over }), over, options)
+  return finish(over.length === 0 ? wide : apply(prodOp, [wide], { axes: over }), over, keepDims)
 }
 
 /** Throws ShapeError if one of the axes is empty. */
@@ -90,25 +92,27 @@ export function nonEmpty(op: string, x: TensorLike, axes: readonly number[]): vo
   if (empty !== undefined) throw new ShapeError(`${op}: axis ${empty} of ${formatShape(x.shape)} is empty, and nothing has no ${op}; reduce axes that have elements`)
 }
 
-function extreme(op: 'max' | 'min', x: TensorLike, axes: Axes | undefined, options: ReduceOptions): Tensor {
+function extreme(op: 'max' | 'min', x: TensorLike, axes: Axes | undefined, keepDims: boolean): Tensor {
   const over = resolveAxes(op, axes, x.shape)
   nonEmpty(op, x, over)
   const kept = (op === 'max' ? maxKeep : minKeep)(widen(x), over)
-  return finish(cast(kept, x.dtype), over, options)
+  return finish(cast(kept, x.dtype), over, keepDims)
 }
 
 /** The largest value over `axes`, in the type of x; NaN if any is. The gradient is split evenly among equals. Throws ShapeError for an empty axis. */
-export function max(x: TensorLike, axes?: Axes, options: ReduceOptions = {}): Tensor {
-  return extreme('max', x, axes, options)
+export function max(x: TensorLike, axes?: Axes, { keepDims = false, ...others }: ReduceOptions = {}): Tensor {
+  refuseOthers('max', others)
+  return extreme('max', x, axes, keepDims)
 }
 
 /** The smallest value over `axes`, in the type of x; NaN if any is. The gradient is split evenly among equals. Throws ShapeError for an empty axis. */
-export function min(x: TensorLike, axes?: Axes, options: ReduceOptions = {}): Tensor {
-  return extreme('min', x, axes, options)
+export function min(x: TensorLike, axes?: Axes, { keepDims = false, ...others }: ReduceOptions = {}): Tensor {
+  refuseOthers('min', others)
+  return extreme('min', x, axes, keepDims)
 }
 
-function argExtreme(op: 'argmax' | 'argmin', x: TensorLike, axis: number | undefined, options: ReduceOptions): Tensor {
-  if (axis === undefined && options.keepDims === true) throw new ShapeError(`${op}: keepDims needs an axis, since without one ${formatShape(x.shape)} is searched as a flat list; pass an axis`)
+function argExtreme(op: 'argmax' | 'argmin', x: TensorLike, axis: number | undefined, keepDims: boolean): Tensor {
+  if (axis === undefined && keepDims) throw new ShapeError(`${op}: keepDims needs an axis, since without one ${formatShape(x.shape)} is searched as a flat list; pass an axis`)
   const list = axis === undefined ? reshape(x, [-1]) : x
   const over = resolveAxes(op, axis, list.shape)
   nonEmpty(op, list, over)
@@ -119,30 +123,35 @@ function argExtreme(op: 'argmax' | 'argmin', x: TensorLike, axis: number | undef
   const n = at(list.shape, along)
   const place = reshape(iota(x.device, n), list.shape.map((_, i) => (i === along ? n : 1)))
   // If there is a NaN the extreme is NaN, and then only NaNs are hits.
-  return finish(minKeep(where(or(equal(wide, top), isNaN(wide)), place, literal(n)), over), over, options)
+  return finish(minKeep(where(or(equal(wide, top), isNaN(wide)), place, literal(n)), over), over, keepDims)
 }
 
 /** The index of the largest value along `axis`, or in the flat list; the first among equals; the first NaN if there is one. i32. */
-export function argmax(x: TensorLike, axis?: number, options: ReduceOptions = {}): Tensor {
-  return argExtreme('argmax', x, axis, options)
+export function argmax(x: TensorLike, axis?: number, { keepDims = false, ...others }: ReduceOptions = {}): Tensor {
+  refuseOthers('argmax', others)
+  return argExtreme('argmax', x, axis, keepDims)
 }
 
 /** The index of the smallest value along `axis`, or in the flat list; the first among equals; the first NaN if there is one. i32. */
-export function argmin(x: TensorLike, axis?: number, options: ReduceOptions = {}): Tensor {
-  return argExtreme('argmin', x, axis, options)
+export function argmin(x: TensorLike, axis?: number, { keepDims = false, ...others }: ReduceOptions = {}): Tensor {
+  refuseOthers('argmin', others)
+  return argExtreme('argmin', x, axis, keepDims)
 }
 
 /** Whether any value over `axes` is not 0; false over none. bool. */
-export function any(x: TensorLike, axes?: Axes, options: ReduceOptions = {}): Tensor {
-  return greater(sum(cast(x, 'bool'), axes, options), literal(0))
+export function any(x: TensorLike, axes?: Axes, { keepDims = false, ...others }: ReduceOptions = {}): Tensor {
+  refuseOthers('any', others)
+  return greater(sum(cast(x, 'bool'), axes, { keepDims }), literal(0))
 }
 
 /** Whether every value over `axes` is not 0; true over none. bool. */
-export function all(x: TensorLike, axes?: Axes, options: ReduceOptions = {}): Tensor {
-  return logicalNot(any(logicalNot(x), axes, options))
+export function all(x: TensorLike, axes?: Axes, { keepDims = false, ...others }: ReduceOptions = {}): Tensor {
+  refuseOthers('all', others)
+  return logicalNot(any(logicalNot(x), axes, { keepDims }))
 }
 
 /** How many values over `axes` are not 0. i32. */
-export function countNonzero(x: TensorLike, axes?: Axes, options: ReduceOptions = {}): Tensor {
-  return sum(cast(x, 'bool'), axes, options)
+export function countNonzero(x: TensorLike, axes?: Axes, { keepDims = false, ...others }: ReduceOptions = {}): Tensor {
+  refuseOthers('countNonzero', others)
+  return sum(cast(x, 'bool'), axes, { keepDims })
 }

@@ -1,4 +1,5 @@
 /** Running sums and products along an axis. */
+import { refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import type { Primitive } from '../op.ts'
@@ -20,12 +21,14 @@ export const cumsumOp: Primitive<readonly [Tensor], { axis: number; reverse: boo
 }
 
 /** yᵢ = x₀ + … + xᵢ along `axis`; the shape of x. Bools and u8 count as i32. */
-export function cumsum(x: TensorLike, axis: number, { reverse = false }: ScanOptions = {}): Tensor {
+export function cumsum(x: TensorLike, axis: number, { reverse = false, ...others }: ScanOptions = {}): Tensor {
+  refuseOthers('cumsum', others)
   return apply(cumsumOp, [widen(x)], { axis: resolveAxis('cumsum', axis, x.shape), reverse })
 }
 
 /** yᵢ = x₀ · … · xᵢ along `axis`; the shape of x. The gradient is exact where x has zeros. */
-export function cumprod(x: TensorLike, axis: number, { reverse = false }: ScanOptions = {}): Tensor {
+export function cumprod(x: TensorLike, axis: number, { reverse = false, ...others }: ScanOptions = {}): Tensor {
+  refuseOthers('cumprod', others)
   const along = resolveAxis('cumprod', axis, x.shape)
   return reverse ? flip(products(flip(widen(x), along), along), along) : products(widen(x), along)
 }

@@ -1,5 +1,5 @@
 /** Sorting: an order is computed, values are gathered by it, so gradients go back to where values came from. */
-import { ShapeError } from '../error.ts'
+import { ShapeError, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
 import type { Primitive } from '../op.ts'
@@ -31,18 +31,21 @@ export const argsortOp: Primitive<readonly [Tensor], { axis: number; descending:
 }
 
 /** The places along `axis` in ascending order of their values: equals keep their order, NaN counts as the largest. i32, the shape of x. */
-export function argsort(x: TensorLike, axis = -1, { descending = false }: SortOptions = {}): Tensor {
+export function argsort(x: TensorLike, axis = -1, { descending = false, ...others }: SortOptions = {}): Tensor {
+  refuseOthers('argsort', others)
   return apply(argsortOp, [x], { axis: resolveAxis('argsort', axis, x.shape), descending })
 }
 
 /** Values along `axis` in order, and where they were; as `argsort`. */
-export function sort(x: TensorLike, axis = -1, options: SortOptions = {}): Sorted {
-  const indices = argsort(x, axis, options)
+export function sort(x: TensorLike, axis = -1, { descending = false, ...others }: SortOptions = {}): Sorted {
+  refuseOthers('sort', others)
+  const indices = argsort(x, axis, { descending })
   return { values: apply(gatherOp, [x, indices], { axis: resolveAxis('sort', axis, x.shape) }), indices }
 }
 
 /** The k largest (or smallest) values along `axis`, in order, and where they were. NaN counts as the largest. */
-export function topK(x: TensorLike, k: number, axis = -1, { largest = true }: TopKOptions = {}): Sorted {
+export function topK(x: TensorLike, k: number, axis = -1, { largest = true, ...others }: TopKOptions = {}): Sorted {
+  refuseOthers('topK', others)
   const along = resolveAxis('topK', axis, x.shape)
   const size = at(x.shape, along)
   if (!Number.isInteger(k) || k < 0 || k > size) throw new ShapeError(`topK: axis ${axis} of ${formatShape(x.shape)} has ${size} values, not ${k} to take; use an integer from 0 to ${size}`)

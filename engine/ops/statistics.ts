@@ -1,7 +1,7 @@
 /** Means, variances, norms and log-sums: reductions composed of others. Arguments as in `reduce.ts`. */
 import { stopGradient } from '../recompute.ts'
 import { isFloat } from '../dtype.ts'
-import { ConfigError } from '../error.ts'
+import { ConfigError, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { at, resolveAxes } from '../shape.ts'
 import { add, cast, div, equal, floating, literal, mul, notEqual, sub, where } from './elementwise.ts'
@@ -29,10 +29,11 @@ export const working = (x: TensorLike): Tensor => (x.dtype === 'f16' || x.dtype 
 const resultType = (x: TensorLike): Tensor['dtype'] => (isFloat(x.dtype) ? x.dtype : 'f32')
 
 /** Σ x / n over `axes`, n values each; NaN over none. The mean of integers is f32. */
-export function mean(x: TensorLike, axes?: Axes, options: ReduceOptions = {}): Tensor {
+export function mean(x: TensorLike, axes?: Axes, { keepDims = false, ...others }: ReduceOptions = {}): Tensor {
+  refuseOthers('mean', others)
   const over = resolveAxes('mean', axes, x.shape)
   const kept = div(sumKeep(working(x), over), literal(count(x, over)))
-  return cast(finish(kept, over, options), resultType(x))
+  return cast(finish(kept, over, keepDims), resultType(x))
 }
 
 /**
@@ -54,15 +55,17 @@ function varianceKeep(op: string, x: TensorLike, axes: readonly number[], correc
 }
 
 /** Σ (x − mean)² / (n − correction) over `axes`; NaN where n ≤ correction. The variance of integers is f32. */
-export function variance(x: TensorLike, axes?: Axes, { correction = 1, ...options }: VarianceOptions = {}): Tensor {
+export function variance(x: TensorLike, axes?: Axes, { correction = 1, keepDims = false, ...others }: VarianceOptions = {}): Tensor {
+  refuseOthers('variance', others)
   const over = resolveAxes('variance', axes, x.shape)
-  return cast(finish(varianceKeep('variance', x, over, correction), over, options), resultType(x))
+  return cast(finish(varianceKeep('variance', x, over, correction), over, keepDims), resultType(x))
 }
 
 /** √variance over `axes`; where it is 0 the gradient is 0. */
-export function std(x: TensorLike, axes?: Axes, { correction = 1, ...options }: VarianceOptions = {}): Tensor {
+export function std(x: TensorLike, axes?: Axes, { correction = 1, keepDims = false, ...others }: VarianceOptions = {}): Tensor {
+  refuseOthers('std', others)
   const over = resolveAxes('std', axes, x.shape)
-  return cast(finish(rootOrZero(varianceKeep('std', x, over, correction)), over, options), resultType(x))
+  return cast(finish(rootOrZero(varianceKeep('std', x, over, correction)), over, keepDims), resultType(x))
 }
 
 /** √s for s ≥ 0, whose gradient at 0 is 0. */
@@ -78,29 +81,31 @@ function powerOrZero(s: Tensor, p: number): Tensor {
 }
 
 /** (Σ |x|ᵖ)^(1/p) over `axes`, p the `order`; the largest |x| for Infinity. Where the norm is 0 the gradient is 0. */
-export function norm(x: TensorLike, axes?: Axes, { order = 2, ...options }: NormOptions = {}): Tensor {
+export function norm(x: TensorLike, axes?: Axes, { order = 2, keepDims = false, ...others }: NormOptions = {}): Tensor {
+  refuseOthers('norm', others)
   if (Number.isNaN(order)) throw new ConfigError('norm: order is NaN; use 1, 2, Infinity, or another number')
   const over = resolveAxes('norm', axes, x.shape)
   const wide = working(x)
   const size = abs(wide)
   const value = (): Tensor => {
-    if (order === Infinity) return max(size, over, options)
-    if (order === -Infinity) return min(size, over, options)
-    if (order === 0) return cast(sum(notEqual(wide, literal(0)), over, options), wide.dtype)
-    if (order === 1) return sum(size, over, options)
-    if (order === 2) return rootOrZero(sum(mul(wide, wide), over, options))
-    return powerOrZero(sum(powerOrZero(size, order), over, options), 1 / order)
+    if (order === Infinity) return max(size, over, { keepDims })
+    if (order === -Infinity) return min(size, over, { keepDims })
+    if (order === 0) return cast(sum(notEqual(wide, literal(0)), over, { keepDims }), wide.dtype)
+    if (order === 1) return sum(size, over, { keepDims })
+    if (order === 2) return rootOrZero(sum(mul(wide, wide), over, { keepDims }))
+    return powerOrZero(sum(powerOrZero(size, order), over, { keepDims }), 1 / order)
   }
   return cast(value(), resultType(x))
 }
 
 /** log Σ exp(x) over `axes`, without overflow. Throws ShapeError for an empty axis. */
-export function logsumexp(x: TensorLike, axes?: Axes, options: ReduceOptions = {}): Tensor {
+export function logsumexp(x: TensorLike, axes?: Axes, { keepDims = false, ...others }: ReduceOptions = {}): Tensor {
+  refuseOthers('logsumexp', others)
   const over = resolveAxes('logsumexp', axes, x.shape)
   const wide = working(x)
   nonEmpty('logsumexp', x, over)
   const top = stopGradient(maxKeep(wide, over))
   const shift = where(isFinite(top), top, literal(0)) // −∞ − −∞ would be NaN.
   const kept = add(log(sumKeep(exp(sub(wide, shift)), over)), shift)
-  return cast(finish(kept, over, options), resultType(x))
+  return cast(finish(kept, over, keepDims), resultType(x))
 }

@@ -1,6 +1,7 @@
 /** Values into variables by name: everything that does not fit is reported at once, and then nothing is loaded. */
 import { CheckpointError, tensor } from '../../engine/index.ts'
 import type { DType, Shape, TypedArray, Variable } from '../../engine/index.ts'
+import { refuseOthers } from '../../engine/error.ts'
 import { toHostArray } from '../../engine/create.ts'
 import { byteSize } from '../../engine/dtype.ts'
 import { readData } from '../../engine/realize.ts'
@@ -43,6 +44,7 @@ interface Described {
  * variable have different values.
  */
 export function loadVariables(variables: Readonly<Record<string, Variable>>, values: ReadonlyMap<string, HostTensor>, options: LoadOptions = {}): Loaded {
+  checkOptions('loadVariables', options)
   const { targets, twins, ...rest } = match(variables, values, options)
   for (const [one, other] of twins) checkSame(options.source, one, other)
   for (const { variable, value } of targets) variable.assign(tensor(value.data, variable.shape, { dtype: variable.dtype, device: variable.device }))
@@ -56,6 +58,7 @@ export function loadVariables(variables: Readonly<Record<string, Variable>>, val
  * reading fails later, says how much was loaded.
  */
 export async function loadCheckpoint(variables: Readonly<Record<string, Variable>>, from: CheckpointLocation | Checkpoint, { request, verify = true, ...options }: LoadOptions & OpenOptions = {}): Promise<Loaded> {
+  checkOptions('loadCheckpoint', options)
   const checkpoint = isCheckpoint(from) ? from : await openCheckpoint(from, { verify, ...(request && { request }) })
   const { source = checkpoint.source } = options
   const { targets, twins, ...rest } = match(variables, checkpoint.tensors, { ...options, source })
@@ -75,6 +78,10 @@ export async function loadCheckpoint(variables: Readonly<Record<string, Variable
     throw new CheckpointError(`${error.message}. Only ${loaded} of ${targets.length} tensors were loaded`, { cause: error })
   }
   return rest
+}
+
+function checkOptions(op: string, { source: _, prefix: __, strict: ___, ...others }: LoadOptions): void {
+  refuseOthers(op, others)
 }
 
 function isCheckpoint(from: CheckpointLocation | Checkpoint): from is Checkpoint {

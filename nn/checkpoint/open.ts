@@ -1,5 +1,6 @@
 /** Opening a checkpoint, whatever it is given as: a path, a URL, a blob, bytes, a browser's file handle, or shards of it. */
 import { CheckpointError } from '../../engine/index.ts'
+import { refuseOthers } from '../../engine/error.ts'
 import { locate } from '#files'
 import { blobSource, bytesSource, reasonOf } from './bytes.ts'
 import type { ByteSource } from './bytes.ts'
@@ -27,7 +28,8 @@ export interface OpenOptions extends VerifyOptions {
  * they are asked for, by ranges, so a file may be larger than memory. Of a folder the one index in it is opened, or the
  * one safetensors file; in place of a path to a file that is not there, its index. Throws CheckpointError for what cannot be read, is damaged, or is of another format.
  */
-export async function openCheckpoint(where: CheckpointLocation, { request = {}, verify = true }: OpenOptions = {}): Promise<Checkpoint> {
+export async function openCheckpoint(where: CheckpointLocation, { request = {}, verify = true, ...others }: OpenOptions = {}): Promise<Checkpoint> {
+  refuseOthers('openCheckpoint', others)
   if (isList(where)) return openList(await Promise.all(where.map((one) => find(one, request))), verify)
   const { source, sibling } = await find(where, request)
   if (!isIndex(source)) return openSafetensors(source, { verify })

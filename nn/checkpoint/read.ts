@@ -1,6 +1,7 @@
 /** Reading safetensors: a whole file at once, or the header first and then tensors as they are asked for. */
 import { CheckpointError } from '../../engine/index.ts'
 import type { TypedArray } from '../../engine/index.ts'
+import { refuseOthers } from '../../engine/error.ts'
 import { hostArray } from '../../engine/dtype.ts'
 import { sizeOf } from '../../engine/shape.ts'
 import { readRange } from './bytes.ts'
@@ -50,7 +51,8 @@ const spanBytes = 2 ** 24
  * over, offsets that overlap, leave gaps or lie outside, sizes that contradict the shape, a key given twice, a dtype there
  * is none of here, an I64 value outside i32, bytes that are not those that were written. Files of other formats, such as PyTorch's, are named as what they are.
  */
-export function decodeSafetensors(file: Uint8Array<ArrayBuffer>, source = 'safetensors', { verify = true }: VerifyOptions = {}): Safetensors {
+export function decodeSafetensors(file: Uint8Array<ArrayBuffer>, source = 'safetensors', { verify = true, ...others }: VerifyOptions = {}): Safetensors {
+  refuseOthers('decodeSafetensors', others)
   const length = headerLength(file.subarray(0, startBytes), file.length, source)
   const { tensors, ...header } = parseHeader(file.subarray(8, 8 + length), file.length, source, verify)
   const decoded = [...tensors].map(([name, info]): [string, HostTensor] => {

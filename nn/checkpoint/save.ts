@@ -5,7 +5,7 @@ import { reasonOf } from './bytes.ts'
 import { handleFolder, stageHandle } from './files.ts'
 import type { Folder, Staged } from './files.ts'
 import { encodeIndex, indexName, isShardOf, readIndex, shardName, splitShards } from './shards.ts'
-import { itemsOf, writing } from './write.ts'
+import { checkOptions, itemsOf, writing } from './write.ts'
 import type { EncodeOptions, Item, Saveable, Writing } from './write.ts'
 
 /** A path, of a file or a folder that is there, or what browsers have in its place. A folder gets a file model.safetensors. */
@@ -23,6 +23,7 @@ export interface SaveOptions extends EncodeOptions {
  * To offer a download in a page, make a Blob of `streamSafetensors`. Throws CheckpointError for what cannot be written.
  */
 export async function saveCheckpoint(where: SaveLocation, tensors: Saveable, { maxShardBytes = Infinity, ...options }: SaveOptions = {}): Promise<void> {
+  checkOptions('saveCheckpoint', options)
   if (!(maxShardBytes > 0)) throw new CheckpointError(`saveCheckpoint: shards of at most ${maxShardBytes} bytes cannot hold anything; use a positive size`)
   const items = itemsOf(tensors, options)
   const parts = splitShards(items, maxShardBytes)

@@ -1,6 +1,7 @@
 /** Writing safetensors, but for digests byte for byte as the Python package does: a whole file at once, or piece by piece. */
 import { CheckpointError, Variable, realize } from '../../engine/index.ts'
 import type { DType, TensorLike, TypedArray } from '../../engine/index.ts'
+import { refuseOthers } from '../../engine/error.ts'
 import { crc32 } from '#crc32'
 import { hostArray, isFloat } from '../../engine/dtype.ts'
 import { readData } from '../../engine/realize.ts'
@@ -41,7 +42,8 @@ const pieceElements = 2 ** 21
  * The bytes of a file with these tensors. Equal tensors give equal bytes, whatever their order. Throws CheckpointError
  * for data that does not fill its shape, and for values or names that the file cannot hold.
  */
-export function encodeSafetensors(tensors: ReadonlyMap<string, HostTensor>, metadata: Readonly<Record<string, string>> = {}, { digests = true }: DigestOptions = {}): Uint8Array<ArrayBuffer> {
+export function encodeSafetensors(tensors: ReadonlyMap<string, HostTensor>, metadata: Readonly<Record<string, string>> = {}, { digests = true, ...others }: DigestOptions = {}): Uint8Array<ArrayBuffer> {
+  refuseOthers('encodeSafetensors', others)
   checkMetadata(metadata)
   const items = inFileOrder([...tensors].map(([name, tensor]) => ({ ...hostItem(name, tensor), data: tensor.data })))
   const crcs = digests ? items.map(() => 0) : undefined
@@ -65,6 +67,7 @@ export function encodeSafetensors(tensors: ReadonlyMap<string, HostTensor>, meta
  * come first in the file, take reading everything twice.
  */
 export function streamSafetensors(tensors: Saveable, options: EncodeOptions = {}): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+  checkOptions('streamSafetensors', options)
   const { chunks, header } = writing(itemsOf(tensors, options), options)
   return header === undefined ? chunks() : afterwards(chunks)
 }
@@ -73,6 +76,11 @@ export function streamSafetensors(tensors: Saveable, options: EncodeOptions = {}
 async function* afterwards(chunks: () => AsyncGenerator<Uint8Array<ArrayBuffer>, void>): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
   for await (const _ of chunks());
   yield* chunks()
+}
+
+/** Throws ConfigError if there are options that files have not. */
+export function checkOptions(op: string, { metadata: _, digests: __, format: ___, ...others }: EncodeOptions): void {
+  refuseOthers(op, others)
 }
 
 /** Checks everything that can be checked before values are read, and fixes which values are meant. */

@@ -4,9 +4,10 @@
  */
 import { add, div, matmul, maximum, mean, minimum, mul, pow, rsqrt, scalar, sqrt, square, sub } from '../../engine/index.ts'
 import type { Tensor } from '../../engine/index.ts'
+import { refuseOthers } from '../../engine/error.ts'
 import { literal } from '../../engine/ops/elementwise.ts'
 import type { HyperParameter } from './hyperparameter.ts'
-import { Optimizer, groupsOf } from './optimizer.ts'
+import { Optimizer, generalOf, groupsOf } from './optimizer.ts'
 import type { OptimizerOptions, ParameterGroups } from './optimizer.ts'
 import { filled, oneMinus, rule } from './rule.ts'
 import type { AnyRule } from './rule.ts'
@@ -27,13 +28,14 @@ export interface AdafactorOptions {
 /** Adafactor. State: `row_var` and `col_var` of tensors with two axes and more, `variance` of others. */
 export class Adafactor extends Optimizer {
   constructor(parameters: ParameterGroups<AdafactorOptions>, options: AdafactorOptions & OptimizerOptions = {}) {
-    super('Adafactor', groupsOf(parameters, options, adafactor), options)
+    super('Adafactor', groupsOf(parameters, generalOf(options), adafactor), options)
   }
 }
 
 type Variance = { readonly row_var: Tensor; readonly col_var: Tensor } | { readonly variance: Tensor }
 
-function adafactor({ lr = 1e-2, beta2Decay = -0.8, eps: [eps1, eps2] = [null, 1e-3], d = 1, weightDecay = 0 }: AdafactorOptions): AnyRule {
+function adafactor({ lr = 1e-2, beta2Decay = -0.8, eps: [eps1, eps2] = [null, 1e-3], d = 1, weightDecay = 0, ...others }: AdafactorOptions): AnyRule {
+  refuseOthers('Adafactor', others)
   return rule<'lr' | 'beta2Decay' | 'eps1' | 'eps2' | 'd' | 'weightDecay', Variance>({
     numbers: { lr, beta2Decay, eps1: eps1 ?? 0, eps2, d, weightDecay },
     state: (p) => (p.shape.length < 2 ? { variance: filled(p) } : { row_var: filled(p, 0, [...p.shape.slice(0, -1), 1]), col_var: filled(p, 0, [...p.shape.slice(0, -2), 1, ...p.shape.slice(-1)]) }),

@@ -4,9 +4,10 @@
  */
 import { ConfigError, add, div, maximum, mul, sqrt, square, sub } from '../../engine/index.ts'
 import type { Tensor } from '../../engine/index.ts'
+import { refuseOthers } from '../../engine/error.ts'
 import { literal } from '../../engine/ops/elementwise.ts'
 import type { HyperParameter } from './hyperparameter.ts'
-import { Optimizer, groupsOf } from './optimizer.ts'
+import { Optimizer, generalOf, groupsOf } from './optimizer.ts'
 import type { OptimizerOptions, ParameterGroups } from './optimizer.ts'
 import { filled, oneMinus, rule } from './rule.ts'
 import type { AnyRule } from './rule.ts'
@@ -27,11 +28,12 @@ export interface AdagradOptions {
 /** Adagrad. State: `sum`. */
 export class Adagrad extends Optimizer {
   constructor(parameters: ParameterGroups<AdagradOptions>, options: AdagradOptions & OptimizerOptions = {}) {
-    super('Adagrad', groupsOf(parameters, options, adagrad), options)
+    super('Adagrad', groupsOf(parameters, generalOf(options), adagrad), options)
   }
 }
 
-function adagrad({ lr = 1e-2, lrDecay = 0, weightDecay = 0, initialAccumulatorValue = 0, eps = 1e-10 }: AdagradOptions): AnyRule {
+function adagrad({ lr = 1e-2, lrDecay = 0, weightDecay = 0, initialAccumulatorValue = 0, eps = 1e-10, ...others }: AdagradOptions): AnyRule {
+  refuseOthers('Adagrad', others)
   if (!(initialAccumulatorValue >= 0)) throw new ConfigError(`Adagrad: initialAccumulatorValue is ${initialAccumulatorValue}; use a number of at least 0`)
   return rule({
     numbers: { lr, lrDecay, weightDecay, eps },
@@ -63,13 +65,14 @@ export interface RMSpropOptions {
 /** RMSprop. State: `square_avg`, with `centered` `grad_avg`, with momentum `momentum_buffer`. */
 export class RMSprop extends Optimizer {
   constructor(parameters: ParameterGroups<RMSpropOptions>, options: RMSpropOptions & OptimizerOptions = {}) {
-    super('RMSprop', groupsOf(parameters, options, rmsprop), options)
+    super('RMSprop', groupsOf(parameters, generalOf(options), rmsprop), options)
   }
 }
 
 type Averages = { readonly square_avg: Tensor; readonly grad_avg?: Tensor; readonly momentum_buffer?: Tensor }
 
-function rmsprop({ lr = 1e-2, alpha = 0.99, eps = 1e-8, weightDecay = 0, momentum = 0, centered = false }: RMSpropOptions): AnyRule {
+function rmsprop({ lr = 1e-2, alpha = 0.99, eps = 1e-8, weightDecay = 0, momentum = 0, centered = false, ...others }: RMSpropOptions): AnyRule {
+  refuseOthers('RMSprop', others)
   return rule({
     numbers: { lr, alpha, eps, weightDecay, momentum },
     state: (p): Averages => ({ square_avg: filled(p), ...(centered && { grad_avg: filled(p) }), ...(momentum !== 0 && { momentum_buffer: filled(p) }) }),
@@ -100,11 +103,12 @@ export interface AdadeltaOptions {
 /** Adadelta (Algorithm 1). State: `square_avg`, `acc_delta`. */
 export class Adadelta extends Optimizer {
   constructor(parameters: ParameterGroups<AdadeltaOptions>, options: AdadeltaOptions & OptimizerOptions = {}) {
-    super('Adadelta', groupsOf(parameters, options, adadelta), options)
+    super('Adadelta', groupsOf(parameters, generalOf(options), adadelta), options)
   }
 }
 
-function adadelta({ lr = 1, rho = 0.9, eps = 1e-6, weightDecay = 0 }: AdadeltaOptions): AnyRule {
+function adadelta({ lr = 1, rho = 0.9, eps = 1e-6, weightDecay = 0, ...others }: AdadeltaOptions): AnyRule {
+  refuseOthers('Adadelta', others)
   return rule({
     numbers: { lr, rho, eps, weightDecay },
     state: (p) => ({ square_avg: filled(p), acc_delta: filled(p) }),

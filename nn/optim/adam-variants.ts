@@ -4,9 +4,10 @@
  */
 import { abs, add, div, greater, maximum, mul, pow, sqrt, square, sub, where } from '../../engine/index.ts'
 import type { Tensor } from '../../engine/index.ts'
+import { refuseOthers } from '../../engine/error.ts'
 import { literal } from '../../engine/ops/elementwise.ts'
 import type { HyperParameter } from './hyperparameter.ts'
-import { Optimizer, groupsOf } from './optimizer.ts'
+import { Optimizer, generalOf, groupsOf } from './optimizer.ts'
 import type { OptimizerOptions, ParameterGroups } from './optimizer.ts'
 import { biasCorrection, filled, oneMinus, rule } from './rule.ts'
 import type { AnyRule } from './rule.ts'
@@ -25,11 +26,12 @@ export interface AdamaxOptions {
 /** Adamax (Algorithm 2). State: `exp_avg`, `exp_inf`. */
 export class Adamax extends Optimizer {
   constructor(parameters: ParameterGroups<AdamaxOptions>, options: AdamaxOptions & OptimizerOptions = {}) {
-    super('Adamax', groupsOf(parameters, options, adamax), options)
+    super('Adamax', groupsOf(parameters, generalOf(options), adamax), options)
   }
 }
 
-function adamax({ lr = 2e-3, betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, weightDecay = 0 }: AdamaxOptions): AnyRule {
+function adamax({ lr = 2e-3, betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, weightDecay = 0, ...others }: AdamaxOptions): AnyRule {
+  refuseOthers('Adamax', others)
   return rule({
     numbers: { lr, beta1, beta2, eps, weightDecay },
     state: (p) => ({ exp_avg: filled(p), exp_inf: filled(p) }),
@@ -70,11 +72,12 @@ function decayed(p: Tensor, g: Tensor, { lr, weightDecay }: { readonly lr: Tenso
 /** Adam with Nesterov's momentum. State: `exp_avg`, `exp_avg_sq`, `mu_product`. */
 export class NAdam extends Optimizer {
   constructor(parameters: ParameterGroups<NAdamOptions>, options: NAdamOptions & OptimizerOptions = {}) {
-    super('NAdam', groupsOf(parameters, options, nadam), options)
+    super('NAdam', groupsOf(parameters, generalOf(options), nadam), options)
   }
 }
 
-function nadam({ lr = 2e-3, betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, weightDecay = 0, momentumDecay = 4e-3, decoupledWeightDecay = false }: NAdamOptions): AnyRule {
+function nadam({ lr = 2e-3, betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, weightDecay = 0, momentumDecay = 4e-3, decoupledWeightDecay = false, ...others }: NAdamOptions): AnyRule {
+  refuseOthers('NAdam', others)
   return rule({
     numbers: { lr, beta1, beta2, eps, weightDecay, momentumDecay },
     state: (p) => ({ exp_avg: filled(p), exp_avg_sq: filled(p), mu_product: filled(p, 1, []) }),
@@ -95,11 +98,12 @@ function nadam({ lr = 2e-3, betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, we
 /** Adam whose adaptive rate waits until its variance is bounded. State: `exp_avg`, `exp_avg_sq`. */
 export class RAdam extends Optimizer {
   constructor(parameters: ParameterGroups<RAdamOptions>, options: RAdamOptions & OptimizerOptions = {}) {
-    super('RAdam', groupsOf(parameters, options, radam), options)
+    super('RAdam', groupsOf(parameters, generalOf(options), radam), options)
   }
 }
 
-function radam({ lr = 1e-3, betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, weightDecay = 0, decoupledWeightDecay = false }: RAdamOptions): AnyRule {
+function radam({ lr = 1e-3, betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, weightDecay = 0, decoupledWeightDecay = false, ...others }: RAdamOptions): AnyRule {
+  refuseOthers('RAdam', others)
   return rule({
     numbers: { lr, beta1, beta2, eps, weightDecay },
     state: (p) => ({ exp_avg: filled(p), exp_avg_sq: filled(p) }),

@@ -4,9 +4,10 @@
  */
 import { adamWStep, add, cast, div, maximum, mul, sqrt, sub } from '../../engine/index.ts'
 import type { Tensor } from '../../engine/index.ts'
+import { refuseOthers } from '../../engine/error.ts'
 import { literal } from '../../engine/ops/elementwise.ts'
 import type { HyperParameter } from './hyperparameter.ts'
-import { Optimizer, groupsOf } from './optimizer.ts'
+import { Optimizer, generalOf, groupsOf } from './optimizer.ts'
 import type { OptimizerOptions, ParameterGroups } from './optimizer.ts'
 import { biasCorrection, filled, lift, oneMinus, rule } from './rule.ts'
 import type { AnyRule, GroupResult, GroupStep } from './rule.ts'
@@ -29,23 +30,24 @@ export type AdamWOptions = AdamOptions
 /** Adam with an L2 penalty. State: `exp_avg`, `exp_avg_sq`, and with `amsgrad` `max_exp_avg_sq`. */
 export class Adam extends Optimizer {
   constructor(parameters: ParameterGroups<AdamOptions>, options: AdamOptions & OptimizerOptions = {}) {
-    super('Adam', groupsOf(parameters, options, (own) => adam(own, 'coupled')), options)
+    super('Adam', groupsOf(parameters, generalOf(options), (own) => adam('Adam', own, 'coupled')), options)
   }
 }
 
 /** Adam with decoupled weight decay. State: `exp_avg`, `exp_avg_sq`, and with `amsgrad` `max_exp_avg_sq`. */
 export class AdamW extends Optimizer {
   constructor(parameters: ParameterGroups<AdamWOptions>, options: AdamWOptions & OptimizerOptions = {}) {
-    super('AdamW', groupsOf(parameters, options, adamW), options)
+    super('AdamW', groupsOf(parameters, generalOf(options), adamW), options)
   }
 }
 
-export const adamW = ({ weightDecay = 0.01, ...options }: AdamWOptions): AnyRule => adam({ ...options, weightDecay }, 'decoupled')
+export const adamW = ({ weightDecay = 0.01, ...options }: AdamWOptions): AnyRule => adam('AdamW', { ...options, weightDecay }, 'decoupled')
 
 type Moments = { readonly exp_avg: Tensor; readonly exp_avg_sq: Tensor; readonly max_exp_avg_sq?: Tensor }
 type Name = 'lr' | 'beta1' | 'beta2' | 'eps' | 'weightDecay'
 
-function adam({ lr = 1e-3, betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, weightDecay = 0, amsgrad = false }: AdamOptions, decay: 'coupled' | 'decoupled'): AnyRule {
+function adam(op: string, { lr = 1e-3, betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, weightDecay = 0, amsgrad = false, ...others }: AdamOptions, decay: 'coupled' | 'decoupled'): AnyRule {
+  refuseOthers(op, others)
   const penalty = decay === 'coupled' && weightDecay !== 0
   return rule<Name, Moments>({
     numbers: { lr, beta1, beta2, eps, weightDecay },

@@ -1,7 +1,8 @@
 /** Lion (Chen et al., "Symbolic Discovery of Optimization Algorithms", arXiv:2302.06675, Program 1): the sign of a momentum. */
 import { add, mul, sign, sub } from '../../engine/index.ts'
+import { refuseOthers } from '../../engine/error.ts'
 import type { HyperParameter } from './hyperparameter.ts'
-import { Optimizer, groupsOf } from './optimizer.ts'
+import { Optimizer, generalOf, groupsOf } from './optimizer.ts'
 import type { OptimizerOptions, ParameterGroups } from './optimizer.ts'
 import { filled, oneMinus, rule } from './rule.ts'
 import type { AnyRule } from './rule.ts'
@@ -18,11 +19,12 @@ export interface LionOptions {
 /** Lion. State: `exp_avg`. */
 export class Lion extends Optimizer {
   constructor(parameters: ParameterGroups<LionOptions>, options: LionOptions & OptimizerOptions = {}) {
-    super('Lion', groupsOf(parameters, options, lion), options)
+    super('Lion', groupsOf(parameters, generalOf(options), lion), options)
   }
 }
 
-function lion({ lr = 1e-4, betas: [beta1, beta2] = [0.9, 0.99], weightDecay = 0 }: LionOptions): AnyRule {
+function lion({ lr = 1e-4, betas: [beta1, beta2] = [0.9, 0.99], weightDecay = 0, ...others }: LionOptions): AnyRule {
+  refuseOthers('Lion', others)
   return rule({
     numbers: { lr, beta1, beta2, weightDecay },
     state: (p) => ({ exp_avg: filled(p) }),

@@ -4,12 +4,13 @@
  */
 import { ConfigError, ShapeError, add, div, matmul, maximum, mul, norm, reshape, sub, transpose } from '../../engine/index.ts'
 import type { Tensor } from '../../engine/index.ts'
+import { refuseOthers } from '../../engine/error.ts'
 import { literal } from '../../engine/ops/elementwise.ts'
 import { at, formatShape, sizeOf } from '../../engine/shape.ts'
 import { adamW } from './adam.ts'
 import type { AdamWOptions } from './adam.ts'
 import type { HyperParameter } from './hyperparameter.ts'
-import { Optimizer, groupsOf } from './optimizer.ts'
+import { Optimizer, generalOf, groupsOf } from './optimizer.ts'
 import type { OptimizerOptions, ParameterGroups } from './optimizer.ts'
 import { filled, oneMinus, rule } from './rule.ts'
 import type { AnyRule } from './rule.ts'
@@ -44,18 +45,32 @@ export interface MuonAdamWGroup extends AdamWOptions {
   readonly useMuon: false
 }
 
+type MuonGroup = (MuonOptions & { readonly useMuon?: true }) | MuonAdamWGroup
+
 /**
  * Muon for matrices, [A, B]; convolutions' weights [A, …] count as matrices of A rows. Groups with `useMuon: false` take
  * AdamW's options and steps, and none of the general options. State: `momentum_buffer`, or AdamW's.
  * Throws ShapeError for a parameter with fewer than two axes, ConfigError for `nsSteps` and `adjustLr` that are none.
  */
 export class Muon extends Optimizer {
-  constructor(parameters: ParameterGroups<(MuonOptions & { readonly useMuon?: true }) | MuonAdamWGroup>, options: MuonOptions & OptimizerOptions = {}) {
-    super('Muon', groupsOf<(MuonOptions & { readonly useMuon?: true }) | MuonAdamWGroup>(parameters, {}, (own) => (own.useMuon === false ? adamW(own) : muon({ ...options, ...own }))), options)
+  constructor(parameters: ParameterGroups<MuonGroup>, options: MuonOptions & OptimizerOptions = {}) {
+    const general = generalOf(options)
+    muon(general) // Which may be refused even where no group takes them.
+    super('Muon', groupsOf<MuonGroup>(parameters, {}, (own) => ruleOf(own, general)), options)
   }
 }
 
-function muon({ lr = 1e-3, weightDecay = 0.1, momentum = 0.95, nesterov = true, nsCoefficients = [3.4445, -4.775, 2.0315], nsSteps = 5, eps = 1e-7, adjustLr = 'original' }: MuonOptions): AnyRule {
+function ruleOf(group: MuonGroup, general: MuonOptions): AnyRule {
+  if (group.useMuon === false) {
+    const { useMuon: _, ...own } = group
+    return adamW(own)
+  }
+  const { useMuon: _, ...own } = group
+  return muon({ ...general, ...own })
+}
+
+function muon({ lr = 1e-3, weightDecay = 0.1, momentum = 0.95, nesterov = true, nsCoefficients = [3.4445, -4.775, 2.0315], nsSteps = 5, eps = 1e-7, adjustLr = 'original', ...others }: MuonOptions): AnyRule {
+  refuseOthers('Muon', others)
   if (!(Number.isInteger(nsSteps) && nsSteps > 0)) throw new ConfigError(`Muon: nsSteps is ${nsSteps}; use a positive integer, such as 5`)
   if (!Object.hasOwn(adjustments, adjustLr)) throw new ConfigError(`Muon: adjustLr is ${adjustLr}; use ${Object.keys(adjustments).join(' or ')}`)
   return rule({

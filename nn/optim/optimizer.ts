@@ -4,6 +4,7 @@
  */
 import { CheckpointError, ConfigError, ShapeError, add, cast, clamp, div, globalNorm, isFinite, logicalNot, minimum, mul, neg, scalar, tensor, variable } from '../../engine/index.ts'
 import type { Tensor, TensorLike, Variable } from '../../engine/index.ts'
+import { refuseOthers } from '../../engine/error.ts'
 import { literal } from '../../engine/ops/elementwise.ts'
 import { formatShape, sameShape } from '../../engine/shape.ts'
 import type { HostTensor } from '../checkpoint/format.ts'
@@ -45,9 +46,15 @@ interface RuledGroup {
   readonly rule: AnyRule
 }
 
+/** What general options there are besides those of every optimiser. */
+export function generalOf<Options extends OptimizerOptions>({ maxNorm: _, clipValue: __, ema: ___, ...general }: Options): Omit<Options, keyof OptimizerOptions> {
+  return general
+}
+
 /** Each group with the rule that its options make. */
-export function groupsOf<Options extends object>(parameters: ParameterGroups<Options>, options: Options, ruleOf: (options: Options) => AnyRule): RuledGroup[] {
-  return isList(parameters) ? parameters.map((group) => ({ parameters: group.parameters, rule: ruleOf({ ...options, ...group }) })) : [{ parameters, rule: ruleOf(options) }]
+export function groupsOf<Options extends object>(parameters: ParameterGroups<Options>, general: Options, ruleOf: (options: Options) => AnyRule): RuledGroup[] {
+  if (!isList(parameters)) return [{ parameters, rule: ruleOf(general) }]
+  return parameters.map(({ parameters: named, ...own }) => ({ parameters: named, rule: ruleOf({ ...general, ...own }) }))
 }
 
 export abstract class Optimizer {
@@ -90,7 +97,8 @@ export abstract class Optimizer {
    * clipping; where it is not finite the step changes nothing but `skipped`.
    * Throws ConfigError for a gradient that is missing, ShapeError for one of another shape.
    */
-  update(gradients: Readonly<Record<string, Tensor>>, { lossScale }: UpdateOptions = {}): Tensor {
+  update(gradients: Readonly<Record<string, Tensor>>, { lossScale, ...others }: UpdateOptions = {}): Tensor {
+    refuseOthers(this.#name, others)
     const mean = this.#mean(this.#pick(gradients))
     const unscale = lossScale === undefined ? undefined : div(literal(1), lossScale)
     const norm = times(globalNorm(mean), unscale)
@@ -181,7 +189,7 @@ export abstract class Optimizer {
   #mean(gradients: readonly Tensor[]): readonly Tensor[] {
     const [first] = gradients
     if (this.#pending === 0 || first === undefined) return gradients
-    const share = scalar(1 / (this.#pending + 1), first)
+    const share = scalar(1 / (this.#pending + 1), { dtype: first.dtype, device: first.device })
     return gradients.map((g, i) => mul(add(this.#sums?.[i] ?? g, g), share))
   }
 }
@@ -196,6 +204,6 @@ const count = (steps: Variable, holds: Tensor): Tensor => add(steps, cast(holds,
 function clampAll(gradients: readonly Tensor[], bound: number | Tensor): Tensor[] {
   const [first] = gradients
   if (first === undefined) return []
-  const high = typeof bound === 'number' ? scalar(bound, first) : bound
+  const high = typeof bound === 'number' ? scalar(bound, { dtype: first.dtype, device: first.device }) : bound
   return gradients.map((g) => clamp(g, neg(high), high))
 }

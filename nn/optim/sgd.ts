@@ -2,8 +2,9 @@
 import { ConfigError, add, equal, mul, sub, where } from '../../engine/index.ts'
 import { literal } from '../../engine/ops/elementwise.ts'
 import type { Tensor } from '../../engine/index.ts'
+import { refuseOthers } from '../../engine/error.ts'
 import type { HyperParameter } from './hyperparameter.ts'
-import { Optimizer, groupsOf } from './optimizer.ts'
+import { Optimizer, generalOf, groupsOf } from './optimizer.ts'
 import type { OptimizerOptions, ParameterGroups } from './optimizer.ts'
 import { filled, oneMinus, rule } from './rule.ts'
 import type { AnyRule } from './rule.ts'
@@ -24,11 +25,12 @@ export interface SGDOptions {
 export class SGD extends Optimizer {
   /** Throws ConfigError for numbers out of range, and for Nesterov without momentum or with dampening. */
   constructor(parameters: ParameterGroups<SGDOptions>, options: SGDOptions & OptimizerOptions = {}) {
-    super('SGD', groupsOf(parameters, options, sgd), options)
+    super('SGD', groupsOf(parameters, generalOf(options), sgd), options)
   }
 }
 
-function sgd({ lr = 1e-3, momentum = 0, dampening = 0, weightDecay = 0, nesterov = false }: SGDOptions): AnyRule {
+function sgd({ lr = 1e-3, momentum = 0, dampening = 0, weightDecay = 0, nesterov = false, ...others }: SGDOptions): AnyRule {
+  refuseOthers('SGD', others)
   if (nesterov && (momentum === 0 || dampening !== 0)) throw new ConfigError('SGD: nesterov goes with a momentum and without dampening; set momentum, and dampening to 0')
   return rule({
     numbers: { lr, momentum, dampening, weightDecay },
