@@ -54,6 +54,9 @@ export const adamwOp: Fused<readonly [numbers: Tensor, ...tensors: Tensor[]], Ad
   },
 }
 
+/** Which input an output has the new values of. */
+export const updatedInput = (output: number, count: number): number => 1 + output + (output < count ? 0 : count)
+
 const roles = ['parameter', 'gradient', 'first moment', 'second moment', 'average'] as const
 
 function listsOf(tensors: readonly Tensor[], count: number, ema: boolean): Tensor[][] {

@@ -19,7 +19,7 @@ import { add, device as open, exp, flip, grad, mul, prod, realize, sin, slice, s
 import type { Tensor } from '../../engine/index.ts'
 import { at } from '../../engine/shape.ts'
 import type { WorkerHandle } from '../../engine/platform.ts'
-import type { WasmKernel } from '../../kernels/wasm/core/kernel.ts'
+import type { WasmKernel, WasmTarget } from '../../kernels/wasm/core/kernel.ts'
 import { uniform } from '../../testing/samples.ts'
 import { programs, run } from './programs.ts'
 
@@ -160,7 +160,7 @@ test('every launch of random programs waits for what it needs, whichever others 
   const plans = watchPlans()
   let calls = 0
   const { call } = KernelTable.prototype
-  vi.spyOn(KernelTable.prototype, 'call').mockImplementation(function some(this: KernelTable<WasmKernel>, launch, same) {
+  vi.spyOn(KernelTable.prototype, 'call').mockImplementation(function some(this: KernelTable<WasmKernel, WasmTarget>, launch, same) {
     const made = call.call(this, launch, same) as Call<WasmKernel>
     return uniform(3, calls++) < 0.3 ? { ...made, kernel: { ...made.kernel, items: 0 } } : made
   })

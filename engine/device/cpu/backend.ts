@@ -1,5 +1,5 @@
 /** The CPU device: plans become WebAssembly kernels over one linear memory, run by a pool of threads. */
-import type { WasmKernel } from '../../../kernels/wasm/core/kernel.ts'
+import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/core/kernel.ts'
 import type { LoweredGraph } from '../../compile/lower.ts'
 import { dependences } from '../../compile/dependence.ts'
 import { align, planMemory } from '../../compile/memory.ts'
@@ -128,7 +128,7 @@ export class CpuBackend implements Backend {
   readonly dtypes: ReadonlySet<DType> = dtypes
   readonly memoryLimit: number
   private readonly options: CpuBackendOptions
-  private readonly table: KernelTable<WasmKernel>
+  private readonly table: KernelTable<WasmKernel, WasmTarget>
   private readonly allocator: Allocator
   private readonly modules: Modules
   /** Memory that all plans share, as much as the largest so far needs. Runs take turns. */

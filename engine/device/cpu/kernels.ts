@@ -19,37 +19,34 @@ import { smallAttention, smallConv, smallMatmul, smallNorm, withSmall } from '..
 import { softmaxGradKernel, softmaxKernel } from '../../../kernels/wasm/norm/softmax.ts'
 import { argsortKernel } from '../../../kernels/wasm/indexing/sort.ts'
 import { KernelTable } from '../rules/table.ts'
-import { fusedRules } from '../rules/fused.ts'
-import type { FusedGenerators, PrimitiveGenerators } from '../rules/generators.ts'
-import { listRules } from './lists.ts'
+import type { DeviceKernels } from '../rules/table.ts'
+import { adamw, squaredNorm } from './lists.ts'
 
-const primitives = (target: WasmTarget): PrimitiveGenerators<WasmKernel> => ({
+const kernels: DeviceKernels<WasmKernel, WasmTarget> = {
   map: mapKernel,
   reduce: reduceKernel,
-  matmul: withSmall((d, epilogue) => matmulKernel(d, target, epilogue), smallMatmul),
-  packMatmul: (d) => (packingPays(d) ? matmulPanels(d, target) : undefined),
-  conv: withSmall((d, epilogue) => convKernel(d, target, epilogue), smallConv(7)),
-  convInputGrad: withSmall((d, epilogue) => convInputGradKernel(d, target, epilogue), smallConv(7)),
-  convWeightGrad: withSmall((d) => convWeightGradKernel(d, target), smallConv(23)), // positions enough that sums are added to
+  matmul: withSmall(matmulKernel, smallMatmul),
+  conv: withSmall(convKernel, smallConv(7)),
+  convInputGrad: withSmall(convInputGradKernel, smallConv(7)),
+  packers: { matmul: (d, target) => (packingPays(d) ? matmulPanels(d, target) : undefined) },
   convTakesPlanes: takesPlanes,
+  convWeightGrad: withSmall(convWeightGradKernel, smallConv(23)), // positions enough that sums are added to
+  iota: mapKernel,
   gather: gatherKernel,
   scatterAdd: scatterAddKernel,
   cumsum: scanKernel,
   argsort: argsortKernel,
   randomBits: philoxKernel,
-})
-
-const fused = (target: WasmTarget): FusedGenerators<WasmKernel> => ({
-  groupNorm: withSmall((d) => groupNormKernel(d, target), smallNorm),
-  groupNormGrad: withSmall((d) => groupNormGradKernel(d, target), smallNorm),
-  layerNorm: (d) => layerNormKernel(d, target),
-  layerNormGrad: (d) => layerNormGradKernel(d, target),
-  softmax: (d) => softmaxKernel(d, target),
-  softmaxGrad: (d) => softmaxGradKernel(d, target),
-  attention: withSmall((d) => attentionKernel(d, target), smallAttention),
-  attentionGrad: withSmall((d) => attentionGradKernel(d, target), smallAttention),
-})
-
-export function cpuKernels(target: WasmTarget): KernelTable<WasmKernel> {
-  return new KernelTable('cpu', primitives(target), { ...fusedRules(fused(target)), ...listRules })
+  groupNorm: withSmall(groupNormKernel, smallNorm),
+  groupNormGrad: withSmall(groupNormGradKernel, smallNorm),
+  layerNorm: layerNormKernel,
+  layerNormGrad: layerNormGradKernel,
+  softmax: softmaxKernel,
+  softmaxGrad: softmaxGradKernel,
+  attention: withSmall(attentionKernel, smallAttention),
+  attentionGrad: withSmall(attentionGradKernel, smallAttention),
+  adamw,
+  squaredNorm,
 }
+
+export const cpuKernels = (target: WasmTarget): KernelTable<WasmKernel, WasmTarget> => new KernelTable('cpu', target, kernels)

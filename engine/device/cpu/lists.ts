@@ -1,21 +1,20 @@
 /** The ops over lists of tensors: one launch each, which finds its tensors through pointers. */
 import { adamwKernel } from '../../../kernels/wasm/optim/adamw.ts'
-import type { WasmKernel } from '../../../kernels/wasm/core/kernel.ts'
+import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/core/kernel.ts'
 import { squaredNormKernel } from '../../../kernels/wasm/optim/squaredNorm.ts'
+import { updatedInput } from '../../ops/optimizer.ts'
 import type { AdamWAttributes } from '../../ops/optimizer.ts'
 import { at, sizeOf } from '../../shape.ts'
 import { packed } from '../rules/layouts.ts'
 import type { KernelRule } from '../rules/rule.ts'
 
 /** The op lists all p, then all g, m, v; the kernel takes them tensor by tensor. */
-const adamw: KernelRule<WasmKernel> = {
+export const adamw: KernelRule<WasmKernel, WasmTarget> = {
   accepts: () => true,
   layouts(step) {
     const { count } = step.attributes as AdamWAttributes
-    // An output may take the memory of the input it updates: outputs p, m, v (ema) are inputs p, m, v (ema) with g after p.
-    const own = (output: number): number => 1 + output + (output < count ? 0 : count)
     const gradient = (output: number): number => 1 + count + (output % count)
-    return { ...packed(step), inPlace: (output, input) => input === own(output) || input === gradient(output) }
+    return { ...packed(step), inPlace: (output, input) => input === updatedInput(output, count) || input === gradient(output) }
   },
   kernel: ({ inputs, step }) => {
     const { count, ema } = step.attributes as AdamWAttributes
@@ -28,10 +27,8 @@ const adamw: KernelRule<WasmKernel> = {
   },
 }
 
-const squaredNorm: KernelRule<WasmKernel> = {
+export const squaredNorm: KernelRule<WasmKernel, WasmTarget> = {
   accepts: () => true,
   layouts: packed,
   kernel: ({ inputs }) => squaredNormKernel({ sizes: inputs.map((v) => sizeOf(v.shape)) }),
 }
-
-export const listRules: Readonly<Record<'adamw' | 'squaredNorm', KernelRule<WasmKernel>>> = { adamw, squaredNorm }

@@ -2,14 +2,14 @@
  * Operands that a kernel would lay out anew for every chunk of its items are laid out once, by launches of their own
  * before the kernel's, into the workspace. Whether that pays depends on sizes alone; results are the same bits.
  */
-import type { WasmKernel } from '../../../kernels/wasm/core/kernel.ts'
+import type { WasmKernel, WasmTarget } from '../../../kernels/wasm/core/kernel.ts'
 import type { Load } from '../../compile/fragment.ts'
 import { labelOf, workspaceBuffer } from '../../compile/plan.ts'
 import type { Launch, Plan } from '../../compile/plan.ts'
 import { at } from '../../shape.ts'
 import type { KernelTable } from '../rules/table.ts'
 
-export function packOperands(plan: Plan, table: KernelTable<WasmKernel>): Plan {
+export function packOperands(plan: Plan, table: KernelTable<WasmKernel, WasmTarget>): Plan {
   const buffers = [...plan.buffers]
   const launches = plan.launches.flatMap((launch): Launch[] => {
     const packing = launch.kind === 'op' ? table.packing(launch) : undefined

@@ -10,8 +10,7 @@ import type { View } from '../../compile/view.ts'
 import type { Window } from '../../ops/conv.ts'
 import { at } from '../../shape.ts'
 import { all, channelsLast, factors, fastest, isRowMajor, known } from './layouts.ts'
-import type { PrimitiveGenerators } from './generators.ts'
-import type { KernelRule } from './rule.ts'
+import type { Abilities, Rule } from './rule.ts'
 
 /** Images whose channels are neighbours stay as they are; others are copied so that they become it. */
 const image = (view: View): readonly number[] | 'any' => fastest(view, 1, channelsLast(view.shape))
@@ -32,37 +31,32 @@ const inputGrad: Describe = ([dy, w], dx, window) => descriptor(dx, known(w), kn
 const weightGrad: Describe = ([x, dy], dw, window) => descriptor(known(x), dw, known(dy), window)
 
 /** Whether the kernel reads images that are row-major as they are, and writes what is row-major. */
-function overPlanes<K>(generate: PrimitiveGenerators<K>, { outputs: [output], attributes }: Step, inputs: readonly View[], images: readonly View[], describe: Describe): boolean {
-  return output !== undefined && images.every(isRowMajor) && generate.convTakesPlanes?.(describe(inputs, bufferView(output.spec.shape), attributes as Window)) === true
+function overPlanes({ convTakesPlanes }: Abilities, { outputs: [output], attributes }: Step, inputs: readonly View[], images: readonly View[], describe: Describe): boolean {
+  return output !== undefined && images.every(isRowMajor) && convTakesPlanes?.(describe(inputs, bufferView(output.spec.shape), attributes as Window)) === true
 }
 
 /** An image in, weights as they lie, an image out. */
-const imageToImage = <K>(generate: PrimitiveGenerators<K>, describe: Describe): KernelRule<K>['layouts'] => (step, inputs, final) => {
-  const planes = final && overPlanes(generate, step, inputs, inputs.slice(0, 1), describe)
-  return {
-    inputs: inputs.map((view, i) => (i === 0 && !planes ? image(view) : 'any')),
-    outputs: step.outputs.map(({ spec: { shape } }) => (planes ? rowMajor(shape) : channelsLast(shape))),
-    epilogue: true,
-  }
-}
-
-export const conv = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
-  layouts: imageToImage(generate, forward),
+const imageToImage = (describe: Describe): Rule<ConvDescriptor> => ({
+  layouts(step, inputs, final, device) {
+    const planes = final && overPlanes(device, step, inputs, inputs.slice(0, 1), describe)
+    return {
+      inputs: inputs.map((view, i) => (i === 0 && !planes ? image(view) : 'any')),
+      outputs: step.outputs.map(({ spec: { shape } }) => (planes ? rowMajor(shape) : channelsLast(shape))),
+      epilogue: true,
+    }
+  },
   halves: factors,
-  kernel: ({ inputs, outputs: [y], step, epilogue, type, outputType }) => generate.conv(forward(inputs, known(y), step.attributes as Window), epilogue, { factors: type, output: outputType }),
+  describe: ({ inputs, outputs: [y], step }) => describe(inputs, known(y), step.attributes as Window),
 })
 
-export const convInputGrad = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
-  layouts: imageToImage(generate, inputGrad),
-  halves: factors,
-  kernel: ({ inputs, outputs: [dx], step, epilogue, type, outputType }) => generate.convInputGrad(inputGrad(inputs, known(dx), step.attributes as Window), epilogue, { factors: type, output: outputType }),
-})
+export const conv: Rule<ConvDescriptor> = imageToImage(forward)
+export const convInputGrad: Rule<ConvDescriptor> = imageToImage(inputGrad)
 
-export const convWeightGrad = <K>(generate: PrimitiveGenerators<K>): KernelRule<K> => ({
-  layouts: (step, inputs) => ({
-    inputs: inputs.map(overPlanes(generate, step, inputs, inputs, weightGrad) ? () => 'any' : image),
+export const convWeightGrad: Rule<ConvDescriptor> = {
+  layouts: (step, inputs, _, device) => ({
+    inputs: inputs.map(overPlanes(device, step, inputs, inputs, weightGrad) ? () => 'any' : image),
     outputs: step.outputs.map((w) => rowMajor(w.spec.shape)),
   }),
   halves: () => ({ inputs: [0, 1], outputs: [0] }),
-  kernel: ({ inputs, outputs: [dw], step, type }) => generate.convWeightGrad(weightGrad(inputs, known(dw), step.attributes as Window), type),
-})
+  describe: ({ inputs, outputs: [dw], step }) => weightGrad(inputs, known(dw), step.attributes as Window),
+}

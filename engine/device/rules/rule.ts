@@ -1,15 +1,10 @@
-/** What an entry of a device's kernel table says. */
-import type { Epilogue, Strided } from '../../../kernels/ir/descriptor.ts'
+/** What a rule says of an op: how calls become descriptors of kernels, which is the same on every device. */
+import type { ConvDescriptor, Epilogue, Strided } from '../../../kernels/ir/descriptor.ts'
 import type { FloatType } from '../../../kernels/ir/expression.ts'
 import type { Step } from '../../compile/lower.ts'
 import type { Halves, Layouts } from '../../compile/kernelOperands.ts'
 import type { View } from '../../compile/view.ts'
 import type { Spec } from '../../graph.ts'
-import type { PrimitiveName } from '../../ops/primitives.ts'
-
-/** What the compiler folds away or generates, so that there is no kernel to write. */
-type Generated = 'reshape' | 'permute' | 'expand' | 'slice' | 'pad' | 'concat' | 'barrier' | 'sum' | 'max' | 'min' | 'prod'
-export type HandWritten = Exclude<PrimitiveName, Generated>
 
 /** The views of a kernel's operands, and its op's attributes. */
 export interface Operands {
@@ -38,16 +33,33 @@ export interface Packing<Kernel> {
   readonly kernel: Kernel
 }
 
-export interface KernelRule<Kernel> {
+/** What rules ask of a device's kernels. */
+export interface Abilities {
+  /** The widest rows that the kernels of attention sum up: of values, and for the gradient of queries, too. Default: any. */
+  readonly widestHead?: number
+  /** Whether kernels of a convolution, and of its gradients, like these row-major images better than copies with channels last. Default: no. */
+  readonly convTakesPlanes?: (d: ConvDescriptor) => boolean
+}
+
+interface OperandRule {
   /** Whether the kernel takes these operands, which are f32; if not, the decomposition runs. Default: where none is empty, of which kernels need not know. */
-  accepts?(inputs: readonly Spec[], attributes: object): boolean
+  accepts?(inputs: readonly Spec[], attributes: object, device: Abilities): boolean
   /** `final`: the outputs end as results of the run. */
-  layouts(step: Step, inputs: readonly View[], final: boolean): Layouts
+  layouts(step: Step, inputs: readonly View[], final: boolean, device: Abilities): Layouts
   /** Which operands the kernel takes in f16 as well. Default: none. */
   halves?(step: Step): Halves
-  kernel(operands: Operands): Kernel
-  /** The input to lay out for the kernel, if that pays. */
-  packing?(operands: Operands): Packing<Kernel> | undefined
   /** Operands in the order in which the kernel counts them, where that is not the op's inputs, then its outputs. */
   operands?<T>(inputs: readonly T[], outputs: readonly T[], step: Step): readonly T[]
+}
+
+export interface Rule<Descriptor> extends OperandRule {
+  describe(operands: Operands): Descriptor
+}
+
+/** A rule for each op of a list of descriptors. */
+export type Rules<Descriptors> = { readonly [Op in keyof Descriptors]: Rule<Descriptors[Op]> }
+
+/** A rule and a device's kernel. */
+export interface KernelRule<Kernel, Target> extends OperandRule {
+  kernel(operands: Operands, target: Target): Kernel
 }

@@ -1,7 +1,8 @@
 /**
- * A device's table of kernels: for every primitive that is not movement or elementwise, and for the fused ops it has kernels
- * for, how operands must lie and which generator writes the code. A primitive that is missing does not compile.
+ * A device's table of kernels: a generator for every descriptor that the compiler and the rules make. One that is missing, or
+ * that takes another descriptor, does not compile.
  */
+import type { Epilogue, MapDescriptor, ReduceDescriptor } from '../../../kernels/ir/descriptor.ts'
 import type { Halves, KernelOperands } from '../../compile/kernelOperands.ts'
 import { labelText, readsOf, writesOf } from '../../compile/plan.ts'
 import type { Launch, OpLaunch } from '../../compile/plan.ts'
@@ -13,9 +14,11 @@ import type { Spec } from '../../graph.ts'
 import type { Fused } from '../../op.ts'
 import { at, formatShape, sizeOf } from '../../shape.ts'
 import { describeMap, describeReduction, epilogueOf } from './generated.ts'
-import type { PrimitiveGenerators } from './generators.ts'
-import { primitiveRules } from './primitive.ts'
-import type { KernelRule, Operands, Packing } from './rule.ts'
+import { fusedRules } from './fused.ts'
+import type { FusedDescriptors } from './fused.ts'
+import { primitiveRules, productRules } from './primitive.ts'
+import type { PrimitiveDescriptors, ProductDescriptors } from './primitive.ts'
+import type { Abilities, KernelRule, Operands, Packing, Rules } from './rule.ts'
 
 /** A kernel and the plan's buffers it is called with: inputs, then outputs. */
 export interface Call<Kernel> {
@@ -42,30 +45,66 @@ function operandsOf({ step, inputs, outputs, epilogue, packed = false }: OpLaunc
   return { operands: { inputs: inputs.map((l) => l.view), outputs: outputs.map((l) => l.view), type: floatType(inputs), outputType: floatType(outputs), step, epilogue: after, packed, shared }, buffers: after?.buffers ?? [] }
 }
 
-export class KernelTable<Kernel> implements KernelOperands {
+/** What makes kernels of descriptors, by op. `Rest`: what it is told besides. */
+type Generators<Descriptors, Rest extends readonly unknown[], Target, Kernel, Missing = never> = { readonly [Op in keyof Descriptors]: ((d: Descriptors[Op], target: Target, ...rest: Rest) => Kernel) | Missing }
+type OfProducts = [epilogue: Epilogue | undefined, factors: FloatType, output: FloatType]
+type OfOthers = [type: FloatType]
+
+/** All kernels of a device. Operands are counted inputs first, then outputs. Where a fused op's is undefined, its decomposition runs. */
+export interface DeviceKernels<Kernel, Target> extends Abilities, Generators<ProductDescriptors, OfProducts, Target, Kernel>,
+  Generators<PrimitiveDescriptors, OfOthers, Target, Kernel>, Generators<FusedDescriptors, OfOthers, Target, Kernel, undefined> {
+  /** `buffers` names for each operand the first that lies in the same buffer. */
+  readonly map: (d: MapDescriptor, target: Target, buffers: readonly number[]) => Kernel
+  readonly reduce: (d: ReduceDescriptor, target: Target, buffers: readonly number[]) => Kernel
+  /** The ops over lists of tensors, which each device goes through in its own way. */
+  readonly adamw: KernelRule<Kernel, Target>
+  readonly squaredNorm: KernelRule<Kernel, Target>
+  /** What lays an operand of a product out by a launch of its own, where that pays. */
+  readonly packers?: Partial<Generators<ProductDescriptors, [], Target, Packing<Kernel> | undefined>>
+}
+
+type KernelRules<Kernel, Target> = Readonly<Record<string, KernelRule<Kernel, Target> | undefined>>
+
+/** Rules with the generators of a device. */
+function bind<Descriptors, Rest extends readonly unknown[], Target, Kernel>(rules: Rules<Descriptors>, generators: Partial<Generators<Descriptors, Rest, Target, Kernel, undefined>>, rest: (operands: Operands) => Rest): KernelRules<Kernel, Target> {
+  const bound: Record<string, KernelRule<Kernel, Target>> = {}
+  for (const op in rules) {
+    const [rule, generate] = [rules[op], generators[op]]
+    if (generate !== undefined) bound[op] = { ...rule, kernel: (operands, target) => generate(rule.describe(operands), target, ...rest(operands)) }
+  }
+  return bound
+}
+
+const ofProducts = ({ epilogue, type, outputType }: Operands): OfProducts => [epilogue, type, outputType]
+const ofOthers = ({ type }: Operands): OfOthers => [type]
+
+export class KernelTable<Kernel, Target> implements KernelOperands {
   private readonly device: string
-  private readonly generate: PrimitiveGenerators<Kernel>
-  private readonly primitives: Readonly<Record<string, KernelRule<Kernel> | undefined>>
-  private readonly fused: Readonly<Record<string, KernelRule<Kernel> | undefined>>
+  private readonly kernels: DeviceKernels<Kernel, Target>
+  private readonly target: Target
+  private readonly rules: KernelRules<Kernel, Target>
+  private readonly packers: KernelRules<Packing<Kernel> | undefined, Target>
   private readonly f16: boolean
 
   /** `device`: its name in errors. `f16`: whether its kernels take that, where their rules say so. */
-  constructor(device: string, generate: PrimitiveGenerators<Kernel>, fused: Readonly<Record<string, KernelRule<Kernel> | undefined>>, { f16 = false }: { readonly f16?: boolean } = {}) {
+  constructor(device: string, target: Target, kernels: DeviceKernels<Kernel, Target>, f16 = false) {
     this.device = device
-    this.generate = generate
-    this.primitives = primitiveRules(generate)
-    this.fused = fused
+    this.kernels = kernels
+    this.target = target
     this.f16 = f16
+    const { adamw, squaredNorm } = kernels
+    this.rules = { ...bind(productRules, kernels, ofProducts), ...bind(primitiveRules, kernels, ofOthers), ...bind(fusedRules, kernels, ofOthers), adamw, squaredNorm }
+    this.packers = bind(productRules, kernels.packers ?? {}, (): [] => [])
   }
 
   accepts(op: Fused, inputs: readonly Spec[], attributes: object): boolean {
-    const rule = this.fused[op.name]
-    return rule !== undefined && inputs.every((x) => x.dtype === 'f32') && (rule.accepts?.(inputs, attributes) ?? inputs.every((x) => sizeOf(x.shape) > 0))
+    const rule = this.rules[op.name]
+    return rule !== undefined && inputs.every((x) => x.dtype === 'f32') && (rule.accepts?.(inputs, attributes, this.kernels) ?? inputs.every((x) => sizeOf(x.shape) > 0))
   }
 
-  readonly layouts: KernelOperands['layouts'] = (step, inputs, final) => this.ruleFor(step).layouts(step, inputs, final)
+  readonly layouts: KernelOperands['layouts'] = (step, inputs, final) => this.ruleFor(step).layouts(step, inputs, final, this.kernels)
 
-  readonly halves = (step: Step): Halves | undefined => (this.f16 ? (this.primitives[step.op.name] ?? this.fused[step.op.name])?.halves?.(step) : undefined)
+  readonly halves = (step: Step): Halves | undefined => (this.f16 ? this.rules[step.op.name]?.halves?.(step) : undefined)
 
   /**
    * The kernel of a launch, and the buffers it is called with. `same` names for each buffer of the plan the one whose memory it
@@ -73,22 +112,25 @@ export class KernelTable<Kernel> implements KernelOperands {
    */
   call(launch: Launch, same?: readonly number[]): Call<Kernel> {
     checkSize(this.device, launch)
+    const { map, reduce } = this.kernels
+    // Operands in one buffer have the place of the first of them.
+    const places = (buffers: readonly number[]): number[] => buffers.map((b) => same?.[b] ?? b).map((b, _, all) => all.indexOf(b))
     switch (launch.kind) {
       case 'map': {
         const { descriptor, buffers } = describeMap(launch)
-        return { kernel: this.generate.map(descriptor, buffers.map((b) => same?.[b] ?? b)), buffers }
+        return { kernel: map(descriptor, this.target, places(buffers)), buffers }
       }
       case 'reduce': {
         const { descriptor, reads } = describeReduction(launch)
         const buffers = [...reads, launch.output.buffer]
-        return { kernel: this.generate.reduce(descriptor, buffers.map((b) => same?.[b] ?? b)), buffers }
+        return { kernel: reduce(descriptor, this.target, places(buffers)), buffers }
       }
       case 'op': {
         const rule = this.ruleFor(launch.step)
         const { operands, buffers } = operandsOf(launch, same)
         const inputs = [...launch.inputs.map((l) => l.buffer), ...buffers]
         const outputs = launch.outputs.map((l) => l.buffer)
-        return { kernel: rule.kernel(operands), buffers: rule.operands?.(inputs, outputs, launch.step) ?? [...inputs, ...outputs] }
+        return { kernel: rule.kernel(operands, this.target), buffers: rule.operands?.(inputs, outputs, launch.step) ?? [...inputs, ...outputs] }
       }
       case 'pack': {
         const packing = this.packing(launch.reader)
@@ -102,11 +144,11 @@ export class KernelTable<Kernel> implements KernelOperands {
 
   /** The input that a launch of its own is to lay out for the launch's kernel, if there is one. */
   packing(launch: OpLaunch): Packing<Kernel> | undefined {
-    return this.ruleFor(launch.step).packing?.(operandsOf(launch).operands)
+    return this.packers[launch.step.op.name]?.kernel(operandsOf(launch).operands, this.target)
   }
 
-  private ruleFor({ op }: Step): KernelRule<Kernel> {
-    const rule = this.primitives[op.name] ?? this.fused[op.name]
+  private ruleFor({ op }: Step): KernelRule<Kernel, Target> {
+    const rule = this.rules[op.name]
     if (rule === undefined) throw new RangeError(`${this.device}: no kernel for ${op.name}`)
     return rule
   }

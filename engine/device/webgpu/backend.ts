@@ -51,7 +51,7 @@ export class WebGpuBackend implements Backend {
   readonly memoryLimit: number = memoryLimit
   private readonly device: GPUDevice
   private readonly target: WgslTarget
-  private readonly table: KernelTable<WgslKernel>
+  private readonly table: KernelTable<WgslKernel, WgslTarget>
   private readonly pool: BufferPool
   private readonly staging: Staging
   private readonly pipelines: Pipelines

@@ -17,39 +17,33 @@ import { scatterAddKernel } from '../../../kernels/wgsl/indexing/scatterAdd.ts'
 import { softmaxGradKernel, softmaxKernel } from '../../../kernels/wgsl/norm/softmax.ts'
 import { argsortKernel } from '../../../kernels/wgsl/indexing/sort.ts'
 import { KernelTable } from '../rules/table.ts'
-import { fusedRules } from '../rules/fused.ts'
-import type { FusedGenerators, PrimitiveGenerators } from '../rules/generators.ts'
-import { listRules } from './lists.ts'
+import type { DeviceKernels } from '../rules/table.ts'
+import { adamw, squaredNorm } from './lists.ts'
 
-/** Operands in one buffer get the number of the first of them. */
-const firsts = (buffers: readonly number[]): number[] => buffers.map((b) => buffers.indexOf(b))
-
-const primitives = (target: WgslTarget): PrimitiveGenerators<WgslKernel> => ({
-  map: (d, buffers) => mapKernel(d, target, firsts(buffers)),
-  reduce: (d, buffers) => reduceKernel(d, target, firsts(buffers)),
-  matmul: (d, epilogue, { factors, output }) => matmulKernel(d, target, epilogue, factors, output),
-  conv: (d, epilogue, { factors, output }) => convKernel(d, target, epilogue, factors, output),
-  convInputGrad: (d, epilogue, { factors, output }) => convInputGradKernel(d, target, epilogue, factors, output),
-  convWeightGrad: (d, type) => convWeightGradKernel(d, target, type),
+const kernels: DeviceKernels<WgslKernel, WgslTarget> = {
+  map: mapKernel,
+  reduce: reduceKernel,
+  matmul: matmulKernel,
+  conv: convKernel,
+  convInputGrad: convInputGradKernel,
+  convWeightGrad: convWeightGradKernel,
+  iota: (d, target) => mapKernel(d, target),
   gather: (d) => gatherKernel(d),
   scatterAdd: scatterAddKernel,
   cumsum: scanKernel,
   argsort: argsortKernel,
   randomBits: philoxKernel,
-})
-
-const fused = (target: WgslTarget): FusedGenerators<WgslKernel> => ({
-  groupNorm: (d, type) => groupNormKernel(d, target, type),
-  groupNormGrad: (d, type) => groupNormGradKernel(d, target, type),
-  layerNorm: (d, type) => layerNormKernel(d, target, type),
-  layerNormGrad: (d, type) => layerNormGradKernel(d, target, type),
-  softmax: (d, type) => softmaxKernel(d, target, type),
-  softmaxGrad: (d, type) => softmaxGradKernel(d, target, type),
-  attention: (d, type) => attentionKernel(d, target, type),
-  attentionGrad: (d, type) => attentionGradKernel(d, target, type),
+  groupNorm: groupNormKernel,
+  groupNormGrad: groupNormGradKernel,
+  layerNorm: layerNormKernel,
+  layerNormGrad: layerNormGradKernel,
+  softmax: softmaxKernel,
+  softmaxGrad: softmaxGradKernel,
+  attention: attentionKernel,
+  attentionGrad: attentionGradKernel,
+  adamw,
+  squaredNorm,
   widestHead,
-})
-
-export function webgpuKernels(target: WgslTarget): KernelTable<WgslKernel> {
-  return new KernelTable('webgpu', primitives(target), { ...fusedRules(fused(target)), ...listRules(target) }, target)
 }
+
+export const webgpuKernels = (target: WgslTarget): KernelTable<WgslKernel, WgslTarget> => new KernelTable('webgpu', target, kernels, target.f16)

@@ -8,13 +8,13 @@ import type { Operand } from '../../../kernels/ir/descriptor.ts'
 import { load } from '../../../kernels/ir/expression.ts'
 import type { Dispatch, WgslKernel, WgslTarget } from '../../../kernels/wgsl/core/kernel.ts'
 import { squaredNormKernel } from '../../../kernels/wgsl/optim/squaredNorm.ts'
-import { squaredNormChunk } from '../../ops/optimizer.ts'
+import { squaredNormChunk, updatedInput } from '../../ops/optimizer.ts'
 import type { AdamWAttributes } from '../../ops/optimizer.ts'
 import type { OpLaunch } from '../../compile/plan.ts'
 import { at, sizeOf } from '../../shape.ts'
 import type { Call } from '../rules/table.ts'
 import { packed } from '../rules/layouts.ts'
-import type { KernelRule, Operands } from '../rules/rule.ts'
+import type { KernelRule } from '../rules/rule.ts'
 import type { ArenaPlan } from './arenas.ts'
 
 /** A kernel whose buffers have other numbers. */
@@ -27,13 +27,13 @@ function joined(kernels: readonly WgslKernel[], dispatches: readonly Dispatch[])
 }
 
 /** Tensor by tensor: results that are not in the memory of what they update begin as copies of it. */
-const adamw = (target: WgslTarget): KernelRule<WgslKernel> => ({
+export const adamw: KernelRule<WgslKernel, WgslTarget> = {
   accepts: () => true,
   layouts(step) {
     const { count } = step.attributes as AdamWAttributes
-    return { ...packed(step), inPlace: (output, input) => input === inputOf(output, count) }
+    return { ...packed(step), inPlace: (output, input) => input === updatedInput(output, count) }
   },
-  kernel({ inputs, step, shared }: Operands) {
+  kernel({ inputs, step, shared }, target) {
     const { count, ema } = step.attributes as AdamWAttributes
     const lists = ema ? 4 : 3
     const parts = Array.from({ length: count }, (_, i) => {
@@ -41,25 +41,20 @@ const adamw = (target: WgslTarget): KernelRule<WgslKernel> => ({
       const outputs = Array.from({ length: lists }, (__, k) => k * count + i)
       const operand = { dtype: 'f32' as const, strides: [1], offset: 0 }
       const copy = mapKernel({ shape: [elements], inputs: [operand], outputs: [{ operand, value: load(0, 'f32') }] }, target)
-      const copies = outputs.filter((o) => !shared(o, inputOf(o, count))).flatMap((o) => renumbered(copy, [inputOf(o, count), inputs.length + o]))
+      const copies = outputs.filter((o) => !shared(o, updatedInput(o, count))).flatMap((o) => renumbered(copy, [updatedInput(o, count), inputs.length + o]))
       const update = adamwKernel({ elements, ema })
       const [p = 0, ...rest] = outputs.map((o) => inputs.length + o)
       return { kernel: update, dispatches: [...copies, ...renumbered(update, [0, p, 1 + count + i, ...rest])] }
     })
     return joined(parts.map((p) => p.kernel), parts.flatMap((p) => p.dispatches))
   },
-})
+}
 
-/** Outputs p, m, v, (ema) update inputs p, m, v, (ema), with the gradients after p and the numbers before all. */
-const inputOf = (output: number, count: number): number => 1 + output + (output < count ? 0 : count)
-
-const squaredNorm: KernelRule<WgslKernel> = {
+export const squaredNorm: KernelRule<WgslKernel, WgslTarget> = {
   accepts: () => true,
   layouts: packed,
   kernel: ({ inputs }) => squaredNormKernel({ chunk: squaredNormChunk, tensors: inputs.map((x, buffer) => ({ buffer, first: 0, elements: sizeOf(x.shape) })), output: inputs.length, operands: inputs.length + 1 }),
 }
-
-export const listRules = (target: WgslTarget): Readonly<Record<'adamw' | 'squaredNorm', KernelRule<WgslKernel>>> => ({ adamw: adamw(target), squaredNorm })
 
 /** The call of a launch over arenas; undefined if its tensors lie elsewhere. Arenas are numbered behind the plan's buffers. */
 export function arenaCall(launch: OpLaunch, { arenas, segments }: ArenaPlan, buffers: number, target: WgslTarget): Call<WgslKernel> | undefined {
