@@ -31,6 +31,7 @@ export function stopGradient(x: TensorLike): Tensor {
 export const barrierOp: Primitive<readonly [x: Tensor, after: Tensor], object, 'barrier'> = {
   kind: 'primitive',
   name: 'barrier',
+  role: () => ({ kind: 'movement' }),
   shape: ([x]) => x,
   vjp: (dy) => [dy, undefined],
 }

@@ -3,14 +3,15 @@
  * combine fragments, movement changes the views they load through; a kernel is one fragment written to one buffer.
  */
 import type { ReduceOp } from '../../kernels/ir/descriptor.ts'
-import type { Expression } from '../../kernels/ir/expression.ts'
+import type { Expression, ExpressionOp } from '../../kernels/ir/expression.ts'
 import type { DType } from '../dtype.ts'
+import type { Movement } from '../op.ts'
 import { sameShape, sizeOf } from '../shape.ts'
 import type { Shape } from '../shape.ts'
 import { moveProduct } from './pendingProduct.ts'
 import type { PendingProduct } from './pendingProduct.ts'
 import { moveView, sameView } from './view.ts'
-import type { Movement, View } from './view.ts'
+import type { View } from './view.ts'
 
 /** A buffer of the plan, by number. */
 export type BufferId = number
@@ -82,7 +83,7 @@ export function operations(root: Expression): Expression[] {
   return [...seen].filter((e) => e.args.length > 0)
 }
 
-const costly = new Set(['exp', 'log', 'log2', 'expm1', 'log1p', 'sin', 'cos', 'tanh', 'erf', 'sigmoid', 'pow', 'atan2', 'div', 'sqrt', 'idiv', 'rem'])
+const costly: ReadonlySet<ExpressionOp> = new Set(['exp', 'log', 'log2', 'expm1', 'log1p', 'sin', 'cos', 'tanh', 'erf', 'sigmoid', 'pow', 'atan2', 'div', 'sqrt', 'idiv', 'rem'])
 
 /** Computing it again costs about as little as reading it. */
 export function isCheap(f: Fragment, most: number): boolean {

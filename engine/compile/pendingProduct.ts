@@ -4,12 +4,13 @@
  * the same way back, so that the kernel sees the shape of its own output.
  */
 import type { Expression } from '../../kernels/ir/expression.ts'
+import type { Movement } from '../op.ts'
 import type { Load } from './fragment.ts'
 import type { Step } from './lower.ts'
 import { labelOf } from './plan.ts'
 import type { OpLaunch } from './plan.ts'
 import { bufferView, moveView } from './view.ts'
-import type { Movement, View } from './view.ts'
+import type { View } from './view.ts'
 
 export interface PendingProduct {
   readonly kind: 'product'

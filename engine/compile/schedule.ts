@@ -2,13 +2,12 @@
  * Scheduling: walks the lowered graph in creation order and turns it into launches. Values that one kernel reads stay
  * fragments; the others get a buffer, laid out as their operands lie or as their kernel prefers.
  */
-import { accumulator, load } from '../../kernels/ir/expression.ts'
-import type { ReduceOp } from '../../kernels/ir/descriptor.ts'
-import type { Expression } from '../../kernels/ir/expression.ts'
+import { accumulator, constant, load } from '../../kernels/ir/expression.ts'
 import type { DType } from '../dtype.ts'
 import type { Spec } from '../graph.ts'
+import type { Elementwise, Movement, Role } from '../op.ts'
 import { scalarType } from '../ops/elementwise.ts'
-import type { PadAttributes, SliceAttributes } from '../ops/movement.ts'
+import type { SliceAttributes } from '../ops/movement.ts'
 import { at, sizeOf } from '../shape.ts'
 import { bareLoad, isCheap, isUniform, mergeLoads, moveFragment, operations, readsOneValue, replaceLeaves, withoutOnes } from './fragment.ts'
 import type { Fragment, Load, Reduction } from './fragment.ts'
@@ -20,15 +19,17 @@ import { accessesOf, bytesOf, labelOf, readsInPlace } from './plan.ts'
 import type { Home, Launch, Plan, PlanBuffer } from './plan.ts'
 import { launchProduct, ownView } from './pendingProduct.ts'
 import type { PendingProduct } from './pendingProduct.ts'
-import { finalValues, isDilated, isNarrow, narrowedValues, roleOf, storedValues } from './uses.ts'
+import { finalValues, isNarrow, narrowedValues, roleOf, storedValues } from './uses.ts'
 import { bufferView, isPacked, memoryOrder, moveView, repeatedBeside, sliceView } from './view.ts'
-import type { Movement, View } from './view.ts'
+import type { View } from './view.ts'
 
 /** Distinct buffers one generated kernel reads: WebGPU grants at least 8 storage buffers, and one is written. */
 const maxBuffers = 7
 const maxOperations = 200
 /** A value that is the same everywhere stays an expression, where a kernel is too large, up to this many. */
 const fewOperations = 4
+
+type RoleOf<K extends Role['kind']> = Extract<Role, { readonly kind: K }>
 
 export function schedule(graph: LoweredGraph, kernels: KernelOperands): Plan {
   return new Scheduler(graph, kernels).run()
@@ -99,17 +100,20 @@ class Scheduler {
 
   private visit(step: Step): void {
     for (const v of new Set(step.inputs)) this.countReads(this.fragment(v), -1)
-    switch (roleOf(step)) {
+    const role = roleOf(step)
+    switch (role.kind) {
       case 'elementwise':
-        return this.elementwise(step)
+        return this.elementwise(step, role.op)
       case 'movement':
-        return this.movement(step)
+        return this.movement(step, role.movement)
       case 'reduce':
-        return this.reduce(step)
-      case 'concat':
-        return isDilated(step) ? this.dilate(step) : this.concat(step)
-      case 'opaque':
-        return this.opaque(step)
+        return this.reduce(step, role)
+      case 'join':
+        return this.join(step, role)
+      case 'kernel':
+        return this.kernel(step)
+      default:
+        return role satisfies never
     }
   }
 
@@ -118,23 +122,14 @@ class Scheduler {
     if (accumulated?.kind === 'product') this.waiting.set(accumulated.step, (this.waiting.get(accumulated.step) ?? 0) + reads)
   }
 
-  private only(step: Step): [Value, Value] {
-    const [input] = step.inputs
-    const [output] = step.outputs
-    if (input === undefined || output === undefined) throw new RangeError(`${step.op.name} has an input and an output`)
-    return [input, output]
-  }
-
-  private elementwise(step: Step): void {
-    const { op, attributes } = step
-    const [output] = step.outputs
-    if (op.kind !== 'elementwise' || output === undefined) throw new RangeError('an elementwise step')
+  private elementwise(step: Step, op: Elementwise): void {
+    const output = at(step.outputs, 0)
     const inputs = this.fit(step.inputs.map((v) => this.fragment(v)), step)
     const { loads, expressions } = mergeLoads(inputs)
     const accumulated = inputs.find((f) => f.accumulated !== undefined)?.accumulated
     if (accumulated?.kind === 'product') this.epilogues.set(accumulated.step, [...(this.epilogues.get(accumulated.step) ?? []), op.name])
     const { shape, dtype } = output.spec
-    const expression = rounded(withoutOnes(op.expression(expressions, attributes, output.spec)), dtype, loads)
+    const expression = rounded(withoutOnes(op.expression(expressions, step.attributes, output.spec)), dtype, loads)
     this.define(output, { shape, dtype, expression, loads, accumulated }, step)
   }
 
@@ -168,12 +163,10 @@ class Scheduler {
     return fragments.map((f) => stored.get(f) ?? f)
   }
 
-  private movement(step: Step): void {
-    const [input, output] = this.only(step)
-    const f = this.fragment(input)
-    if (step.op.name === 'barrier') return this.define(output, f, step)
-    const m = { op: step.op.name, ...step.attributes } as Movement
-    const moved = moveFragment(f, m, output.spec.shape, this.nextId) ?? this.moveStored(f, m, output, step)
+  private movement(step: Step, m: Movement | undefined): void {
+    const output = at(step.outputs, 0)
+    const f = this.fragment(at(step.inputs, 0))
+    const moved = m === undefined ? f : moveFragment(f, m, output.spec.shape, this.nextId) ?? this.moveStored(f, m, output, step)
     this.define(output, moved, step)
   }
 
@@ -191,40 +184,22 @@ class Scheduler {
     return move(this.store(f, step, order)) ?? unreachable(step)
   }
 
-  private reduce(step: Step): void {
-    const [input, output] = this.only(step)
-    const whole = this.fragment(input)
+  private reduce(step: Step, { op, axes }: RoleOf<'reduce'>): void {
+    const output = at(step.outputs, 0)
+    const whole = this.fragment(at(step.inputs, 0))
     const f = whole.accumulated === undefined ? whole : this.store(whole, step)
-    const { axes } = step.attributes as { axes: readonly number[] }
-    const accumulated: Reduction = { kind: 'reduction', op: step.op.name as ReduceOp, axes, shape: f.shape, element: f.expression, loads: f.loads }
+    const accumulated: Reduction = { kind: 'reduction', op, axes, shape: f.shape, element: f.expression, loads: f.loads }
     const { shape, dtype } = output.spec
     this.define(output, { shape, dtype, expression: rounded(accumulator(f.expression.type), dtype, []), loads: [], accumulated }, step)
   }
 
-  /** Producers write into slices of the whole. */
-  private concat(step: Step): void {
-    const [output] = step.outputs
-    if (output === undefined) throw new RangeError('concat has an output')
-    const { axis } = step.attributes as { axis: number }
+  /** Producers write into slices of the whole, which is cleared first where that leaves gaps. */
+  private join(step: Step, { slices, gaps = false }: RoleOf<'join'>): void {
+    const output = at(step.outputs, 0)
     const parts = step.inputs.map((v) => this.fragment(v))
     const whole = this.loadOf(this.buffer(output.spec, { kind: 'workspace' }), bufferView(output.spec.shape, this.orderFor(output, parts)))
-    let from = 0
-    for (const part of parts) {
-      this.writeInto(whole, part, { start: part.shape.map((_, i) => (i === axis ? from : 0)), size: part.shape, step: part.shape.map(() => 1) }, step)
-      from += at(part.shape, axis)
-    }
-    this.fragments.set(output.id, whole)
-  }
-
-  /** Zeros between elements: the whole is cleared, then written with steps. */
-  private dilate(step: Step): void {
-    const [input, output] = this.only(step)
-    const { low, interior } = step.attributes as PadAttributes
-    const f = this.fragment(input)
-    const whole = this.loadOf(this.buffer(output.spec, { kind: 'workspace' }), bufferView(output.spec.shape, this.orderFor(output, [f])))
-    const zero: Expression = { op: 'const', type: scalarType(output.spec.dtype), args: [], value: 0 }
-    this.emit({ ...whole, expression: zero, loads: [] }, whole, `${step.op.name} zeros`, step)
-    this.writeInto(whole, f, { start: low, size: f.shape, step: interior.map((n) => n + 1) }, step)
+    if (gaps) this.emit({ ...whole, expression: constant(0, scalarType(output.spec.dtype)), loads: [] }, whole, `${step.op.name} zeros`, step)
+    parts.forEach((part, i) => this.writeInto(whole, part, at(slices, i), step))
     this.fragments.set(output.id, whole)
   }
 
@@ -236,7 +211,8 @@ class Scheduler {
     this.emit(part, { ...whole, loads: [slice] }, step.op.name, step)
   }
 
-  private opaque(step: Step): void {
+  /** A hand-written kernel. */
+  private kernel(step: Step): void {
     const halves = this.halvesOf(step)
     const loads = step.inputs.map((v, i) => this.operand(v, halves.inputs.includes(i) ? 'f16' : wide(v.spec.dtype), step))
     const wanted = this.kernels.layouts(step, loads.map((l) => l.view), step.outputs.every((v) => this.final.has(v.id)))

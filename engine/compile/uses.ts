@@ -1,28 +1,20 @@
 /**
  * Which values need memory of their own. A value is computed inside the kernel that reads it if all its readers end in
  * one kernel; operands of hand-written kernels are stored, and so are their results, except that a product takes its
- * readers into its own kernel (`product.ts`). Decided by dataflow alone, from the last step backwards.
+ * readers into its own kernel (`pendingProduct.ts`). Decided by dataflow alone, from the last step backwards.
  */
-import type { ReduceOp } from '../../kernels/ir/descriptor.ts'
 import type { DType } from '../dtype.ts'
-import type { PadAttributes } from '../ops/movement.ts'
+import type { Elementwise, Role } from '../op.ts'
 import { at } from '../shape.ts'
 import type { KernelOperands } from './kernelOperands.ts'
 import type { LoweredGraph, Step, Value } from './lower.ts'
 
-/** `concat`: producers write into parts of one buffer. `opaque`: a kernel of its own. */
-type Role = 'elementwise' | 'movement' | 'reduce' | 'concat' | 'opaque'
+type StepRole = Role | { readonly kind: 'elementwise'; readonly op: Elementwise } | { readonly kind: 'kernel' }
 
-const reductions: ReadonlySet<string> = new Set<ReduceOp>(['sum', 'max', 'min', 'prod'])
-const movements: ReadonlySet<string> = new Set(['reshape', 'permute', 'expand', 'slice', 'pad', 'barrier'])
-
-/** Padding that puts zeros between elements, too. */
-export const isDilated = (step: Step): boolean => step.op.name === 'pad' && (step.attributes as PadAttributes).interior.some((n) => n > 0)
-
-export function roleOf(step: Step): Role {
-  if (step.op.kind === 'elementwise') return 'elementwise'
-  if (step.op.name === 'concat' || isDilated(step)) return 'concat'
-  return movements.has(step.op.name) ? 'movement' : reductions.has(step.op.name) ? 'reduce' : 'opaque'
+/** What the compiler makes of a step. */
+export function roleOf({ op, attributes, inputs }: Step): StepRole {
+  if (op.kind === 'elementwise') return { kind: 'elementwise', op }
+  return (op.kind === 'primitive' ? op.role?.(attributes, inputs.map((v) => v.spec)) : undefined) ?? { kind: 'kernel' }
 }
 
 /** A kernel that a value's readers end in. */
@@ -44,17 +36,17 @@ export function storedValues({ steps, results }: LoweredGraph): Set<number> {
   steps.toReversed().forEach((step, back) => {
     for (const v of step.outputs) if ((sinks.get(v.id)?.size ?? 0) > 1 || roundsWhenStored(v.spec.dtype)) stored.add(v.id)
     const [output] = step.outputs
-    const role = roleOf(step)
+    const { kind } = roleOf(step)
     step.inputs.forEach((v, i) => {
-      if (role === 'opaque') stored.add(v.id)
-      else if (role === 'elementwise' && output !== undefined) flow(v, sinkOf(output))
-      else flow(v, `${role} ${back}.${i}`)
+      if (kind === 'kernel') stored.add(v.id)
+      else if (kind === 'elementwise' && output !== undefined) flow(v, sinkOf(output))
+      else flow(v, `${kind} ${back}.${i}`)
     })
   })
   return stored
 }
 
-/** These types change the value when they are stored, so they always are. f16 is rounded in registers (`half.ts`). */
+/** These types change the value when they are stored, so they always are. f16 is rounded in registers (`halfRounding.ts`). */
 const roundsWhenStored = (dtype: DType): boolean => dtype === 'bf16' || dtype === 'u8'
 
 /** Computing a value again takes a rounding too, and reading it moves fewer bytes than what it is made of. */
@@ -71,7 +63,8 @@ export function narrowedValues({ steps, results }: LoweredGraph, halves: KernelO
   const isNarrowed = ({ id, spec }: Value): boolean => spec.dtype === 'f16' || !used.has(id) || (spec.dtype === 'f32' && narrowed.has(id) && !others.has(id))
   for (const step of steps.toReversed()) {
     const [output] = step.outputs
-    const narrows = (roleOf(step) === 'movement' || step.op.name === 'cast') && output !== undefined && isNarrowed(output)
+    const role = roleOf(step)
+    const narrows = (role.kind === 'movement' || (role.kind === 'elementwise' && role.op.converts === true)) && output !== undefined && isNarrowed(output)
     const taken = halves(step)
     const inHalves = taken !== undefined && taken.outputs.length > 0 && taken.outputs.every((i) => isNarrowed(at(step.outputs, i)))
     step.inputs.forEach(({ id }, i) => {
@@ -87,7 +80,7 @@ export function finalValues({ steps, results }: LoweredGraph): Set<number> {
   const final = new Set<number>(results.map((r) => r.value.id))
   const others = new Set<number>()
   for (const step of steps.toReversed()) {
-    const ends = roleOf(step) === 'elementwise' && step.outputs.every((v) => final.has(v.id))
+    const ends = roleOf(step).kind === 'elementwise' && step.outputs.every((v) => final.has(v.id))
     for (const { id } of step.inputs) {
       if (!ends) others.add(id)
       if (others.has(id)) final.delete(id)

@@ -2,6 +2,7 @@
  * Views: where the elements of a value lie in a buffer. Movement ops turn a view into another without touching memory;
  * a reshape that strides cannot express has no view, and the caller copies.
  */
+import type { Movement } from '../op.ts'
 import { at, contiguousStrides, sameShape } from '../shape.ts'
 import type { Shape } from '../shape.ts'
 
@@ -156,14 +157,6 @@ export function isPacked(view: View, order: readonly number[]): boolean {
 export function sameView(x: View, y: View): boolean {
   return x.offset === y.offset && sameShape(x.shape, y.shape) && x.strides.every((s, i) => at(x.shape, i) <= 1 || s === at(y.strides, i)) && JSON.stringify(x.mask) === JSON.stringify(y.mask)
 }
-
-/** The attributes of a movement op, with its name. */
-export type Movement =
-  | { readonly op: 'reshape'; readonly shape: Shape }
-  | { readonly op: 'permute'; readonly axes: readonly number[] }
-  | { readonly op: 'expand'; readonly shape: Shape }
-  | { readonly op: 'slice'; readonly start: readonly number[]; readonly size: Shape; readonly step: readonly number[] }
-  | { readonly op: 'pad'; readonly low: readonly number[]; readonly high: readonly number[] }
 
 /** The view after a movement; undefined where strides cannot express it. */
 export function moveView(view: View, m: Movement): View | undefined {

@@ -102,6 +102,7 @@ export function given(x: Expression | undefined): Expression {
 export const castOp: Elementwise<readonly [Tensor], { dtype: DType }> = {
   kind: 'elementwise',
   name: 'cast',
+  converts: true,
   shape: ([x], { dtype }) => ({ shape: x.shape, dtype }),
   expression: ([x], { dtype }) => (given(x).type === scalarType(dtype) ? given(x) : unary('cast', given(x), scalarType(dtype))),
   vjp: (dy, [x]) => [isFloat(x.dtype) ? cast(dy, x.dtype) : undefined],

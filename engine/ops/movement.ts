@@ -12,6 +12,7 @@ import type { Shape } from '../shape.ts'
 export const reshapeOp: Primitive<readonly [Tensor], { shape: Shape }, 'reshape'> = {
   kind: 'primitive',
   name: 'reshape',
+  role: ({ shape }) => ({ kind: 'movement', movement: { op: 'reshape', shape } }),
   shape: ([x], { shape }) => ({ shape, dtype: x.dtype }),
   vjp: (dy, [x]) => [reshape(dy, x.shape)],
 }
@@ -33,6 +34,7 @@ export function reshape(x: TensorLike, shape: Shape): Tensor {
 export const permuteOp: Primitive<readonly [Tensor], { axes: readonly number[] }, 'permute'> = {
   kind: 'primitive',
   name: 'permute',
+  role: ({ axes }) => ({ kind: 'movement', movement: { op: 'permute', axes } }),
   shape: ([x], { axes }) => ({ shape: axes.map((a) => at(x.shape, a)), dtype: x.dtype }),
   vjp: (dy, _, __, { axes }) => [permute(dy, axes.map((_, i) => axes.indexOf(i)))],
 }
@@ -49,6 +51,7 @@ export function permute(x: TensorLike, axes: readonly number[]): Tensor {
 export const expandOp: Primitive<readonly [Tensor], { shape: Shape }, 'expand'> = {
   kind: 'primitive',
   name: 'expand',
+  role: ({ shape }) => ({ kind: 'movement', movement: { op: 'expand', shape } }),
   shape: ([x], { shape }) => ({ shape, dtype: x.dtype }),
   vjp: (dy, [x]) => [sumKeep(dy, stretched(x.shape, dy.shape))],
 }
@@ -70,6 +73,7 @@ export function expand(x: TensorLike, shape: Shape): Tensor {
 export const sumOp: Primitive<readonly [Tensor], { axes: readonly number[] }, 'sum'> = {
   kind: 'primitive',
   name: 'sum',
+  role: ({ axes }) => ({ kind: 'reduce', op: 'sum', axes }),
   shape: ([x], { axes }) => keepAxes(x, axes),
   vjp: (dy, [x]) => [expand(dy, x.shape)],
 }
@@ -91,6 +95,7 @@ export interface SliceAttributes {
 export const sliceOp: Primitive<readonly [Tensor], SliceAttributes, 'slice'> = {
   kind: 'primitive',
   name: 'slice',
+  role: (attributes) => ({ kind: 'movement', movement: { op: 'slice', ...attributes } }),
   shape: ([x], { size }) => ({ shape: size, dtype: x.dtype }),
   // Elements go back to where they were read from, with zeros between and around.
   vjp(dy, [x], _, { start, size, step }) {
@@ -127,9 +132,17 @@ export interface PadAttributes {
 export const padOp: Primitive<readonly [Tensor], PadAttributes, 'pad'> = {
   kind: 'primitive',
   name: 'pad',
+  // Zeros around are read from nowhere; zeros between neighbours have to be written.
+  role(attributes, [x]) {
+    const { low, high, interior } = attributes
+    return interior.some((n) => n > 0) ? { kind: 'join', slices: [innerSlice(x, attributes)], gaps: true } : { kind: 'movement', movement: { op: 'pad', low, high } }
+  },
   shape: ([x], { low, high, interior }) => ({ shape: x.shape.map((d, i) => at(low, i) + Math.max(0, d + (d - 1) * at(interior, i)) + at(high, i)), dtype: x.dtype }),
-  vjp: (dy, [x], _, { low, interior }) => [strideSlice(dy, { start: low, size: x.shape, step: interior.map((n) => n + 1) })],
+  vjp: (dy, [x], _, attributes) => [strideSlice(dy, innerSlice(x, attributes))],
 }
+
+/** Where x lies in its padding. */
+const innerSlice = (x: Spec, { low, interior }: PadAttributes): SliceAttributes => ({ start: low, size: x.shape, step: interior.map((n) => n + 1) })
 
 /** Surrounds with zeros: `low` before, `high` after, `interior` between elements of each axis. */
 export function zeroPad(x: TensorLike, low: readonly number[], high: readonly number[], interior: readonly number[] = low.map(() => 0)): Tensor {
@@ -140,17 +153,21 @@ export function zeroPad(x: TensorLike, low: readonly number[], high: readonly nu
 export const concatOp: Primitive<readonly Tensor[], { axis: number }, 'concat'> = {
   kind: 'primitive',
   name: 'concat',
+  role: ({ axis }, inputs) => ({ kind: 'join', slices: slicesAlong(axis, inputs) }),
   shape(inputs, { axis }) {
     const [first] = inputs
     if (first === undefined) throw new ShapeError('concat: the list of tensors is empty; pass at least one')
     return { shape: first.shape.map((d, i) => (i === axis ? inputs.reduce((n, x) => n + at(x.shape, i), 0) : d)), dtype: first.dtype }
   },
-  vjp(dy, inputs, _, { axis }) {
-    let from = 0
-    return inputs.map((x) => {
-      const part = strideSlice(dy, { start: x.shape.map((_, i) => (i === axis ? from : 0)), size: x.shape, step: x.shape.map(() => 1) })
-      from += at(x.shape, axis)
-      return part
-    })
-  },
+  vjp: (dy, inputs, _, { axis }) => slicesAlong(axis, inputs).map((slice) => strideSlice(dy, slice)),
+}
+
+/** Where inputs that are joined along an axis lie in the whole. */
+function slicesAlong(axis: number, inputs: readonly Spec[]): SliceAttributes[] {
+  let from = 0
+  return inputs.map(({ shape }) => {
+    const start = shape.map((_, i) => (i === axis ? from : 0))
+    from += at(shape, axis)
+    return { start, size: shape, step: shape.map(() => 1) }
+  })
 }

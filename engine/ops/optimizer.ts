@@ -30,6 +30,7 @@ export interface AdamWAttributes {
 export const adamwOp: Fused<readonly [numbers: Tensor, ...tensors: Tensor[]], AdamWAttributes> = {
   kind: 'fused',
   name: 'adamw',
+  lists: ({ count, ema }) => ({ first: 1, count, updated: [true, false, true, true, ...(ema ? [true] : [])] }),
   shape([numbers, ...tensors], { count, ema }) {
     if (!sameShape(numbers.shape, [order.length])) throw new ShapeError(`adamw: the numbers are ${formatShape(numbers.shape)}, but there must be ${order.length}: ${order.join(', ')}`)
     const lists = listsOf(tensors, count, ema)

@@ -2,6 +2,7 @@
  * Reductions: sum, product, extremes, and what is made of them. All take `(x, axes?, { keepDims })`: one axis, a list, or
  * all of them; negative axes count from the back. Without `keepDims` reduced axes go; with it they stay with size 1.
  */
+import type { ReduceOp } from '../../kernels/ir/descriptor.ts'
 import { ShapeError, refuseOthers } from '../error.ts'
 import type { Tensor, TensorLike } from '../graph.ts'
 import { apply } from '../op.ts'
@@ -20,7 +21,7 @@ export interface ReduceOptions {
   readonly keepDims?: boolean
 }
 
-type ReducePrimitive<P extends string> = Primitive<readonly [Tensor], { axes: readonly number[] }, P>
+type ReducePrimitive<P extends ReduceOp> = Primitive<readonly [Tensor], { axes: readonly number[] }, P>
 
 /** dy to the places that hold the extreme, in equal parts. */
 function toTheExtreme(dy: Tensor, x: Tensor, y: Tensor, axes: readonly number[]): Tensor {
@@ -28,23 +29,21 @@ function toTheExtreme(dy: Tensor, x: Tensor, y: Tensor, axes: readonly number[])
   return where(hit, div(dy, sumKeep(cast(hit, dy.dtype), axes)), literal(0))
 }
 
-export const maxOp: ReducePrimitive<'max'> = {
+const extremeRow = <P extends 'max' | 'min'>(op: P): ReducePrimitive<P> => ({
   kind: 'primitive',
-  name: 'max',
+  name: op,
+  role: ({ axes }) => ({ kind: 'reduce', op, axes }),
   shape: ([x], { axes }) => keepAxes(x, axes),
   vjp: (dy, [x], y, { axes }) => [toTheExtreme(dy, x, y, axes)],
-}
+})
 
-export const minOp: ReducePrimitive<'min'> = {
-  kind: 'primitive',
-  name: 'min',
-  shape: ([x], { axes }) => keepAxes(x, axes),
-  vjp: (dy, [x], y, { axes }) => [toTheExtreme(dy, x, y, axes)],
-}
+export const maxOp: ReducePrimitive<'max'> = extremeRow('max')
+export const minOp: ReducePrimitive<'min'> = extremeRow('min')
 
 export const prodOp: ReducePrimitive<'prod'> = {
   kind: 'primitive',
   name: 'prod',
+  role: ({ axes }) => ({ kind: 'reduce', op: 'prod', axes }),
   shape: ([x], { axes }) => keepAxes(x, axes),
   // Zeros rule out dividing the product by each factor.
   vjp(dy, [x], _, { axes }) {

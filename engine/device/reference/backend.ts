@@ -10,9 +10,8 @@ import { byteSize, isFloat } from '../../dtype.ts'
 import type { DType, TypedArray } from '../../dtype.ts'
 import { DeviceError } from '../../error.ts'
 import type { Spec } from '../../graph.ts'
-import type { Elementwise } from '../../op.ts'
+import type { Elementwise, PrimitiveName } from '../../op.ts'
 import { scalarType } from '../../ops/elementwise.ts'
-import type { PrimitiveName } from '../../ops/primitives.ts'
 import { evaluateArrays } from '../../../kernels/ir/evaluate.ts'
 import { load } from '../../../kernels/ir/expression.ts'
 import { at, formatShape, sizeOf } from '../../shape.ts'
@@ -127,9 +126,8 @@ function bound(leaf: MemoryBlock | TypedArray | number, spec: Spec): Values {
 function compute({ op, attributes, outputs }: Step, inputs: readonly Held[]): Values {
   const { spec } = at(outputs, 0)
   if (op.kind === 'elementwise') return elementwise(op, inputs, attributes, spec)
-  const kernel = new Map<string, Kernel>(Object.entries(table)).get(op.name)
-  if (op.kind === 'fused' || kernel === undefined) throw new DeviceError(`reference: ${op.kind} op ${op.name} has no kernel`)
-  return kernel(inputs, attributes, spec)
+  if (op.kind === 'fused') throw new DeviceError(`reference: fused op ${op.name} has no kernel`)
+  return table[op.name](inputs, attributes, spec)
 }
 
 function elementwise(op: Elementwise, inputs: readonly Held[], attributes: object, output: Spec): Values {

@@ -3,8 +3,8 @@
  * however many parameters there are. Parameters, gradients, moments and averages have an arena each, in which a tensor has the
  * same place. Variables move there in the first run, and stay; gradients are written there.
  */
+import type { Load } from '../../compile/fragment.ts'
 import type { OpLaunch, Plan } from '../../compile/plan.ts'
-import type { AdamWAttributes } from '../../ops/optimizer.ts'
 import { at, sizeOf } from '../../shape.ts'
 import { align } from './alignment.ts'
 import { bufferBytes } from './transfer.ts'
@@ -48,26 +48,26 @@ export function planArenas(plan: Plan, same: readonly number[], most: number): A
   const segments = new Map<OpLaunch, readonly Segment[]>()
   const taken = new Set<number>()
   for (const launch of plan.launches) {
-    if (launch.kind !== 'op' || launch.step.op.name !== 'adamw') continue
+    if (launch.kind !== 'op') continue
     const lists = listsOf(launch, same)
-    const [parameters = [], gradients = []] = lists
-    const state = lists.filter((list) => list !== gradients).flat()
-    const fit = state.every((id) => isState(plan, id)) && gradients.every((id) => at(plan.buffers, id).home.kind === 'workspace') && areWhole(launch, plan)
-    const updated = launch.outputs.every(({ buffer }) => same[buffer] !== buffer)
-    if (!fit || !updated || new Set(state).size < state.length || [...state, ...gradients].some((id) => taken.has(id))) continue
-    for (const id of [...state, ...gradients]) taken.add(id)
+    const [parameters] = lists
+    const all = lists.flatMap(({ ids }) => ids)
+    const state = lists.flatMap(({ ids, updated }) => (updated ? ids : []))
+    const inPlace = launch.outputs.every(({ buffer }) => same[buffer] !== buffer)
+    if (parameters === undefined || !inPlace || !lists.every((list) => fits(list, plan)) || new Set(state).size < state.length || all.some((id) => taken.has(id))) continue
+    for (const id of all) taken.add(id)
     const homes = new Map<number, Copy['from']>()
-    segments.set(launch, cut(parameters.map((id) => bufferBytes('f32', at(plan.buffers, id).elements)), most).map(({ from, to, offsets, bytes }) => {
+    segments.set(launch, cut(parameters.ids.map((id) => bufferBytes('f32', at(plan.buffers, id).elements)), most).map(({ from, to, offsets, bytes }) => {
       const copies: Copy[] = []
-      const place = (list: readonly number[]): number => {
+      const place = ({ ids, updated }: List): number => {
         const arena = arenas.length
-        const members = list.slice(from, to).map((id, i) => {
+        const members = ids.slice(from, to).map((id, i) => {
           const [here, home] = [{ arena, first: at(offsets, i) / 4 }, homes.get(id)]
           if (home === undefined) homes.set(id, here)
           else copies.push({ from: home, to: here, elements: at(plan.buffers, id).elements })
           return home === undefined ? id : undefined
         })
-        return arenas.push({ members, offsets, bytes, workspace: list === gradients }) - 1
+        return arenas.push({ members, offsets, bytes, workspace: !updated }) - 1
       }
       return { elements: bytes / 4, arenas: lists.map(place), copies }
     }))
@@ -75,23 +75,30 @@ export function planArenas(plan: Plan, same: readonly number[], most: number): A
   return { arenas, segments }
 }
 
-/** The buffers of p, g, m, v and, if there are averages, of those. */
-function listsOf({ inputs, step }: OpLaunch, same: readonly number[]): number[][] {
-  const { count, ema } = step.attributes as AdamWAttributes
-  const ids = inputs.slice(1).map(({ buffer }) => same[buffer] ?? buffer)
-  return Array.from({ length: ema ? 5 : 4 }, (_, k) => ids.slice(k * count, (k + 1) * count))
+interface List {
+  readonly tensors: readonly Load[]
+  /** By the plan's buffers. */
+  readonly ids: readonly number[]
+  /** With new values in the outputs; the others are only read. */
+  readonly updated: boolean
 }
 
-/** A variable's. */
-function isState({ buffers, graph }: Plan, id: number): boolean {
-  const { home } = at(buffers, id)
-  return home.kind === 'leaf' && graph.leaves[home.index]?.kind === 'buffer'
+/** The lists of an op that updates some; none of any other op. */
+function listsOf({ inputs, step: { op, attributes } }: OpLaunch, same: readonly number[]): List[] {
+  const { first, count, updated } = (op.kind === 'fused' ? op.lists?.(attributes) : undefined) ?? { first: 0, count: 0, updated: [] }
+  return updated.map((changes, k) => {
+    const tensors = inputs.slice(first + k * count, first + (k + 1) * count)
+    return { tensors, ids: tensors.map(({ buffer }) => same[buffer] ?? buffer), updated: changes }
+  })
 }
 
-/** Gradients are read as the whole of their buffers. */
-function areWhole({ inputs, step }: OpLaunch, { buffers }: Plan): boolean {
-  const { count } = step.attributes as AdamWAttributes
-  return inputs.slice(1 + count, 1 + 2 * count).every(({ buffer, view }) => view.offset === 0 && sizeOf(view.shape) === at(buffers, buffer).elements)
+/** Variables, or in the workspace what is read as the whole of its buffer. */
+function fits({ tensors, ids, updated }: List, { buffers, graph }: Plan): boolean {
+  return ids.every((id, i) => {
+    const { home, elements } = at(buffers, id)
+    const { offset, shape } = at(tensors, i).view
+    return updated ? home.kind === 'leaf' && graph.leaves[home.index]?.kind === 'buffer' : home.kind === 'workspace' && offset === 0 && sizeOf(shape) === elements
+  })
 }
 
 /** Parts of a list that fit a binding each, and where their members begin. */

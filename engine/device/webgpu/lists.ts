@@ -56,25 +56,28 @@ export const squaredNorm: KernelRule<WgslKernel, WgslTarget> = {
   kernel: ({ inputs }) => squaredNormKernel({ chunk: squaredNormChunk, tensors: inputs.map((x, buffer) => ({ buffer, first: 0, elements: sizeOf(x.shape) })), output: inputs.length, operands: inputs.length + 1 }),
 }
 
-/** The call of a launch over arenas; undefined if its tensors lie elsewhere. Arenas are numbered behind the plan's buffers. */
-export function arenaCall(launch: OpLaunch, { arenas, segments }: ArenaPlan, buffers: number, target: WgslTarget): Call<WgslKernel> | undefined {
+/** Arenas are numbered behind the plan's `buffers`. Undefined if the tensors of the launch lie elsewhere. */
+type ArenaCall = (launch: OpLaunch, plan: ArenaPlan, buffers: number, target: WgslTarget) => Call<WgslKernel> | undefined
+
+const adamwInArenas: ArenaCall = (launch, { segments }, buffers, target) => {
   const update = segments.get(launch)
-  if (update !== undefined) {
-    const { ema } = launch.step.attributes as AdamWAttributes
-    const operands = [at(launch.inputs, 0).buffer, ...update.flatMap((segment) => segment.arenas.map((arena) => buffers + arena))]
-    const lists = ema ? 5 : 4
-    const operandOf = (arena: number): number => operands.indexOf(buffers + arena)
-    const kernels = update.map(({ elements }) => adamwKernel({ elements, ema }))
-    const copies = update.flatMap((segment) => segment.copies.flatMap(({ from, to, elements }) => {
-      const shared = from.arena === to.arena
-      const place = ({ first }: typeof from): Operand => ({ dtype: 'f32', strides: [1], offset: first })
-      const copy = mapKernel({ shape: [elements], inputs: [place(from)], outputs: [{ operand: place(to), value: load(0, 'f32') }] }, target, [0, shared ? 0 : 1])
-      return renumbered(copy, [operandOf(from.arena), operandOf(to.arena)])
-    }))
-    const steps = kernels.flatMap((kernel, s) => renumbered(kernel, [0, ...Array.from({ length: lists }, (_, k) => 1 + s * lists + k)]))
-    return { kernel: joined(kernels, [...copies, ...steps]), buffers: operands }
-  }
-  if (launch.step.op.name !== 'squaredNorm') return undefined
+  if (update === undefined) return undefined
+  const { ema } = launch.step.attributes as AdamWAttributes
+  const operands = [at(launch.inputs, 0).buffer, ...update.flatMap((segment) => segment.arenas.map((arena) => buffers + arena))]
+  const lists = ema ? 5 : 4
+  const operandOf = (arena: number): number => operands.indexOf(buffers + arena)
+  const kernels = update.map(({ elements }) => adamwKernel({ elements, ema }))
+  const copies = update.flatMap((segment) => segment.copies.flatMap(({ from, to, elements }) => {
+    const shared = from.arena === to.arena
+    const place = ({ first }: typeof from): Operand => ({ dtype: 'f32', strides: [1], offset: first })
+    const copy = mapKernel({ shape: [elements], inputs: [place(from)], outputs: [{ operand: place(to), value: load(0, 'f32') }] }, target, [0, shared ? 0 : 1])
+    return renumbered(copy, [operandOf(from.arena), operandOf(to.arena)])
+  }))
+  const steps = kernels.flatMap((kernel, s) => renumbered(kernel, [0, ...Array.from({ length: lists }, (_, k) => 1 + s * lists + k)]))
+  return { kernel: joined(kernels, [...copies, ...steps]), buffers: operands }
+}
+
+const squaredNormInArenas: ArenaCall = (launch, { arenas }, buffers) => {
   const places = launch.inputs.map(({ buffer, view }) => {
     const arena = arenas.findIndex(({ workspace, members }) => workspace && members.includes(buffer))
     const { members = [], offsets = [] } = arenas[arena] ?? {}
@@ -85,3 +88,8 @@ export function arenaCall(launch: OpLaunch, { arenas, segments }: ArenaPlan, buf
   const tensors = places.map(({ arena, first, elements }) => ({ buffer: used.indexOf(arena), first, elements }))
   return { kernel: squaredNormKernel({ chunk: squaredNormChunk, tensors, output: used.length, operands: used.length + 1 }), buffers: [...used.map((arena) => buffers + arena), at(launch.outputs, 0).buffer] }
 }
+
+const arenaCalls: Readonly<Record<string, ArenaCall | undefined>> = { adamw: adamwInArenas, squaredNorm: squaredNormInArenas }
+
+/** The call of a launch over arenas. */
+export const arenaCall: ArenaCall = (launch, plan, buffers, target) => arenaCalls[launch.step.op.name]?.(launch, plan, buffers, target)
