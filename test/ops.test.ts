@@ -7,6 +7,7 @@ import { globSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import * as fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
+import { fusedRules } from '../engine/device/rules/fused.ts'
 import type { AnyOp } from '../engine/op.ts'
 import { closeAll, onEach, openAll } from './devices.ts'
 import { root } from './blocks.ts'
@@ -32,6 +33,11 @@ test('every op record of the engine is exported, and in the table', () => {
   const made = sources.flatMap((text) => [...text.matchAll(/^(?:export )?const (\w+Op)\b[^=\n]*=/gm)].map((match) => match[1]))
   expect(made.filter((name) => name !== undefined && !Object.hasOwn(table, name))).toEqual([])
   expect(made.length).toBe(rows.length)
+})
+
+test('every rule of a kernel is of a fused op', () => {
+  const fused = new Set([...ops.values()].filter(({ kind }) => kind === 'fused').map(({ name }) => name))
+  expect(Object.keys(fusedRules).filter((name) => !fused.has(name))).toEqual([])
 })
 
 describe.each(rows)('%s', (name, { calls, smooth = calls }) => {
