@@ -1,12 +1,12 @@
 /** Draws samples from a denoiser and lays them out: a grid of results, and the way from noise to one of them. */
 import type { Denoiser } from '../diffusion/denoiser.ts'
-import { ddim } from '../diffusion/samplers.ts'
-import { NoiseSchedule } from '../diffusion/schedule.ts'
-import { mul, normal, realize } from '../engine/index.ts'
+import { levels } from '../diffusion/paths/levels.ts'
+import { sample } from '../diffusion/sample.ts'
+import { ancestralEuler } from '../diffusion/samplers/ancestral.ts'
 import type { Device, RandomGenerator, TypedArray } from '../engine/index.ts'
 import { readData } from '../engine/realize.ts'
-import { at } from '../engine/shape.ts'
 import type { Progress } from './progress.ts'
+import { pathOf } from './settings.ts'
 import type { Settings } from './settings.ts'
 
 export interface DrawOptions {
@@ -33,30 +33,37 @@ export interface Drawn {
 /** How many stages of the reverse process are kept, ends included. */
 const kept = 12
 
-/** Samples by DDPM's ancestral sampling over `steps` noise levels; undefined if stopped. */
+/** Samples by DDPM's ancestral sampling in `steps` steps; undefined if stopped. */
 export async function draw(denoise: Denoiser, { device, settings, generator, count, steps, progress, stop }: DrawOptions): Promise<Drawn | undefined> {
   const { in_channels: channels, sample_size: size } = settings.model
-  const shape = [count, channels, size, size]
-  const streams = generator.split(count)
-  const noise = (): ReturnType<typeof normal> => normal(shape, { generator: streams, device })
-  const sigmas = NoiseSchedule.linear({ timesteps: settings.timesteps }).levels(steps)
-  const start = mul(noise(), at(sigmas, 0))
+  const path = pathOf(settings)
   const wanted = new Set(Array.from({ length: kept }, (_, i) => Math.round((i * (steps - 1)) / (kept - 1))))
   const stages: { noisy: TypedArray[]; denoised: TypedArray[] } = { noisy: [], denoised: [] }
-  let last = start
+  const stopping = new AbortController()
   let done = 0
   progress.wait(() => (done === 0 ? 'the first sampling step' : `sampling step ${done} of ${steps}`))
-  for (const { index, sigma, x, denoised } of ddim(denoise, start, sigmas, { eta: 1, noise })) {
-    await realize(x, denoised)
-    done = index + 1
-    if (stop?.() === true) return undefined
-    if (wanted.has(index)) {
-      stages.noisy.push(await firstImage(mul(x, 1 / Math.hypot(1, sigma)), channels * size * size))
-      stages.denoised.push(await firstImage(denoised, channels * size * size))
-    }
-    last = x
+  try {
+    const x = await sample(denoise, {
+      path, levels: levels(path, steps), sampler: ancestralEuler(), shape: [channels, size, size], seeds: generator.split(count).map(seedOf), device, signal: stopping.signal,
+      async onStep({ state, x0 }) {
+        done = state.step
+        if (stop?.() === true) stopping.abort()
+        if (!wanted.has(done - 1)) return
+        stages.noisy.push(await firstImage(state.x, channels * size * size))
+        stages.denoised.push(await firstImage(x0, channels * size * size))
+      },
+    })
+    return stop?.() === true ? undefined : { shape: [count, channels, size, size], values: await readData(x), stages }
+  } catch (error) {
+    if (error === stopping.signal.reason) return undefined
+    throw error
   }
-  return { shape, values: await readData(last), stages }
+}
+
+/** The seed whose generator is this one at its beginning. */
+function seedOf(generator: RandomGenerator): bigint {
+  const [low, high] = generator.state().key
+  return (BigInt(high) << 32n) | BigInt(low)
 }
 
 async function firstImage(x: Parameters<typeof readData>[0], size: number): Promise<TypedArray> {

@@ -26,7 +26,7 @@ export async function sample(options: SampleArguments, output: Output): Promise<
   try {
     const model = new UNet2D(settings.model, { device, generator: generatorFor(settings.seed, 'weights') })
     loadVariables(model.stateDict(), variables, { source: folder.path('checkpoint'), prefix: 'ema.average.', strict: true })
-    const drawn = await draw(denoiserFor(model, settings), { device, settings, generator: generatorFor(seed, 'samples'), count, steps: sampling, progress, stop: () => interrupt.code !== undefined })
+    const drawn = await draw(denoiserFor(model), { device, settings, generator: generatorFor(seed, 'samples'), count, steps: sampling, progress, stop: () => interrupt.code !== undefined })
     if (drawn === undefined) return interrupt.code ?? 0
     await writeFile(file, samplesPng(drawn))
     progress.line(`${count} samples of step ${step}: ${file}`)

@@ -1,14 +1,17 @@
 /** What a run is set to: its defaults, how its checkpoint remembers it, and the network and trainer it makes. */
-import type { Denoiser } from '../diffusion/denoiser.ts'
 import { clipped, denoiserOf } from '../diffusion/denoiser.ts'
+import type { Denoiser } from '../diffusion/denoiser.ts'
 import { diffusionLoss } from '../diffusion/loss.ts'
-import { NoiseSchedule } from '../diffusion/schedule.ts'
+import { epsPrediction } from '../diffusion/parameterization.ts'
+import { linearBetas } from '../diffusion/paths/betas.ts'
+import { discretePath } from '../diffusion/paths/discrete.ts'
+import type { NoisePath } from '../diffusion/paths/path.ts'
 import { Trainer } from '../diffusion/trainer.ts'
 import { UNet2D } from '../diffusion/unet.ts'
 import { checkConfig } from '../diffusion/unet-config.ts'
 import type { UNet2DConfig } from '../diffusion/unet-config.ts'
 import { CheckpointError, RandomGenerator, normal, randint } from '../engine/index.ts'
-import type { Device, Tensor, TensorLike } from '../engine/index.ts'
+import type { Device } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
 import { isRecord, parseJson, show } from '../nn/checkpoint/json.ts'
 import { warmupDecay } from '../nn/ema-decay.ts'
@@ -79,7 +82,7 @@ export function startRun(settings: Settings, images: Images, device: Device): Ru
   device.generator.restore(generatorFor(seed, 'layers').state())
   const model = new UNet2D(settings.model, { device, generator: generatorFor(seed, 'weights') })
   const rising = Math.min(warmup, Math.floor(steps / 2))
-  const schedule = NoiseSchedule.linear({ timesteps: settings.timesteps })
+  const path = pathOf(settings)
   const trainer = new Trainer({
     model,
     device,
@@ -88,7 +91,7 @@ export function startRun(settings: Settings, images: Images, device: Device): Ru
     generator: generatorFor(seed, 'training'),
     loss(x0, generator) {
       const t = randint([at(x0.shape, 0)], { high: settings.timesteps, generator, device })
-      return diffusionLoss((x, when) => model.call(x, when), x0, { schedule, t, eps: normal(x0.shape, { generator, device }) })
+      return diffusionLoss((x, when) => model.call(x, when), x0, { path, t, eps: normal(x0.shape, { generator, device }) })
     },
     optimizer: {
       lr: withWarmup(cosineSchedule(rate, { steps: steps - rising }), rising, { start: 1 / (rising + 1) }),
@@ -101,10 +104,12 @@ export function startRun(settings: Settings, images: Images, device: Device): Ru
 }
 
 /** The denoiser of a model that was trained with those settings. */
-export function denoiserFor(model: UNet2D, { timesteps }: Settings): Denoiser {
-  const network = (x: Tensor, t: TensorLike): Tensor => model.call(x, t)
-  return clipped(denoiserOf(network, NoiseSchedule.linear({ timesteps })))
+export function denoiserFor(model: UNet2D): Denoiser {
+  return clipped()(denoiserOf((x, t) => model.call(x, t), epsPrediction()))
 }
+
+/** DDPM's, with its β from 1e-4 to 0.02 whatever the number of timesteps. */
+export const pathOf = ({ timesteps }: Settings): NoisePath => discretePath(linearBetas(timesteps, { first: 1e-4, last: 0.02 }))
 
 /** Settings that runs did not record at first, as they were then: what is new goes in here, with what the code before did. */
 const unrecorded: Partial<Settings> = { saveEvery: 250, sampling: 100 }

@@ -157,8 +157,8 @@ class Session {
     const { trainer, model } = this.#run
     this.#progress.line(`trained ${trainer.step} steps in ${formatTime(this.#log.at(-1)?.seconds ?? 0)}; drawing pictures`)
     const values = trainer.ema?.values ?? new Map()
-    const denoise = denoiserFor(model, this.#settings)
-    const drawn = await draw((x, sigma) => withValues(values, () => denoise(x, sigma)), {
+    const denoise = denoiserFor(model)
+    const drawn = await draw((...asked) => withValues(values, () => denoise(...asked)), {
       device: this.device,
       settings: this.#settings,
       generator: generatorFor(this.#settings.seed, 'samples'),

@@ -1,72 +1,119 @@
 /**
- * What a network's output means, at x_t = a·x₀ + s·ε: the noise (Ho et al., arXiv:2006.11239), the clean image, or
- * v = a·ε − s·x₀ (Salimans and Ho, arXiv:2202.00512, appendix D). Each is a linear map of x₀ and ε, and with x_t known,
- * of either alone.
+ * What a network's output means. Each is an invertible linear map of (x₀, ε), so that with x = α·x₀ + σ·ε known, it says both. Levels are
+ * numbers where one holds for the batch, or tensors [B, 1, …].
  */
-import { checkWord } from '../engine/error.ts'
-import { add, div, mul, sub } from '../engine/index.ts'
-import type { Operand, Tensor, TensorLike } from '../engine/index.ts'
+import { ConfigError, add, narrow } from '../engine/index.ts'
+import type { Tensor, TensorLike } from '../engine/index.ts'
+import { combine, ln, negative, over, plus, root, square, times } from './arithmetic.ts'
+import type { Factor } from './arithmetic.ts'
+import type { Level } from './paths/path.ts'
+import { Prediction } from './prediction.ts'
 
-const predictions = ['eps', 'x0', 'v'] as const
-export type Prediction = (typeof predictions)[number]
-
-/** Throws ConfigError for another word, such as those of diffusers' schedulers. */
-export function checkPrediction(op: string, prediction: Prediction): void {
-  checkWord(op, 'prediction', prediction, predictions, " (diffusers' epsilon, sample and v_prediction)")
+export interface Parameterization {
+  readonly name: string
+  /** By what the network's output has more channels than x; default 1. */
+  readonly channels?: number
+  /** What x is multiplied by before the network sees it; absent for 1. */
+  input?(level: Level): Factor
+  /** What the network is told of the time. */
+  time(level: Level): Factor
+  /** What the network should say, given x₀ and ε [B, …]. */
+  target(x0: TensorLike, eps: TensorLike, level: Level): Tensor
+  /** What the network's output means for x [B, …]. Throws ConfigError where it means nothing, such as x₀ from ε at α = 0. */
+  read(output: Tensor, x: TensorLike, level: Level): Prediction
 }
 
-/** Factors of the clean image and of the noise: numbers, or tensors that broadcast over the images. */
-export interface Level {
-  readonly a: Operand
-  readonly s: Operand
+export interface TimeOptions {
+  /** What the network is told of the time. */
+  readonly time?: (level: Level) => Factor
 }
 
-/** x_t = a·x₀ + s·ε. */
-export function addNoise(x0: TensorLike, eps: TensorLike, { a, s }: Level): Tensor {
-  return add(mul(a, x0), mul(s, eps))
+const pathTime = ({ t }: Level): Factor => t
+
+/** Output ε (Ho et al., arXiv:2006.11239, eq. 14). The network is told the path's time. */
+export const epsPrediction = ({ time = pathTime }: TimeOptions = {}): Parameterization => ({
+  name: 'eps', time,
+  target: (_, eps) => eps.read(),
+  read: (output, x, level) => Prediction.ofNoise(output, x, level),
+})
+
+/** Output x₀. */
+export const imagePrediction = ({ time = pathTime }: TimeOptions = {}): Parameterization => ({
+  name: 'x0', time,
+  target: (x0) => x0.read(),
+  read: (output, x, level) => Prediction.ofImage(output, x, level),
+})
+
+/** Output v = α·ε − σ·x₀ (Salimans and Ho, arXiv:2202.00512, appendix D): defined at every level. */
+export const vPrediction = ({ time = pathTime }: TimeOptions = {}): Parameterization => ({
+  name: 'v', time,
+  target: (x0, eps, { alpha, sigma }) => combine([alpha, eps], [negative(sigma), x0]),
+  read(v, x, { alpha, sigma }) {
+    const norm = plus(square(alpha), square(sigma)) // 1 on paths that keep the variance
+    const [a, s] = [over(alpha, norm), over(sigma, norm)]
+    return new Prediction(() => combine([a, x], [negative(s), v]), () => combine([s, x], [a, v]))
+  },
+})
+
+/**
+ * Output u = ε − x₀, the velocity of a rectified flow (Liu et al., arXiv:2209.03003, eq. 1, with time from data to noise): defined at every level.
+ * The network is told 1000·σ, as those of Stable Diffusion 3 and FLUX are.
+ */
+export const flowPrediction = ({ time = ({ sigma }: Level): Factor => times(1000, sigma) }: TimeOptions = {}): Parameterization => ({
+  name: 'flow', time,
+  target: (x0, eps) => combine([1, eps], [-1, x0]),
+  read(u, x, { alpha, sigma }) {
+    const sum = plus(alpha, sigma) // 1 on a rectified flow
+    return new Prediction(() => combine([over(1, sum), x], [negative(over(sigma, sum)), u]), () => combine([over(1, sum), x], [over(alpha, sum), u]))
+  },
+})
+
+/** Output ∇ log p(x) = −ε/σ, the score (Song et al., arXiv:2011.13456). */
+export const scorePrediction = ({ time = pathTime }: TimeOptions = {}): Parameterization => ({
+  name: 'score', time,
+  target: (_, eps, { sigma }) => combine([over(-1, sigma), eps]),
+  read: (score, x, level) => Prediction.ofNoise(combine([negative(level.sigma), score]), x, level),
+})
+
+export interface EdmOptions extends TimeOptions {
+  /** The standard deviation of the data; default 0.5. */
+  readonly sigmaData?: number
 }
 
-/** What the network should say. */
-export function targetOf(prediction: Prediction, x0: TensorLike, eps: TensorLike, { a, s }: Level): Tensor {
-  checkPrediction('targetOf', prediction)
-  switch (prediction) {
-    case 'eps':
-      return eps.read()
-    case 'x0':
-      return x0.read()
-    case 'v':
-      return sub(mul(a, eps), mul(s, x0))
-    default:
-      return prediction satisfies never
+/**
+ * Output F, where x₀ = c_skip·x + c_out·F and the network sees c_in·x and is told ln(σ/α)/4 (Karras et al., arXiv:2206.00364, eq. 7 and table 1, of
+ * which these are the forms with α): F has unit variance to predict at every level.
+ */
+export function edmPrediction({ sigmaData = 0.5, time = ({ alpha, sigma }: Level): Factor => times(0.25, ln(over(sigma, alpha))) }: EdmOptions = {}): Parameterization {
+  if (!(sigmaData > 0)) throw new ConfigError(`edmPrediction: sigmaData is ${sigmaData}; use the standard deviation of the data`)
+  const total = ({ alpha, sigma }: Level): Factor => plus(square(times(sigmaData, alpha)), square(sigma))
+  const skip = (level: Level): Factor => over(times(sigmaData ** 2, level.alpha), total(level))
+  const out = (level: Level): Factor => over(times(sigmaData, level.sigma), root(total(level)))
+  return {
+    name: 'edm', time,
+    input: (level) => over(1, root(total(level))),
+    target(x0, eps, level) {
+      const { alpha, sigma } = level // (x₀ − c_skip·x)/c_out
+      return combine([over(sigma, times(sigmaData, root(total(level)))), x0], [negative(over(times(sigmaData, alpha), root(total(level)))), eps])
+    },
+    read: (output, x, level) => Prediction.ofImage(combine([skip(level), x], [out(level), output]), x, level),
   }
 }
 
-/** The clean image from what the network says of x_t; from `eps` it does not exist where a = 0. */
-export function cleanOf(prediction: Prediction, said: TensorLike, x: TensorLike, { a, s }: Level): Tensor {
-  checkPrediction('cleanOf', prediction)
-  switch (prediction) {
-    case 'eps':
-      return div(sub(x, mul(s, said)), a)
-    case 'x0':
-      return said.read()
-    case 'v':
-      return sub(mul(a, x), mul(s, said)) // a·x_t − s·v = (a² + s²)·x₀
-    default:
-      return prediction satisfies never
-  }
-}
+/**
+ * As `inner`, of a network whose output has twice the channels, axis 1: the second half says where between its least and its greatest value the
+ * variance of a step is, from −1 to 1 (Nichol and Dhariwal, arXiv:2102.09672, eq. 15). The target is that of the first half.
+ */
+export const withLearnedVariance = (inner: Parameterization): Parameterization => ({
+  ...inner,
+  name: `${inner.name} with learned variance`,
+  channels: 2,
+  read(output, x, level) {
+    const channels = x.shape[1] ?? 0
+    const said = inner.read(narrow(output, 1, 0, channels), x, level)
+    return new Prediction(() => said.x0, () => said.eps, add(narrow(output, 1, channels, channels).mul(0.5), 0.5))
+  },
+})
 
-/** The noise from what the network says of x_t; from `x0` it does not exist where s = 0. */
-export function noiseOf(prediction: Prediction, said: TensorLike, x: TensorLike, { a, s }: Level): Tensor {
-  checkPrediction('noiseOf', prediction)
-  switch (prediction) {
-    case 'eps':
-      return said.read()
-    case 'x0':
-      return div(sub(x, mul(a, said)), s)
-    case 'v':
-      return add(mul(s, x), mul(a, said))
-    default:
-      return prediction satisfies never
-  }
-}
+/** x = α·x₀ + σ·ε. x0, eps [B, …]. */
+export const addNoise = (x0: TensorLike, eps: TensorLike, { alpha, sigma }: Level): Tensor => combine([alpha, x0], [sigma, eps])

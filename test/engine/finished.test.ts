@@ -1,9 +1,10 @@
 /** Where something is set while a function runs, what would run later and not see it is refused, and what was set is taken back. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ConfigError, detectAnomaly, device as openDevice, mul, recompute, tensor, variable, withDefaultDevice, withValues } from '../../engine/index.ts'
-import type { Device, Tensor, TensorLike } from '../../engine/index.ts'
+import type { Device, TensorLike } from '../../engine/index.ts'
 import { getDefaultDevice } from '../../engine/device/device.ts'
-import { ddim, denoiserOf, NoiseSchedule } from '../../diffusion/index.ts'
+import { ddim, denoiserOf, discretePath, epsPrediction, levels, sample } from '../../diffusion/index.ts'
+import type { Denoiser } from '../../diffusion/index.ts'
 import { Module, mixedPrecision } from '../../nn/index.ts'
 
 let device: Device
@@ -80,15 +81,14 @@ test('detectAnomaly waits for promises, and refuses what is iterated later', asy
   expect(device.watch).toBeUndefined()
 })
 
-test('a sampler takes averages around its denoiser, not around itself', async () => {
+test('sampling takes averages around its denoiser, not around itself', async () => {
   const [weight, average] = [variable([1]), variable([0.5])]
-  const schedule = NoiseSchedule.linear()
-  const denoise = denoiserOf((x) => mul(x, weight), schedule)
+  const denoise = denoiserOf((x) => mul(x, weight), epsPrediction())
   const values = new Map([[weight, average]])
-  const [start, sigmas] = [tensor([1, 2, 3]), schedule.levels(3)]
-  const end = async (steps: Iterable<{ readonly x: Tensor }>): Promise<unknown> => [...(await ([...steps].at(-1)?.x ?? start).data())]
-  expect(() => withValues(values, () => ddim(denoise, start, sigmas))).toThrow('withValues: the function returned an iterator')
-  const averaged = await end(ddim((x, sigma) => withValues(values, () => denoise(x, sigma)), start, sigmas))
-  expect(averaged).not.toEqual(await end(ddim(denoise, start, sigmas)))
-  expect(averaged).toEqual(await end(ddim(denoiserOf((x) => mul(x, average), schedule), start, sigmas)))
+  const path = discretePath()
+  const draw = async (denoiser: Denoiser): Promise<unknown> => [...(await (await sample(denoiser, { path, levels: levels(path, 3), sampler: ddim(), shape: [3], seeds: [1] })).data())]
+  expect(() => withValues(values, () => draw(denoise))).toThrow('withValues: the function returned a promise')
+  const averaged = await draw((...asked) => withValues(values, () => denoise(...asked)))
+  expect(averaged).not.toEqual(await draw(denoise))
+  expect(averaged).toEqual(await draw(denoiserOf((x) => mul(x, average), epsPrediction())))
 })

@@ -2,10 +2,13 @@
 import { expect, test } from 'vitest'
 import { denoiserOf } from '../../diffusion/denoiser.ts'
 import type { Network } from '../../diffusion/denoiser.ts'
-import { ddim } from '../../diffusion/samplers.ts'
-import { NoiseSchedule } from '../../diffusion/schedule.ts'
+import { epsPrediction } from '../../diffusion/parameterization.ts'
+import { discretePath } from '../../diffusion/paths/discrete.ts'
+import { leading, levels } from '../../diffusion/paths/levels.ts'
+import { ddim } from '../../diffusion/samplers/ancestral.ts'
+import type { Problem, SamplerState } from '../../diffusion/samplers/sampler.ts'
 import { timestepEmbedding } from '../../diffusion/timestep.ts'
-import { concat, linear, mul, silu, tensor, withValues } from '../../engine/index.ts'
+import { concat, linear, normal, silu, tensor, withValues } from '../../engine/index.ts'
 import type { Device, Tensor, Variable } from '../../engine/index.ts'
 import { expectSameCourse, expectSameEnd, follow, normalAt, parametersOf, readOracle, uniformAt } from './trajectory.ts'
 
@@ -52,14 +55,15 @@ export function testT1(device: Device, steps: number = oracle.config.steps): voi
 }
 
 async function expectSameSamples(device: Device, network: Network, values: ReadonlyMap<Variable, Variable>): Promise<void> {
-  const schedule = NoiseSchedule.linear()
-  const times = Array.from({ length: 10 }, (_, i) => 900 - 100 * i)
-  const sigmas = [...times.map((t) => schedule.sigmas[t] ?? 0), 0]
+  const path = discretePath()
+  const grid = levels(path, 10, leading())
+  const denoise = denoiserOf(network, epsPrediction())
+  const problem: Problem = { path, levels: grid, denoise: (x, level) => denoise(x, level, {}), noise: () => normal([16, 2], { device }) }
   const noise = tensor(Float32Array.from({ length: 32 }, (_, i) => normalAt(99999, i)), [16, 2], { device })
-  const denoise = denoiserOf(network, schedule)
-  let x = mul(noise, Math.hypot(1, sigmas[0] ?? 0)) // x_t/√ᾱ
-  withValues(values, () => {
-    for (const step of ddim(denoise, x, sigmas)) x = step.x
+  const x = withValues(values, () => {
+    let state: SamplerState = { step: 0, x: noise, memory: {}, numbers: {} }
+    while (state.step < 10) state = { memory: {}, numbers: {}, ...ddim().step(state, problem) }
+    return state.x
   })
   const samples = [...(await x.data())]
   samples.forEach((v, i) => expect(Math.abs(v - (oracle.f64.ddim_sample?.[i] ?? Number.NaN)), `coordinate ${i}`).toBeLessThan(2e-3))

@@ -2,7 +2,7 @@
 import { expect } from 'vitest'
 import { diffusionLoss } from '../../diffusion/loss.ts'
 import type { Network } from '../../diffusion/denoiser.ts'
-import { NoiseSchedule } from '../../diffusion/schedule.ts'
+import { discretePath } from '../../diffusion/paths/discrete.ts'
 import { realize, tensor, valueAndGrad, variable } from '../../engine/index.ts'
 import type { Device, Variable } from '../../engine/index.ts'
 import { EMA } from '../../nn/ema.ts'
@@ -75,7 +75,7 @@ export interface Recorded {
 /** The run's first `steps` steps. */
 export async function follow(oracle: Oracle, { network, parameters, data, device, steps = oracle.config.steps }: { network: Network; parameters: Readonly<Record<string, Variable>>; data: Data; device: Device; steps?: number }): Promise<Recorded> {
   const { batch, index, t, noise_stream: stream, optimizer: adam, clip, ema } = oracle.config
-  const schedule = NoiseSchedule.linear()
+  const path = discretePath()
   const optimizer = new AdamW(parameters, {
     lr: (k) => oracle.lr[k] ?? 0,
     betas: adam.betas,
@@ -93,7 +93,7 @@ export async function follow(oracle: Oracle, { network, parameters, data, device
     const eps = Float32Array.from(x0, (_, i) => normalAt(stream + k, i))
     const times = Int32Array.from(rows, (_, b) => (t.mul_b * b + t.mul_k * k + t.add) % 1000)
     const shape = [batch, ...data.shape]
-    const loss = diffusionLoss(network, tensor(x0, shape, { device }), { schedule, t: tensor(times, null, { device }), eps: tensor(eps, shape, { device }) })
+    const loss = diffusionLoss(network, tensor(x0, shape, { device }), { path, t: tensor(times, null, { device }), eps: tensor(eps, shape, { device }) })
     const { value, grads } = valueAndGrad(loss, parameters)
     const norm = optimizer.update(grads)
     await realize(value, norm)

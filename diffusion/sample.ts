@@ -1,0 +1,122 @@
+/** From noise to images: the loop around a sampler's steps, with its seeds, its memory and its end. */
+import { ConfigError, RandomGenerator, ShapeError, mul, normal, realize } from '../engine/index.ts'
+import type { Device, Shape, Tensor } from '../engine/index.ts'
+import { getDefaultDevice } from '../engine/device/device.ts'
+import { at, formatShape, sameShape } from '../engine/shape.ts'
+import { addNoise } from './parameterization.ts'
+import type { Conditions, Denoiser, Guidance } from './denoiser.ts'
+import { noiseRatio } from './paths/path.ts'
+import type { HostLevel, NoisePath } from './paths/path.ts'
+import type { Problem, Sampler, SamplerState } from './samplers/sampler.ts'
+
+export interface SampleOptions<C extends Conditions> {
+  readonly path: NoisePath
+  /** The levels to go through: `levels(path, steps)`, or a part of such. */
+  readonly levels: readonly HostLevel[]
+  readonly sampler: Sampler
+  /** Of one image, such as [C, H, W]. */
+  readonly shape: Shape
+  /** One for each image: the same seed gives the same image, whatever batch it is in. */
+  readonly seeds: readonly (number | bigint)[]
+  /** Tensors whose first axis counts the images. */
+  readonly conditions?: C
+  readonly guidance?: Guidance<C>
+  /** What to begin with: `image` is noised to the first level; `noisy` lies there already; a state is gone on from. Default: noise. */
+  readonly from?: { readonly image: Tensor } | { readonly noisy: Tensor } | SamplerState
+  /** Default: that of `from`, else the default device. */
+  readonly device?: Device
+  /** Stops before the next step; the promise is rejected with its reason. */
+  readonly signal?: AbortSignal
+  /** Called after each step and awaited. Its tensors are let go of when the next step is taken: read them, or keep what they hold. */
+  readonly onStep?: (progress: SampleProgress) => void | Promise<void>
+}
+
+export interface SampleProgress {
+  /** Where the sampler is now; with it as `from`, another call goes on. */
+  readonly state: SamplerState
+  /** Steps in all. */
+  readonly steps: number
+  /** The level that the images have now. */
+  readonly level: HostLevel
+  /** What the network saw behind the images before the step [B, …]. */
+  readonly x0: Tensor
+}
+
+/**
+ * Images [seeds, …shape] by `sampler` over `levels`. Each step is one run of the device; nothing is kept of a step but what later ones need. All noise is a
+ * function of an image's seed, the step and the draw.
+ *
+ * Throws ConfigError for levels that do not descend in noise or are too few for the sampler, ShapeError for conditions or a beginning that do not have the batch
+ * of the seeds.
+ */
+export async function sample<C extends Conditions>(denoiser: Denoiser<C>, options: SampleOptions<C>): Promise<Tensor> {
+  const { path, levels, sampler, shape, seeds, conditions = {} as C, guidance, from, signal, onStep } = options
+  const batch = [seeds.length, ...shape]
+  check(options, batch)
+  const device = options.device ?? deviceOf(from) ?? getDefaultDevice('sample')
+  const roots = seeds.map((seed) => new RandomGenerator(seed))
+  const noise = (step: number, draw = 0): Tensor => normal(batch, { device, generator: roots.map((root) => root.fork(step + 1).fork(draw)) })
+  const guided = guidance === undefined ? denoiser : guidance(denoiser)
+  const problem: Problem = { path, levels, noise, denoise: (x, level) => guided(x, level, conditions) }
+  let state = begin(from, at(levels, 0), () => normal(batch, { device, generator: roots.map((root) => root.fork(0)) }))
+  const given = from === undefined ? [] : tensorsOf(state)
+  const steps = levels.length - 1
+  const release = (tensors: readonly Tensor[], kept: readonly Tensor[] = []): void => {
+    for (const old of new Set(tensors)) if (!kept.includes(old) && !given.includes(old)) old.dispose()
+  }
+  try {
+    while (state.step < steps) {
+      signal?.throwIfAborted()
+      const { x0, memory = {}, numbers = {}, step, x } = sampler.step(state, problem)
+      const next: SamplerState = { step, x, memory, numbers }
+      await realize(...tensorsOf(next), ...(onStep === undefined ? [] : [x0]))
+      release(tensorsOf(state), tensorsOf(next))
+      state = next
+      if (onStep === undefined) continue
+      await onStep({ state, steps, level: at(levels, step), x0 })
+      release([x0], tensorsOf(state))
+    }
+  } catch (error) {
+    release(tensorsOf(state))
+    throw error
+  }
+  release(Object.values(state.memory), [state.x])
+  return state.x
+}
+
+const tensorsOf = ({ x, memory }: SamplerState): Tensor[] => [x, ...Object.values(memory)]
+
+const deviceOf = (from: SampleOptions<Conditions>['from']): Device | undefined => (from === undefined ? undefined : beginning(from).device)
+
+function beginning(from: NonNullable<SampleOptions<Conditions>['from']>): Tensor {
+  return 'image' in from ? from.image : 'noisy' in from ? from.noisy : from.x
+}
+
+function begin(from: SampleOptions<Conditions>['from'], level: HostLevel, noise: () => Tensor): SamplerState {
+  if (from !== undefined && 'step' in from) return from
+  const x = from === undefined ? scaledTo(level, noise()) : 'noisy' in from ? from.noisy : addNoise(from.image, noise(), level)
+  return { step: 0, x, memory: {}, numbers: {} }
+}
+
+/** Noise as a path ends in it: of unit variance where the path keeps the variance (Ho et al., arXiv:2006.11239, section 2), else σ·ε. */
+function scaledTo({ alpha, sigma }: HostLevel, noise: Tensor): Tensor {
+  return sigma === 1 || Math.abs(alpha ** 2 + sigma ** 2 - 1) < 1e-9 ? noise : mul(noise, sigma)
+}
+
+function check<C extends Conditions>({ levels, sampler, seeds, conditions = {} as C, from }: SampleOptions<C>, batch: Shape): void {
+  const steps = levels.length - 1
+  if (steps < (sampler.least ?? 1)) throw new ConfigError(`sample: ${sampler.name} takes at least ${sampler.least ?? 1} steps, but ${levels.length} levels are ${Math.max(0, steps)}; pass levels(path, ${sampler.least ?? 1}) or more`)
+  if (seeds.length === 0) throw new ConfigError('sample: there are no seeds; pass one for each image')
+  const inverse = noiseRatio(at(levels, 0)) < noiseRatio(at(levels, steps))
+  for (let i = 1; i <= steps; i++) {
+    const [before, after] = [noiseRatio(at(levels, i - 1)), noiseRatio(at(levels, i))]
+    if (!(inverse ? after > before : after < before)) throw new ConfigError(`sample: level ${i} has σ/α = ${after} after ${before}; levels go one way, from noise to image`)
+  }
+  for (const [name, condition] of Object.entries(conditions)) {
+    if (condition.shape[0] !== seeds.length) throw new ShapeError(`sample: condition ${name} is ${formatShape(condition.shape)} but there are ${seeds.length} seeds; its first axis must count the images`)
+  }
+  if (from === undefined) return
+  const { shape } = beginning(from)
+  if (!sameShape(shape, batch)) throw new ShapeError(`sample: images ${formatShape(shape)} to begin with, but seeds and shape ask for ${formatShape(batch)}; pass one seed for each image, and their shape`)
+  if ('step' in from && !(Number.isInteger(from.step) && from.step >= 0 && from.step <= steps)) throw new ConfigError(`sample: a state after step ${from.step} of ${steps}; go on with the levels that it began with`)
+}

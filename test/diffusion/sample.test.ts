@@ -1,0 +1,152 @@
+/** Sampling as a whole: seeds, batches, resuming, stopping, memory, plans, and errors. */
+import { describe, expect, test } from 'vitest'
+import { add, mul, normal, RandomGenerator, tensor } from '../../engine/index.ts'
+import type { Device, Tensor } from '../../engine/index.ts'
+import { at } from '../../engine/shape.ts'
+import {
+  ancestralDpm2, ancestralEuler, ddim, ddimInversion, ddpm, discretePath, dpm2, dpmSolver, dpmSolver2M, dpmSolver2S, dpmSolver3M, dpmSolverSde, edmPath, edmStochastic, euler, flowPath, heun, ipndm, karras, laplacePath,
+  levels, linearBetas, lms, sample, scaledLinearBetas, vePath, vpPath, zeroTerminalSnr, cosinePath,
+} from '../../diffusion/index.ts'
+import type { Denoiser, HostLevel, NoisePath, SampleOptions, Sampler, SamplerState } from '../../diffusion/index.ts'
+import { Prediction } from '../../diffusion/prediction.ts'
+import { expectAll } from '../devices.ts'
+
+const devices = await expectAll()
+
+/** E[x₀ | x] of data N(mean, deviation²) in each coordinate. */
+const gaussian = (mean: number, deviation: number): Denoiser => (x, { alpha, sigma, t }) => {
+  const total = (alpha * deviation) ** 2 + sigma ** 2
+  return Prediction.ofImage(add(mul(x, (alpha * deviation ** 2) / total), (mean * sigma ** 2) / total), x, { t, alpha, sigma })
+}
+
+const path = discretePath(scaledLinearBetas())
+const samplers: readonly Sampler[] = [
+  ddim(), ddim({ eta: 0.5 }), euler(), ancestralEuler(), ddpm(), ddpm({ variance: 'large' }), heun(), edmStochastic({ churn: 10 }), dpm2(), ancestralDpm2(), dpmSolver2M(), dpmSolver2M({ eta: 1 }), dpmSolver3M(), dpmSolver3M({ eta: 1 }),
+  dpmSolver2S(), dpmSolver2S({ eta: 1 }), dpmSolverSde(), dpmSolver(), dpmSolver({ order: 2 }), ipndm(), lms(),
+]
+const named = samplers.map((sampler, i) => [`${sampler.name} (${i})`, sampler] as const)
+const list = async (x: Tensor): Promise<number[]> => [...(await x.data())]
+
+describe.each(devices.map((device) => [device.name, device] as const))('on %s', (_, device) => {
+  const options = (sampler: Sampler, more: Partial<SampleOptions<Record<string, Tensor>>> = {}): SampleOptions<Record<string, Tensor>> => ({ path, levels: levels(path, 6), sampler, shape: [3], seeds: [7], device, ...more })
+  const denoise = gaussian(0.4, 0.5)
+
+  test.each(named)('%s: a sample is the same alone and in a batch, and the same again when the run goes on from a step', async (_, sampler) => {
+    const alone = await list(await sample(denoise, options(sampler)))
+    const batch = await list(await sample(denoise, options(sampler, { seeds: [1, 2, 7, 4] })))
+    expect(batch.slice(6, 9)).toEqual(alone)
+    const states: { step: number; x: number[]; memory: Record<string, number[]>; numbers: Record<string, number> }[] = []
+    await sample(denoise, options(sampler, { async onStep({ state }) {
+      states.push({ step: state.step, x: await list(state.x), memory: Object.fromEntries(await Promise.all(Object.entries(state.memory).map(async ([name, x]) => [name, await list(x)] as const))), numbers: { ...state.numbers } })
+    } }))
+    const back = (values: readonly number[]): Tensor => tensor([...values], [1, 3], { device })
+    for (const { step, x, memory, numbers } of states.slice(0, -1)) {
+      const from: SamplerState = { step, x: back(x), memory: Object.fromEntries(Object.entries(memory).map(([name, values]) => [name, back(values)])), numbers }
+      const gone = await list(await sample(denoise, options(sampler, { from })))
+      if (device.name !== 'reference') expect(gone, `from step ${step}`).toEqual(alone)
+      else for (const [i, x] of gone.entries()) expect(x).toBeCloseTo(at(alone, i), 5) // It holds f32 as float64, which this way of storing states cuts off.
+    }
+  })
+
+  test('more steps are no more plans, and no more memory', async () => {
+    const run = async (steps: number, seed: number): Promise<void> => (await sample(denoise, options(dpmSolver3M({ eta: 1 }), { levels: levels(path, steps), seeds: [seed] }))).dispose()
+    await run(20, 1)
+    const used = device.bytesHeld
+    device.resetCounters()
+    await run(50, 2)
+    expect(device.counters).toMatchObject({ plansCompiled: 0, submits: 50 })
+    expect(device.bytesHeld).toBe(used)
+  })
+
+  test('stopped by a signal: within a step, and the memory is back', async () => {
+    const stopping = new AbortController()
+    await (await sample(denoise, options(ddim()))).data()
+    const used = device.bytesHeld
+    let steps = 0
+    const run = sample(denoise, options(dpmSolver2M(), { signal: stopping.signal, onStep: ({ state }) => {
+      steps = state.step
+      if (steps === 3) stopping.abort(new Error('enough'))
+    } }))
+    await expect(run).rejects.toThrow('enough')
+    expect(steps).toBe(3)
+    expect(device.bytesHeld).toBe(used)
+    await expect(sample(denoise, options(ddim(), { signal: AbortSignal.abort(new Error('never begun')) }))).rejects.toThrow('never begun')
+  })
+
+  test('an image is noised to the first level; what is given is not disposed of', async () => {
+    const image = tensor([1, 2, 3], [1, 3], { device })
+    const grid = levels(path, 10).slice(8)
+    const near = await list(await sample(gaussian(0, 100), options(ddim(), { levels: grid, from: { image } })))
+    for (const [i, x] of near.entries()) expect(Math.abs(x - (i + 1))).toBeLessThan(1)
+    expect(await list(image)).toEqual([1, 2, 3])
+    const noisy = normal([1, 3], { device, generator: new RandomGenerator(3) })
+    const before = await list(noisy)
+    await sample(denoise, options(heun(), { from: { noisy } }))
+    expect(await list(noisy)).toEqual(before)
+  })
+})
+
+const [device] = devices as [Device, ...Device[]]
+
+describe('on every path, with pure noise at the beginning or not, nothing is NaN', () => {
+  const paths: readonly NoisePath[] = [path, zeroTerminalSnr(path), zeroTerminalSnr(vpPath()), vpPath(), vePath(), edmPath(), cosinePath(), laplacePath(), flowPath(), flowPath({ shift: 3 }), discretePath(linearBetas())]
+  test.each(paths.map((one) => [one.name, one] as const))('%s', async (_, one) => {
+    for (const sampler of samplers) {
+      for (const steps of [1, 2, 5]) {
+        const x = await list(await sample(gaussian(0.4, 0.5), { path: one, levels: levels(one, steps), sampler, shape: [2], seeds: [1, 2], device }))
+        expect(x.every(Number.isFinite), `${sampler.name}, ${steps} steps: ${x.join()}`).toBe(true)
+      }
+    }
+  })
+})
+
+describe('the samples have the distribution of the data', () => {
+  const [mean, deviation, count] = [0.4, 0.5, 4000]
+  const cases: readonly (readonly [NoisePath, number])[] = [[path, 200], [zeroTerminalSnr(path), 200], [edmPath(), 300], [flowPath(), 200], [vpPath(), 200]]
+  test.each(cases.flatMap(([one, steps]) => named.map(([name, sampler]) => [`${one.name}: ${name}`, one, steps, sampler] as const)))('%s', async (_, one, steps, sampler) => {
+    const grid = one.name === 'edmPath' ? levels(one, steps, karras()) : levels(one, steps)
+    const cpu = devices.find(({ name }) => name === 'cpu') ?? device
+    const x = await list(await sample(gaussian(mean, deviation), { path: one, levels: grid, sampler, shape: [count], seeds: [11], device: cpu }))
+    const found = x.reduce((sum, v) => sum + v, 0) / count
+    const variance = x.reduce((sum, v) => sum + (v - found) ** 2, 0) / count
+    // Three standard errors, and what the steps leave.
+    expect(Math.abs(found - mean)).toBeLessThan((3 * deviation) / Math.sqrt(count) + 0.01)
+    expect(Math.abs(variance / deviation ** 2 - 1)).toBeLessThan(3 * Math.sqrt(2 / count) + 0.04)
+  })
+})
+
+test('DDIM’s inversion finds the noise that DDIM makes the image of', async () => {
+  const grid = levels(path, 400)
+  const noise = tensor([0.3, -1.2], [1, 2], { device, dtype: 'f64' })
+  const options = { path, shape: [2], seeds: [1], device }
+  const image = await sample(gaussian(0.1, 0.7), { ...options, levels: grid.slice(0, -1), sampler: ddim(), from: { noisy: noise } })
+  const back = await list(await sample(gaussian(0.1, 0.7), { ...options, levels: grid.slice(0, -1).toReversed(), sampler: ddimInversion(), from: { noisy: image } }))
+  for (const [i, x] of back.entries()) expect(Math.abs(x - at(await list(noise), i))).toBeLessThan(0.02)
+})
+
+describe('wrong use', () => {
+  const denoise = gaussian(0, 1)
+  const options = { path, levels: levels(path, 4), sampler: ddim(), shape: [2], seeds: [1, 2], device }
+  const up: readonly HostLevel[] = [path.at(500), path.at(600), path.at(400)]
+  test.each<[string, () => Promise<unknown>]>([
+    ['sample: there are no seeds', () => sample(denoise, { ...options, seeds: [] })],
+    ['sample: ddim takes at least 1 steps, but 1 levels are 0', () => sample(denoise, { ...options, levels: [path.at(999)] })],
+    ['sample: level 1 has σ/α = ', () => sample(denoise, { ...options, levels: up })],
+    ['sample: condition labels is [3] but there are 2 seeds; its first axis must count the images', () => sample(denoise, { ...options, conditions: { labels: tensor([1, 2, 3], null, { device }) } })],
+    ['sample: images [1,2] to begin with, but seeds and shape ask for [2,2]', () => sample(denoise, { ...options, from: { noisy: tensor([1, 2], [1, 2], { device }) } })],
+    ['sample: a state after step 9 of 4', () => sample(denoise, { ...options, from: { step: 9, x: tensor([1, 2, 3, 4], [2, 2], { device }), memory: {}, numbers: {} } })],
+    ['dpmSolver: 2 orders for 4 steps; give one for each', () => sample(denoise, { ...options, sampler: dpmSolver({ order: [1, 2] }) })],
+    ['ddpm: the network says nothing of the variance', () => sample(denoise, { ...options, sampler: ddpm({ variance: 'learned' }) })],
+  ])('%s', async (message, run) => {
+    await expect(run()).rejects.toThrow(message)
+  })
+  test.each<[string, () => unknown]>([
+    ['ddim: eta is -1', () => ddim({ eta: -1 })],
+    ['dpmSolver2M: eta is NaN', () => dpmSolver2M({ eta: NaN })],
+    ['dpmSolver: order 4', () => dpmSolver({ order: 4 as 3 })],
+    ['lms: order 5; use 1 to 4', () => lms({ order: 5 })],
+    ['edmStochastic: churn -1', () => edmStochastic({ churn: -1 })],
+  ])('%s', (message, run) => {
+    expect(run).toThrow(message)
+  })
+})
