@@ -15,6 +15,9 @@ export { Prediction } from './prediction.ts'
 export { clipped, compose, denoiserOf } from './denoiser.ts'
 export type { Conditions, Denoiser, Guidance, Network } from './denoiser.ts'
 
+export { autoguidance, classifierFree, classifierGuidance, interval, linear, perturbedAttention, projected, rescaled, thresholded, zeroStar } from './guidance.ts'
+export type { AutoguidanceOptions, ClassifierFreeOptions, ClassifierOptions, ProjectedOptions, RescaledOptions, Rule, Scale, ThresholdOptions, ZeroStarOptions } from './guidance.ts'
+
 export { sample } from './sample.ts'
 export type { SampleOptions, SampleProgress } from './sample.ts'
 export type { Problem, Sampler, SamplerState, SamplerStep } from './samplers/sampler.ts'
