@@ -29,8 +29,13 @@ export { dpmSolver2M, dpmSolver2S, dpmSolver3M, dpmSolverSde } from './samplers/
 export type { MultistepOptions } from './samplers/dpmSolver.ts'
 export { dpmSolver, fastOrders } from './samplers/singlestep.ts'
 export type { SinglestepOptions } from './samplers/singlestep.ts'
-export { ipndm, lms } from './samplers/multistep.ts'
+export { deis, ipndm, lms } from './samplers/multistep.ts'
 export type { OrderOptions } from './samplers/multistep.ts'
+
+export { consistency, consistencyBoundary, tcd } from './samplers/consistency.ts'
+export type { BoundaryOptions, TcdOptions } from './samplers/consistency.ts'
+export { annealedLangevin, inpainting, restarting, withCorrector, withRestarts } from './samplers/wrappers.ts'
+export type { CorrectorOptions, InpaintingOptions, Restart } from './samplers/wrappers.ts'
 
 export { diffusionLoss, levelsAt } from './loss.ts'
 export type { DiffusionLossOptions } from './loss.ts'

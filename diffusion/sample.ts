@@ -67,7 +67,7 @@ export async function sample<C extends Conditions>(denoiser: Denoiser<C>, option
   try {
     while (state.step < steps) {
       signal?.throwIfAborted()
-      const { x0, memory = {}, numbers = {}, step, x } = sampler.step(state, problem)
+      const { x0, memory = {}, numbers = {}, step, x } = await sampler.step(state, problem)
       const next: SamplerState = { step, x, memory, numbers }
       await realize(...tensorsOf(next), ...(onStep === undefined ? [] : [x0]))
       release(tensorsOf(state), tensorsOf(next))
@@ -110,7 +110,7 @@ function check<C extends Conditions>({ levels, sampler, seeds, conditions = {} a
   const inverse = noiseRatio(at(levels, 0)) < noiseRatio(at(levels, steps))
   for (let i = 1; i <= steps; i++) {
     const [before, after] = [noiseRatio(at(levels, i - 1)), noiseRatio(at(levels, i))]
-    if (!(inverse ? after > before : after < before)) throw new ConfigError(`sample: level ${i} has σ/α = ${after} after ${before}; levels go one way, from noise to image`)
+    if (sampler.rises !== true && !(inverse ? after > before : after < before)) throw new ConfigError(`sample: level ${i} has σ/α = ${after} after ${before}; levels go one way, from noise to image`)
   }
   for (const [name, condition] of Object.entries(conditions)) {
     if (condition.shape[0] !== seeds.length) throw new ShapeError(`sample: condition ${name} is ${formatShape(condition.shape)} but there are ${seeds.length} seeds; its first axis must count the images`)

@@ -59,6 +59,45 @@ function lagrangeIntegral(nodes: readonly number[], j: number, a: number, b: num
 }
 
 /**
+ * DEIS, the tAB method in ln(σ/α): the polynomial through the last ε in ln(σ/α), integrated over σ/α (Zhang and Chen, arXiv:2204.13902, eq. 14 and 15 with ρ = σ/α).
+ */
+export function deis({ order = 3 }: OrderOptions = {}): Sampler {
+  checkOrder('deis', order, 4)
+  return {
+    name: 'deis',
+    step(state, problem): SamplerStep {
+      const [from, to] = between(this, state, problem)
+      const said = problem.denoise(state.x, from)
+      if (from.alpha === 0) return { step: state.step + 1, x: transfer(said, to), x0: said.x0 } // ε at σ/α = ∞ is no node.
+      const past = history(said.eps, state, order)
+      const ratio = noiseRatio(from)
+      const nodes = past.map((_, k) => Math.log(noiseRatio(at(problem.levels, state.step - k)) / ratio))
+      const moments = exponentialMoments(Math.log(noiseRatio(to) / ratio), past.length)
+      const change = past.map((eps, j) => [to.alpha * ratio * lagrange(nodes, j).reduce((sum, c, k) => sum + c * at(moments, k), 0), eps] as const)
+      return { step: state.step + 1, x: combine([to.alpha / from.alpha, state.x], ...change), memory: remembered(past, order), x0: said.x0 }
+    },
+  }
+}
+
+/** ∫ vᵏ·eᵛ dv from 0 to b, k = 0 … count − 1; b may be −∞. */
+function exponentialMoments(b: number, count: number): number[] {
+  const moments = [Math.expm1(b)]
+  for (let k = 1; k < count; k++) moments.push((b === -Infinity ? 0 : b ** k * Math.exp(b)) - k * at(moments, k - 1))
+  return moments
+}
+
+/** Coefficients, lowest first, of the polynomial that is 1 at node j and 0 at the others. */
+function lagrange(nodes: readonly number[], j: number): number[] {
+  let polynomial = [1]
+  for (const [k, node] of nodes.entries()) {
+    if (k === j) continue
+    const scale = 1 / (at(nodes, j) - node)
+    polynomial = [...polynomial, 0].map((_, i) => scale * ((polynomial[i - 1] ?? 0) - node * (polynomial[i] ?? 0)))
+  }
+  return polynomial
+}
+
+/**
  * The linear multistep method in σ/α: the polynomial through the last ε, integrated from σ/α to the next (k-diffusion's LMS, of order 4).
  */
 export function lms({ order = 4 }: OrderOptions = {}): Sampler {

@@ -39,8 +39,10 @@ export interface Sampler {
   readonly name: string
   /** The fewest steps that it can take; default 1. */
   readonly least?: number
-  /** From level `state.step` to the one after it. */
-  step(state: SamplerState, problem: Problem): SamplerStep
+  /** Whether it may go from a level to a noisier one between others that are less so. */
+  readonly rises?: boolean
+  /** From level `state.step` to the one after it. A promise, where the step depends on what was computed. */
+  step(state: SamplerState, problem: Problem): SamplerStep | Promise<SamplerStep>
 }
 
 /** The levels between which the step goes. Throws ConfigError where they are all passed. */

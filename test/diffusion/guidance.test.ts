@@ -7,6 +7,7 @@ import { compose } from '../../diffusion/denoiser.ts'
 import type { Denoiser } from '../../diffusion/denoiser.ts'
 import { autoguidance, classifierFree, classifierGuidance, interval, linear, perturbedAttention, projected, rescaled, thresholded, zeroStar } from '../../diffusion/guidance.ts'
 import type { Rule } from '../../diffusion/guidance.ts'
+import { imagePrediction } from '../../diffusion/parameterization.ts'
 import { Prediction } from '../../diffusion/prediction.ts'
 
 let device: Device
@@ -63,11 +64,11 @@ const deviation = (v: readonly number[]): number => Math.sqrt(v.reduce((s, a) =>
 
 describe('rules', () => {
   test('rescaled: in its space the deviation of each image is that of the conditions alone', async () => {
-    const space = { name: 'x0', time: () => 0, target: (x0: Tensor) => x0, read: (output: Tensor, y: Tensor, here: typeof level) => Prediction.ofImage(output, y, here) }
-    const found = await apply(rescaled({ share: 1, space: space as never }))
+    const space = imagePrediction()
+    const found = await apply(rescaled({ share: 1, space }))
     expect(deviation(found.slice(0, 3))).toBeCloseTo(deviation([1, 2, 4]), 5)
     expect(deviation(found.slice(3))).toBeCloseTo(0, 5) // (2, 2, 2) has none.
-    expect(await apply(rescaled({ share: 0, space: space as never }))).toEqual([3, 4, 10, 4, 6, 0])
+    expect(await apply(rescaled({ share: 0, space }))).toEqual([3, 4, 10, 4, 6, 0])
   })
 
   test('rescaled: an image of one value, guided by another, is no NaN', async () => {

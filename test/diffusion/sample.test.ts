@@ -5,7 +5,7 @@ import type { Device, Tensor } from '../../engine/index.ts'
 import { at } from '../../engine/shape.ts'
 import {
   ancestralDpm2, ancestralEuler, ddim, ddimInversion, ddpm, discretePath, dpm2, dpmSolver, dpmSolver2M, dpmSolver2S, dpmSolver3M, dpmSolverSde, edmPath, edmStochastic, euler, flowPath, heun, ipndm, karras, laplacePath,
-  levels, linearBetas, lms, sample, scaledLinearBetas, vePath, vpPath, zeroTerminalSnr, cosinePath,
+  annealedLangevin, consistency, consistencyBoundary, cosinePath, deis, inpainting, levels, linearBetas, lms, noiseRatio, restarting, sample, scaledLinearBetas, tcd, vePath, vpPath, withCorrector, withRestarts, zeroTerminalSnr,
 } from '../../diffusion/index.ts'
 import type { Denoiser, HostLevel, NoisePath, SampleOptions, Sampler, SamplerState } from '../../diffusion/index.ts'
 import { Prediction } from '../../diffusion/prediction.ts'
@@ -22,7 +22,7 @@ const gaussian = (mean: number, deviation: number): Denoiser => (x, { alpha, sig
 const path = discretePath(scaledLinearBetas())
 const samplers: readonly Sampler[] = [
   ddim(), ddim({ eta: 0.5 }), euler(), ancestralEuler(), ddpm(), ddpm({ variance: 'large' }), heun(), edmStochastic({ churn: 10 }), dpm2(), ancestralDpm2(), dpmSolver2M(), dpmSolver2M({ eta: 1 }), dpmSolver3M(), dpmSolver3M({ eta: 1 }),
-  dpmSolver2S(), dpmSolver2S({ eta: 1 }), dpmSolverSde(), dpmSolver(), dpmSolver({ order: 2 }), ipndm(), lms(),
+  dpmSolver2S(), dpmSolver2S({ eta: 1 }), dpmSolverSde(), dpmSolver(), dpmSolver({ order: 2 }), ipndm(), lms(), deis(), tcd({ gamma: 0.02 }), withCorrector(ddim(), { snr: 0.05 }),
 ]
 const named = samplers.map((sampler, i) => [`${sampler.name} (${i})`, sampler] as const)
 const list = async (x: Tensor): Promise<number[]> => [...(await x.data())]
@@ -122,6 +122,52 @@ test('DDIM’s inversion finds the noise that DDIM makes the image of', async ()
   const image = await sample(gaussian(0.1, 0.7), { ...options, levels: grid.slice(0, -1), sampler: ddim(), from: { noisy: noise } })
   const back = await list(await sample(gaussian(0.1, 0.7), { ...options, levels: grid.slice(0, -1).toReversed(), sampler: ddimInversion(), from: { noisy: image } }))
   for (const [i, x] of back.entries()) expect(Math.abs(x - at(await list(noise), i))).toBeLessThan(0.02)
+})
+
+test('restarts go back up as often as they say, and keep the distribution', async () => {
+  const edm = edmPath()
+  const grid = levels(edm, 40, karras())
+  const again = withRestarts(grid, [{ least: 0.2, most: 2, times: 2 }])
+  const rises = again.filter((level, i) => i > 0 && noiseRatio(level) > noiseRatio(at(again, i - 1)))
+  expect(rises.length).toBe(2)
+  expect(rises.every((level) => noiseRatio(level) <= 2 && noiseRatio(level) > 1.2)).toBe(true)
+  const x = await list(await sample(gaussian(0.4, 0.5), { path: edm, levels: again, sampler: restarting(heun()), shape: [4000], seeds: [5], device: devices.find(({ name }) => name === 'cpu') ?? device }))
+  const found = x.reduce((sum, v) => sum + v, 0) / x.length
+  expect(Math.abs(found - 0.4)).toBeLessThan(0.035)
+  expect(Math.abs(Math.sqrt(x.reduce((sum, v) => sum + (v - found) ** 2, 0) / x.length) - 0.5)).toBeLessThan(0.03)
+  expect(() => withRestarts(grid, [{ least: 0.2, most: 0.21 }])).toThrow('there is no level between')
+  await expect(sample(gaussian(0, 1), { path: edm, levels: again, sampler: heun(), shape: [2], seeds: [5], device })).rejects.toThrow('levels go one way')
+})
+
+test('inpainting keeps what it keeps to the bit, and draws the rest as the data have it', async () => {
+  const image = normal([2, 500], { device, generator: new RandomGenerator(9) })
+  const keep = tensor(Uint8Array.from({ length: 500 }, (_, i) => i % 2), null, { dtype: 'bool', device })
+  for (const inner of [ddim(), dpmSolver2M(), restarting(ancestralEuler())]) {
+    const grid = inner.name.startsWith('restarting') ? withRestarts(levels(path, 30), [{ least: 1, most: 3 }]) : levels(path, 30)
+    const x = await list(await sample(gaussian(0.4, 0.5), { path, levels: grid, sampler: inpainting(inner, { image, keep }), shape: [500], seeds: [1, 2], device }))
+    const wanted = await list(image)
+    expect(x.filter((_, i) => i % 2 === 1)).toEqual(wanted.filter((_, i) => i % 2 === 1))
+    const rest = x.filter((_, i) => i % 2 === 0)
+    expect(Math.abs(rest.reduce((sum, v) => sum + v, 0) / rest.length - 0.4)).toBeLessThan(0.12)
+  }
+  await expect(sample(gaussian(0, 1), { path, levels: levels(path, 3), sampler: inpainting(ddim(), { image, keep }), shape: [500], seeds: [1], device })).rejects.toThrow('inpainting: the image is [2,500] but images of [1,500] are sampled')
+})
+
+test('annealed Langevin dynamics ends in the distribution', async () => {
+  const ve = vePath({ sigmaMin: 0.01, sigmaMax: 10 })
+  const x = await list(await sample(gaussian(0.4, 0.5), { path: ve, levels: levels(ve, 60), sampler: annealedLangevin({ snr: 0.3, steps: 3 }), shape: [2000], seeds: [5], device: devices.find(({ name }) => name === 'cpu') ?? device }))
+  const found = x.reduce((sum, v) => sum + v, 0) / x.length
+  expect(Math.abs(found - 0.4)).toBeLessThan(0.1)
+  expect(Math.abs(Math.sqrt(x.reduce((sum, v) => sum + (v - found) ** 2, 0) / x.length) - 0.5)).toBeLessThan(0.1)
+})
+
+test('a consistency function is x itself at time 0, and is gone through up and down', async () => {
+  const said = consistencyBoundary()(gaussian(0.4, 0.5))
+  const x = tensor([1, -2], [1, 2], { device })
+  expect(await list(said(x, { t: 0, alpha: 1, sigma: 0.1 }, {}).x0)).toEqual([1, -2])
+  expect((await list(said(x, path.at(999), {}).x0)).map((v, i) => Math.abs(v - 0.4) < 0.1 && i < 2)).toEqual([true, true])
+  const y = await list(await sample(said, { path, levels: levels(path, 4), sampler: consistency(), shape: [100], seeds: [3], device }))
+  expect(y.every((v) => Math.abs(v) < 3)).toBe(true)
 })
 
 describe('wrong use', () => {

@@ -1,14 +1,14 @@
 /** A multilayer perceptron learns a spiral as PyTorch's did, step by step, and samples the same points. */
 import { expect, test } from 'vitest'
 import { denoiserOf } from '../../diffusion/denoiser.ts'
-import type { Network } from '../../diffusion/denoiser.ts'
+import type { Denoiser, Network } from '../../diffusion/denoiser.ts'
 import { epsPrediction } from '../../diffusion/parameterization.ts'
 import { discretePath } from '../../diffusion/paths/discrete.ts'
 import { leading, levels } from '../../diffusion/paths/levels.ts'
+import { sample } from '../../diffusion/sample.ts'
 import { ddim } from '../../diffusion/samplers/ancestral.ts'
-import type { Problem, SamplerState } from '../../diffusion/samplers/sampler.ts'
 import { timestepEmbedding } from '../../diffusion/timestep.ts'
-import { concat, linear, normal, silu, tensor, withValues } from '../../engine/index.ts'
+import { concat, linear, silu, tensor, withValues } from '../../engine/index.ts'
 import type { Device, Tensor, Variable } from '../../engine/index.ts'
 import { expectSameCourse, expectSameEnd, follow, normalAt, parametersOf, readOracle, uniformAt } from './trajectory.ts'
 
@@ -56,15 +56,10 @@ export function testT1(device: Device, steps: number = oracle.config.steps): voi
 
 async function expectSameSamples(device: Device, network: Network, values: ReadonlyMap<Variable, Variable>): Promise<void> {
   const path = discretePath()
-  const grid = levels(path, 10, leading())
   const denoise = denoiserOf(network, epsPrediction())
-  const problem: Problem = { path, levels: grid, denoise: (x, level) => denoise(x, level, {}), noise: () => normal([16, 2], { device }) }
-  const noise = tensor(Float32Array.from({ length: 32 }, (_, i) => normalAt(99999, i)), [16, 2], { device })
-  const x = withValues(values, () => {
-    let state: SamplerState = { step: 0, x: noise, memory: {}, numbers: {} }
-    while (state.step < 10) state = { memory: {}, numbers: {}, ...ddim().step(state, problem) }
-    return state.x
-  })
+  const noisy = tensor(Float32Array.from({ length: 32 }, (_, i) => normalAt(99999, i)), [16, 2], { device })
+  const averaged: Denoiser = (...asked) => withValues(values, () => denoise(...asked))
+  const x = await sample(averaged, { path, levels: levels(path, 10, leading()), sampler: ddim(), shape: [2], seeds: Array.from({ length: 16 }, (_, i) => i), from: { noisy } })
   const samples = [...(await x.data())]
   samples.forEach((v, i) => expect(Math.abs(v - (oracle.f64.ddim_sample?.[i] ?? Number.NaN)), `coordinate ${i}`).toBeLessThan(2e-3))
 }
