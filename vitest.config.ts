@@ -22,7 +22,7 @@ const oracleTests = ['test/oracles.test.ts', 'test/training/*.test.ts']
 /** Suites of every device, which run on a GPU, too. */
 const sharedTests = [...pageTests, 'test/engine/write.test.ts', 'test/errors.test.ts', 'test/graphs.test.ts', 'test/draws.test.ts', ...oracleTests]
 /** Those that add few kernels of other kinds. */
-const furtherTests = ['test/testing.test.ts', 'test/ops/{edges,empty}.test.ts', 'test/nn/{checkpoint,modules,recompute,save,text-encoders}.test.ts']
+const furtherTests = ['test/diffusion/sample.test.ts', 'test/testing.test.ts', 'test/ops/{edges,empty}.test.ts', 'test/nn/{checkpoint,modules,recompute,save,text-encoders}.test.ts']
 /** Software GPUs compile a second for each kernel. With WEBGPU=all, each runs everything, for an hour or so. */
 const thorough = process.env['WEBGPU'] === 'all'
 const quickTests = ['test/draws.test.ts', 'test/webgpu/adapter.test.ts', 'test/webgpu/devices.test.ts', 'test/webgpu/failures.test.ts']

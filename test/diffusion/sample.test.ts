@@ -117,7 +117,7 @@ describe('the samples have the distribution of the data', () => {
 
 test('DDIM’s inversion finds the noise that DDIM makes the image of', async () => {
   const grid = levels(path, 400)
-  const noise = tensor([0.3, -1.2], [1, 2], { device, dtype: 'f64' })
+  const noise = tensor([0.3, -1.2], [1, 2], { device })
   const options = { path, shape: [2], seeds: [1], device }
   const image = await sample(gaussian(0.1, 0.7), { ...options, levels: grid.slice(0, -1), sampler: ddim(), from: { noisy: noise } })
   const back = await list(await sample(gaussian(0.1, 0.7), { ...options, levels: grid.slice(0, -1).toReversed(), sampler: ddimInversion(), from: { noisy: image } }))
