@@ -1,4 +1,5 @@
 /** From a network to what samplers ask of it, with guidance in between. */
+import { refuseOthers } from '../engine/error.ts'
 import { ConfigError, ShapeError, clamp, expand, mul, scalar } from '../engine/index.ts'
 import type { Tensor, TensorLike } from '../engine/index.ts'
 import { formatShape, sameShape } from '../engine/shape.ts'
@@ -35,9 +36,12 @@ export function denoiserOf<C extends Conditions = Conditions>(network: Network<C
 }
 
 /** x₀ kept within the range of the data, as in DDPM's reference code (`clip_denoised`); ε follows. Default −1 to 1. */
-export const clipped = <C extends Conditions>({ low = -1, high = 1 }: { readonly low?: number; readonly high?: number } = {}): Guidance<C> => (denoise) => (x, level, conditions) => {
-  const { x0, variance } = denoise(x, level, conditions)
-  return Prediction.ofImage(clamp(x0, low, high), x, level, variance)
+export function clipped<C extends Conditions>({ low = -1, high = 1, ...others }: { readonly low?: number; readonly high?: number } = {}): Guidance<C> {
+  refuseOthers('clipped', others)
+  return (denoise) => (x, level, conditions) => {
+    const { x0, variance } = denoise(x, level, conditions)
+    return Prediction.ofImage(clamp(x0, low, high), x, level, variance)
+  }
 }
 
 /** Guidances one around the other: the first is the innermost. */

@@ -2,6 +2,7 @@
  * Guidance: denoisers made of denoisers. Each is innermost first in `compose`, and where its scale is 1 at a level it asks the network once, with
  * the batch as it is.
  */
+import { refuseOthers } from '../engine/error.ts'
 import { ConfigError, ShapeError, add, clamp, concat, div, expand, grad, maximum, minimum, mul, narrow, norm, reshape, std, sub, sum, where } from '../engine/index.ts'
 import type { Tensor, TensorLike } from '../engine/index.ts'
 import { formatShape, sameShape } from '../engine/shape.ts'
@@ -41,7 +42,8 @@ export interface ClassifierFreeOptions<C extends Conditions> {
  * Classifier-free guidance: the network is asked with the conditions and with `negative` in one batch of twice the images. Throws ConfigError where there are no
  * conditions, ShapeError where those of `negative` are others.
  */
-export function classifierFree<C extends Conditions>({ scale, negative, rule = linear }: ClassifierFreeOptions<C>): Guidance<C> {
+export function classifierFree<C extends Conditions>({ scale, negative, rule = linear, ...others }: ClassifierFreeOptions<C>): Guidance<C> {
+  refuseOthers('classifierFree', others)
   return (denoise) => (x, level, conditions) => {
     const w = scaleAt('classifierFree', scale, level)
     if (w === 1) return denoise(x, level, conditions)
@@ -84,7 +86,8 @@ export interface RescaledOptions {
 }
 
 /** Guidance brought back to the deviation that the conditions alone have in each image, against washed-out and glaring ones (Lin et al., arXiv:2305.08891, eq. 15 and 16). An image of one value is left alone. */
-export function rescaled({ share = 0.7, space = vPrediction() }: RescaledOptions = {}): Rule {
+export function rescaled({ share = 0.7, space = vPrediction(), ...others }: RescaledOptions = {}): Rule {
+  refuseOthers('rescaled', others)
   return ({ positive, negative, scale, x, level }) => {
     const { of, read } = inSpace(space, level)
     const c = of(positive)
@@ -104,14 +107,17 @@ export interface ProjectedOptions {
 }
 
 /** Adaptive projected guidance, without its momentum (Sadat et al., arXiv:2410.02416, algorithm 1): of c − u in x₀, what is orthogonal to c. */
-export const projected = ({ parallel = 0, most = Infinity }: ProjectedOptions = {}): Rule => ({ positive, negative, scale, x, level }) => {
-  const c = positive.x0
-  const axes = within(c)
-  const dot = (a: Tensor, b: Tensor): Tensor => sum(mul(a, b), axes, { keepDims: true })
-  const raw = sub(c, negative.x0)
-  const difference = most === Infinity ? raw : mul(raw, minimum(div(most, maximum(norm(raw, axes, { keepDims: true }), 1e-30)), 1))
-  const along = mul(c, div(dot(difference, c), maximum(dot(c, c), 1e-30)))
-  return Prediction.ofImage(combine([1, c], [scale - 1, difference], [(scale - 1) * (parallel - 1), along]), x, level, positive.variance)
+export function projected({ parallel = 0, most = Infinity, ...others }: ProjectedOptions = {}): Rule {
+  refuseOthers('projected', others)
+  return ({ positive, negative, scale, x, level }) => {
+    const c = positive.x0
+    const axes = within(c)
+    const dot = (a: Tensor, b: Tensor): Tensor => sum(mul(a, b), axes, { keepDims: true })
+    const raw = sub(c, negative.x0)
+    const difference = most === Infinity ? raw : mul(raw, minimum(div(most, maximum(norm(raw, axes, { keepDims: true }), 1e-30)), 1))
+    const along = mul(c, div(dot(difference, c), maximum(dot(c, c), 1e-30)))
+    return Prediction.ofImage(combine([1, c], [scale - 1, difference], [(scale - 1) * (parallel - 1), along]), x, level, positive.variance)
+  }
 }
 
 export interface ZeroStarOptions {
@@ -120,13 +126,16 @@ export interface ZeroStarOptions {
 }
 
 /** CFG-Zero*: s·u + w·(c − s·u) in the velocity of a flow, with the s that brings u nearest to c in each image (Fan et al., arXiv:2503.18886, eq. 8 and 9). */
-export const zeroStar = ({ zero = () => false }: ZeroStarOptions = {}): Rule => ({ positive, negative, scale, x, level }) => {
-  const { of, read } = inSpace(flowPrediction(), level)
-  const [c, u] = [of(positive), of(negative)]
-  if (zero(level)) return read(mul(c, 0), x)
-  const dot = (a: Tensor, b: Tensor): Tensor => sum(mul(a, b), within(a), { keepDims: true })
-  const s = div(dot(c, u), maximum(dot(u, u), 1e-30))
-  return read(combine([scale, c], [1 - scale, mul(u, s)]), x)
+export function zeroStar({ zero = () => false, ...others }: ZeroStarOptions = {}): Rule {
+  refuseOthers('zeroStar', others)
+  return ({ positive, negative, scale, x, level }) => {
+    const { of, read } = inSpace(flowPrediction(), level)
+    const [c, u] = [of(positive), of(negative)]
+    if (zero(level)) return read(mul(c, 0), x)
+    const dot = (a: Tensor, b: Tensor): Tensor => sum(mul(a, b), within(a), { keepDims: true })
+    const s = div(dot(c, u), maximum(dot(u, u), 1e-30))
+    return read(combine([scale, c], [1 - scale, mul(u, s)]), x)
+  }
 }
 
 export interface AutoguidanceOptions<C extends Conditions> {
@@ -136,22 +145,31 @@ export interface AutoguidanceOptions<C extends Conditions> {
 }
 
 /** Away from what a worse network says: g + w·(d − g) (Karras et al., arXiv:2406.02507, eq. 1). */
-export const autoguidance = <C extends Conditions>({ scale, guide }: AutoguidanceOptions<C>): Guidance<C> => (denoise) => (x, level, conditions) => {
-  const w = scaleAt('autoguidance', scale, level)
-  const said = denoise(x, level, conditions)
-  return w === 1 ? said : Prediction.mix(w, said, 1 - w, guide(x, level, conditions))
+export function autoguidance<C extends Conditions>({ scale, guide, ...others }: AutoguidanceOptions<C>): Guidance<C> {
+  refuseOthers('autoguidance', others)
+  return (denoise) => (x, level, conditions) => {
+    const w = scaleAt('autoguidance', scale, level)
+    const said = denoise(x, level, conditions)
+    return w === 1 ? said : Prediction.mix(w, said, 1 - w, guide(x, level, conditions))
+  }
 }
 
 /**
  * Perturbed-attention guidance: d + s·(d − p), where `perturbed` is the denoiser of the same network with attention to nothing but itself in some layers (Ahn et
  * al., arXiv:2403.17377, eq. 15). A scale of 0 is none.
  */
-export const perturbedAttention = <C extends Conditions>({ scale, perturbed }: { readonly scale: number; readonly perturbed: Denoiser<C> }): Guidance<C> => autoguidance({ scale: 1 + scale, guide: perturbed })
+export function perturbedAttention<C extends Conditions>({ scale, perturbed, ...others }: { readonly scale: number; readonly perturbed: Denoiser<C> }): Guidance<C> {
+  refuseOthers('perturbedAttention', others)
+  return autoguidance({ scale: 1 + scale, guide: perturbed })
+}
 
 /** A guidance at levels with σ/α from `least` to `most` alone (Kynkäänniemi et al., arXiv:2404.07724); at others the network is asked as if there were none. */
-export const interval = <C extends Conditions>(guidance: Guidance<C>, { least = 0, most = Infinity }: { readonly least?: number; readonly most?: number }): Guidance<C> => (denoise) => {
-  const guided = guidance(denoise)
-  return (x, level, conditions) => (noiseRatio(level) >= least && noiseRatio(level) <= most ? guided : denoise)(x, level, conditions)
+export function interval<C extends Conditions>(guidance: Guidance<C>, { least = 0, most = Infinity, ...others }: { readonly least?: number; readonly most?: number }): Guidance<C> {
+  refuseOthers('interval', others)
+  return (denoise) => {
+    const guided = guidance(denoise)
+    return (x, level, conditions) => (noiseRatio(level) >= least && noiseRatio(level) <= most ? guided : denoise)(x, level, conditions)
+  }
 }
 
 export interface ClassifierOptions<C extends Conditions> {
@@ -161,12 +179,15 @@ export interface ClassifierOptions<C extends Conditions> {
 }
 
 /** Classifier guidance: ε − w·σ·∇ ln p(conditions | x), by the gradient of a classifier of noisy images (Dhariwal and Nichol, arXiv:2105.05233, algorithm 2). A scale of 0 is none. */
-export const classifierGuidance = <C extends Conditions>({ scale, logProbability }: ClassifierOptions<C>): Guidance<C> => (denoise) => (x, level, conditions) => {
-  const w = scaleAt('classifierGuidance', scale, level)
-  const said = denoise(x, level, conditions)
-  if (w === 0) return said
-  const [slope] = grad(sum(logProbability(x, level, conditions)), [x])
-  return Prediction.ofNoise(combine([1, said.eps], [-w * level.sigma, slope]), x, level, said.variance)
+export function classifierGuidance<C extends Conditions>({ scale, logProbability, ...others }: ClassifierOptions<C>): Guidance<C> {
+  refuseOthers('classifierGuidance', others)
+  return (denoise) => (x, level, conditions) => {
+    const w = scaleAt('classifierGuidance', scale, level)
+    const said = denoise(x, level, conditions)
+    if (w === 0) return said
+    const [slope] = grad(sum(logProbability(x, level, conditions)), [x])
+    return Prediction.ofNoise(combine([1, said.eps], [-w * level.sigma, slope]), x, level, said.variance)
+  }
 }
 
 export interface ThresholdOptions {
@@ -177,15 +198,18 @@ export interface ThresholdOptions {
 }
 
 /** Dynamic thresholding: x₀ cut at the `share` quantile of its absolute values in each image, if that is above 1, and divided by it (Saharia et al., arXiv:2205.11487, section 2.3). */
-export const thresholded = <C extends Conditions>({ share = 0.995, most = Infinity }: ThresholdOptions = {}): Guidance<C> => (denoise) => (x, level, conditions) => {
-  const { x0, variance } = denoise(x, level, conditions)
-  const flat = reshape(x0.abs(), [x0.shape[0] ?? 1, -1])
-  const last = (flat.shape[1] ?? 1) - 1
-  const place = share * last
-  const sorted = flat.sort(1).values
-  const near = (i: number): Tensor => narrow(sorted, 1, Math.min(last, i), 1)
-  const quantile = combine([1 - (place % 1), near(Math.floor(place))], [place % 1, near(Math.ceil(place))])
-  const limit = expand(reshape(clamp(quantile, 1, most), [x0.shape[0] ?? 1, ...within(x0).map(() => 1)]), x0.shape)
-  return Prediction.ofImage(div(minimum(maximum(x0, limit.neg()), limit), limit), x, level, variance)
+export function thresholded<C extends Conditions>({ share = 0.995, most = Infinity, ...others }: ThresholdOptions = {}): Guidance<C> {
+  refuseOthers('thresholded', others)
+  return (denoise) => (x, level, conditions) => {
+    const { x0, variance } = denoise(x, level, conditions)
+    const flat = reshape(x0.abs(), [x0.shape[0] ?? 1, -1])
+    const last = (flat.shape[1] ?? 1) - 1
+    const place = share * last
+    const sorted = flat.sort(1).values
+    const near = (i: number): Tensor => narrow(sorted, 1, Math.min(last, i), 1)
+    const quantile = combine([1 - (place % 1), near(Math.floor(place))], [place % 1, near(Math.ceil(place))])
+    const limit = expand(reshape(clamp(quantile, 1, most), [x0.shape[0] ?? 1, ...within(x0).map(() => 1)]), x0.shape)
+    return Prediction.ofImage(div(minimum(maximum(x0, limit.neg()), limit), limit), x, level, variance)
+  }
 }
 

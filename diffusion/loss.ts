@@ -1,4 +1,5 @@
 /** The training objective: E ‖network(x_t, t) − target‖² (Ho et al., arXiv:2006.11239, eq. 14, for target ε). */
+import { refuseOthers } from '../engine/error.ts'
 import { ConfigError, cast, indexSelect, mean, mul, reshape, sub, tensor } from '../engine/index.ts'
 import type { Tensor, TensorLike } from '../engine/index.ts'
 import { at } from '../engine/shape.ts'
@@ -29,7 +30,8 @@ export interface DiffusionLossOptions<C extends Conditions> {
 }
 
 /** The mean squared error over all elements, []. x0 [B, …]: clean images, in [-1, 1]. */
-export function diffusionLoss<C extends Conditions>(network: Network<C>, x0: TensorLike, { path, t, eps, parameterization = epsPrediction(), conditions = {} as C }: DiffusionLossOptions<C>): Tensor {
+export function diffusionLoss<C extends Conditions>(network: Network<C>, x0: TensorLike, { path, t, eps, parameterization = epsPrediction(), conditions = {} as C, ...others }: DiffusionLossOptions<C>): Tensor {
+  refuseOthers('diffusionLoss', others)
   const level = levelsAt(path, t, x0.shape.length)
   const x = addNoise(x0, eps, level)
   const scale = parameterization.input?.(level) ?? 1

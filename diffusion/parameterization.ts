@@ -2,6 +2,7 @@
  * What a network's output means. Each is an invertible linear map of (x₀, ε), so that with x = α·x₀ + σ·ε known, it says both. Levels are
  * numbers where one holds for the batch, or tensors [B, 1, …].
  */
+import { refuseOthers } from '../engine/error.ts'
 import { ConfigError, add, narrow } from '../engine/index.ts'
 import type { Tensor, TensorLike } from '../engine/index.ts'
 import { combine, ln, negative, over, plus, root, square, times } from './arithmetic.ts'
@@ -31,49 +32,64 @@ export interface TimeOptions {
 const pathTime = ({ t }: Level): Factor => t
 
 /** Output ε (Ho et al., arXiv:2006.11239, eq. 14). The network is told the path's time. */
-export const epsPrediction = ({ time = pathTime }: TimeOptions = {}): Parameterization => ({
-  name: 'eps', time,
-  target: (_, eps) => eps.read(),
-  read: (output, x, level) => Prediction.ofNoise(output, x, level),
-})
+export function epsPrediction({ time = pathTime, ...others }: TimeOptions = {}): Parameterization {
+  refuseOthers('epsPrediction', others)
+  return {
+    name: 'eps', time,
+    target: (_, eps) => eps.read(),
+    read: (output, x, level) => Prediction.ofNoise(output, x, level),
+  }
+}
 
 /** Output x₀. */
-export const imagePrediction = ({ time = pathTime }: TimeOptions = {}): Parameterization => ({
-  name: 'x0', time,
-  target: (x0) => x0.read(),
-  read: (output, x, level) => Prediction.ofImage(output, x, level),
-})
+export function imagePrediction({ time = pathTime, ...others }: TimeOptions = {}): Parameterization {
+  refuseOthers('imagePrediction', others)
+  return {
+    name: 'x0', time,
+    target: (x0) => x0.read(),
+    read: (output, x, level) => Prediction.ofImage(output, x, level),
+  }
+}
 
 /** Output v = α·ε − σ·x₀ (Salimans and Ho, arXiv:2202.00512, appendix D): defined at every level. */
-export const vPrediction = ({ time = pathTime }: TimeOptions = {}): Parameterization => ({
-  name: 'v', time,
-  target: (x0, eps, { alpha, sigma }) => combine([alpha, eps], [negative(sigma), x0]),
-  read(v, x, { alpha, sigma }) {
-    const norm = plus(square(alpha), square(sigma)) // 1 on paths that keep the variance
-    const [a, s] = [over(alpha, norm), over(sigma, norm)]
-    return new Prediction(() => combine([a, x], [negative(s), v]), () => combine([s, x], [a, v]))
-  },
-})
+export function vPrediction({ time = pathTime, ...others }: TimeOptions = {}): Parameterization {
+  refuseOthers('vPrediction', others)
+  return {
+    name: 'v', time,
+    target: (x0, eps, { alpha, sigma }) => combine([alpha, eps], [negative(sigma), x0]),
+    read(v, x, { alpha, sigma }) {
+      const norm = plus(square(alpha), square(sigma)) // 1 on paths that keep the variance
+      const [a, s] = [over(alpha, norm), over(sigma, norm)]
+      return new Prediction(() => combine([a, x], [negative(s), v]), () => combine([s, x], [a, v]))
+    },
+  }
+}
 
 /**
  * Output u = ε − x₀, the velocity of a rectified flow (Liu et al., arXiv:2209.03003, eq. 1, with time from data to noise): defined at every level.
  * The network is told 1000·σ, as those of Stable Diffusion 3 and FLUX are.
  */
-export const flowPrediction = ({ time = ({ sigma }: Level): Factor => times(1000, sigma) }: TimeOptions = {}): Parameterization => ({
-  name: 'flow', time,
-  target: (x0, eps) => combine([1, eps], [-1, x0]),
-  read(u, x, { alpha, sigma }) {
-    const sum = plus(alpha, sigma) // 1 on a rectified flow
-    return new Prediction(() => combine([over(1, sum), x], [negative(over(sigma, sum)), u]), () => combine([over(1, sum), x], [over(alpha, sum), u]))
-  },
-})
+export function flowPrediction({ time = ({ sigma }: Level): Factor => times(1000, sigma), ...others }: TimeOptions = {}): Parameterization {
+  refuseOthers('flowPrediction', others)
+  return {
+    name: 'flow', time,
+    target: (x0, eps) => combine([1, eps], [-1, x0]),
+    read(u, x, { alpha, sigma }) {
+      const sum = plus(alpha, sigma) // 1 on a rectified flow
+      return new Prediction(() => combine([over(1, sum), x], [negative(over(sigma, sum)), u]), () => combine([over(1, sum), x], [over(alpha, sum), u]))
+    },
+  }
+}
 
 /** Output ∇ log p(x) = −ε/σ, the score (Song et al., arXiv:2011.13456). */
-export const scorePrediction = ({ time = pathTime }: TimeOptions = {}): Parameterization => ({
-  name: 'score', time,
-  target: (_, eps, { sigma }) => combine([over(-1, sigma), eps]),
-  read: (score, x, level) => Prediction.ofNoise(combine([negative(level.sigma), score]), x, level),
-})
+export function scorePrediction({ time = pathTime, ...others }: TimeOptions = {}): Parameterization {
+  refuseOthers('scorePrediction', others)
+  return {
+    name: 'score', time,
+    target: (_, eps, { sigma }) => combine([over(-1, sigma), eps]),
+    read: (score, x, level) => Prediction.ofNoise(combine([negative(level.sigma), score]), x, level),
+  }
+}
 
 export interface EdmOptions extends TimeOptions {
   /** The standard deviation of the data; default 0.5. */
@@ -84,7 +100,8 @@ export interface EdmOptions extends TimeOptions {
  * Output F, where x₀ = c_skip·x + c_out·F and the network sees c_in·x and is told ln(σ/α)/4 (Karras et al., arXiv:2206.00364, eq. 7 and table 1, of
  * which these are the forms with α): F has unit variance to predict at every level.
  */
-export function edmPrediction({ sigmaData = 0.5, time = ({ alpha, sigma }: Level): Factor => times(0.25, ln(over(sigma, alpha))) }: EdmOptions = {}): Parameterization {
+export function edmPrediction({ sigmaData = 0.5, time = ({ alpha, sigma }: Level): Factor => times(0.25, ln(over(sigma, alpha))), ...others }: EdmOptions = {}): Parameterization {
+  refuseOthers('edmPrediction', others)
   if (!(sigmaData > 0)) throw new ConfigError(`edmPrediction: sigmaData is ${sigmaData}; use the standard deviation of the data`)
   const total = ({ alpha, sigma }: Level): Factor => plus(square(times(sigmaData, alpha)), square(sigma))
   const skip = (level: Level): Factor => over(times(sigmaData ** 2, level.alpha), total(level))

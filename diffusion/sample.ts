@@ -2,6 +2,7 @@
 import { ConfigError, RandomGenerator, ShapeError, mul, normal, realize } from '../engine/index.ts'
 import type { Device, Shape, Tensor } from '../engine/index.ts'
 import { getDefaultDevice } from '../engine/device/device.ts'
+import { refuseOthers } from '../engine/error.ts'
 import { at, formatShape, sameShape } from '../engine/shape.ts'
 import { addNoise } from './parameterization.ts'
 import type { Conditions, Denoiser, Guidance } from './denoiser.ts'
@@ -50,10 +51,11 @@ export interface SampleProgress {
  * of the seeds.
  */
 export async function sample<C extends Conditions>(denoiser: Denoiser<C>, options: SampleOptions<C>): Promise<Tensor> {
-  const { path, levels, sampler, shape, seeds, conditions = {} as C, guidance, from, signal, onStep } = options
+  const { path, levels, sampler, shape, seeds, conditions = {} as C, guidance, from, device: wanted, signal, onStep, ...others } = options
+  refuseOthers('sample', others)
   const batch = [seeds.length, ...shape]
   check(options, batch)
-  const device = options.device ?? deviceOf(from) ?? getDefaultDevice('sample')
+  const device = wanted ?? deviceOf(from) ?? getDefaultDevice('sample')
   const roots = seeds.map((seed) => new RandomGenerator(seed))
   const noise = (step: number, draw = 0): Tensor => normal(batch, { device, generator: roots.map((root) => root.fork(step + 1).fork(draw)) })
   const guided = guidance === undefined ? denoiser : guidance(denoiser)

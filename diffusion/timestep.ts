@@ -5,6 +5,7 @@ import { sinusoidalEmbedding } from '../nn/embedding.ts'
 import { Linear } from '../nn/linear.ts'
 import { Module } from '../nn/module.ts'
 import type { LayerOptions } from '../nn/module.ts'
+import { checkPlace } from '../nn/options.ts'
 
 /** [cos(t·f), sin(t·f)] with fⱼ = 10000^(−j/half), as diffusers' Timesteps with flip_sin_to_cos. t [B] → [B, size]. */
 export function timestepEmbedding(t: TensorLike, size: number): Tensor {
@@ -18,6 +19,7 @@ export class TimestepEmbedding extends Module<[TensorLike], Tensor> {
 
   constructor(inputs: number, outputs: number, options: LayerOptions) {
     super()
+    checkPlace('TimestepEmbedding', options)
     this.linear_1 = new Linear(inputs, outputs, options)
     this.linear_2 = new Linear(outputs, outputs, options)
   }

@@ -4,6 +4,7 @@
  */
 import { ConfigError, realize, tensor, valueAndGrad } from '../engine/index.ts'
 import type { Device, RandomGenerator, Shape, Tensor, Variable } from '../engine/index.ts'
+import { refuseOthers } from '../engine/error.ts'
 import { readItem } from '../engine/realize.ts'
 import { at, sizeOf } from '../engine/shape.ts'
 import { loadVariables, readVariables } from '../nn/checkpoint/load.ts'
@@ -63,7 +64,8 @@ export class Trainer {
   #last: Promise<FinishedStep> | undefined
 
   constructor(options: TrainerOptions) {
-    const { model, examples, batch, generator, optimizer, ema } = options
+    const { model, device: _, examples, batch, loss: __, generator, optimizer, ema, ...others } = options
+    refuseOthers('Trainer', others)
     if (!(Number.isInteger(batch) && batch > 0)) throw new ConfigError(`Trainer: a batch of ${batch} is not a number of examples; use a positive integer`)
     if (examples.values.length !== sizeOf(examples.shape)) throw new ConfigError(`Trainer: examples of shape [${examples.shape.join()}] need ${sizeOf(examples.shape)} values but there are ${examples.values.length}`)
     this.#options = options

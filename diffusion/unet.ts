@@ -9,6 +9,7 @@ import { at, formatShape } from '../engine/shape.ts'
 import { Conv2d } from '../nn/conv.ts'
 import { Module } from '../nn/module.ts'
 import type { LayerOptions } from '../nn/module.ts'
+import { checkPlace } from '../nn/options.ts'
 import { GroupNorm } from '../nn/norm.ts'
 import { TimestepEmbedding, timestepEmbedding } from './timestep.ts'
 import { DownStage, MiddleStage, UpStage } from './unet-blocks.ts'
@@ -29,6 +30,7 @@ export class UNet2D extends Module<[x: TensorLike, t: TensorLike], Tensor> {
   constructor(config: UNet2DConfig, options: LayerOptions = {}) {
     super()
     checkConfig(config)
+    checkPlace('UNet2D', options)
     this.config = config
     const { block_out_channels: channels, norm_num_groups: groups, layers_per_block: layers, attention_head_dim: headSize } = config
     const [first, last] = [at(channels, 0), at(channels, channels.length - 1)]

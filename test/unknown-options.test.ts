@@ -1,6 +1,7 @@
 /** Options that a function or constructor does not have are refused: every one that is exported and takes options has a row. */
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
+import * as diffusion from '../diffusion/index.ts'
 import { metaDevice } from '../engine/device/meta.ts'
 import * as engine from '../engine/index.ts'
 import * as nn from '../nn/index.ts'
@@ -183,6 +184,29 @@ const calls: Record<string, Call> = {
   streamSafetensors: (u) => nn.streamSafetensors({}, u),
 }
 
+const noisePath = diffusion.discretePath()
+const unet: diffusion.UNet2DConfig = { in_channels: 1, out_channels: 1, block_out_channels: [8], layers_per_block: 1, norm_num_groups: 4, down_block_types: ['DownBlock2D'], up_block_types: ['UpBlock2D'], attention_head_dim: 8 }
+const said: diffusion.Denoiser = (y, level) => diffusion.Prediction.ofImage(y, y, level)
+Object.assign(calls, {
+  linearBetas: (u) => diffusion.linearBetas(10, u), scaledLinearBetas: (u) => diffusion.scaledLinearBetas(10, u), sigmoidBetas: (u) => diffusion.sigmoidBetas(10, u), jabriBetas: (u) => diffusion.jabriBetas(10, u),
+  vpPath: diffusion.vpPath, vePath: diffusion.vePath, edmPath: diffusion.edmPath, cosinePath: diffusion.cosinePath, laplacePath: diffusion.laplacePath, flowPath: diffusion.flowPath,
+  fluxShift: (u) => diffusion.fluxShift(256, u), levels: (u) => diffusion.levels(noisePath, 4, undefined, u),
+  leading: diffusion.leading, evenly: diffusion.evenly, karras: diffusion.karras, exponential: diffusion.exponential, lu: diffusion.lu, beta: diffusion.beta,
+  epsPrediction: diffusion.epsPrediction, imagePrediction: diffusion.imagePrediction, vPrediction: diffusion.vPrediction, flowPrediction: diffusion.flowPrediction,
+  scorePrediction: diffusion.scorePrediction, edmPrediction: diffusion.edmPrediction, clipped: diffusion.clipped, thresholded: diffusion.thresholded,
+  classifierFree: (u) => diffusion.classifierFree({ scale: 2, negative: {}, ...u }), rescaled: diffusion.rescaled, projected: diffusion.projected, zeroStar: diffusion.zeroStar,
+  autoguidance: (u) => diffusion.autoguidance({ scale: 2, guide: said, ...u }), perturbedAttention: (u) => diffusion.perturbedAttention({ scale: 2, perturbed: said, ...u }),
+  interval: (u) => diffusion.interval((denoise) => denoise, u), classifierGuidance: (u) => diffusion.classifierGuidance({ scale: 2, logProbability: (y) => y, ...u }),
+  consistencyBoundary: diffusion.consistencyBoundary, ddim: diffusion.ddim, ancestralEuler: diffusion.ancestralEuler, ddpm: diffusion.ddpm, edmStochastic: diffusion.edmStochastic, ancestralDpm2: diffusion.ancestralDpm2,
+  dpmSolver2M: diffusion.dpmSolver2M, dpmSolver2S: diffusion.dpmSolver2S, dpmSolver3M: diffusion.dpmSolver3M, dpmSolverSde: diffusion.dpmSolverSde, dpmSolver: diffusion.dpmSolver,
+  ipndm: diffusion.ipndm, deis: diffusion.deis, lms: diffusion.lms, tcd: diffusion.tcd, annealedLangevin: diffusion.annealedLangevin,
+  withCorrector: (u) => diffusion.withCorrector(diffusion.ddim(), u), inpainting: (u) => diffusion.inpainting(diffusion.ddim(), { image, keep: image, ...u }),
+  sample: (u) => diffusion.sample(said, { path: noisePath, levels: diffusion.levels(noisePath, 1), sampler: diffusion.ddim(), shape: [2], seeds: [1], device: meta, ...u }),
+  diffusionLoss: (u) => diffusion.diffusionLoss((y) => y, image, { path: noisePath, t: ones([1], { dtype: 'i32' }), eps: image, ...u }),
+  TimestepEmbedding: (u) => new diffusion.TimestepEmbedding(2, 2, u), UNet2D: (u) => new diffusion.UNet2D(unet, u),
+  Trainer: (u) => new diffusion.Trainer({ model, device: meta, examples: { shape: [1, 2], values: new Float32Array(2) }, batch: 1, loss: (y) => y, generator: new engine.RandomGenerator(1), ...u }),
+} satisfies Record<string, Call>)
+
 /** What errors name where it is neither the function nor the class: who is called by it. */
 const named: Record<string, string> = {
   'Profile.table': 'table',
@@ -225,10 +249,11 @@ function optionTakers(text: string): string[] {
 }
 
 test('there is a call of everything that takes options', () => {
-  const exported = new Set([...Object.keys(engine), ...Object.keys(nn)])
-  const found = sources(path.resolve(import.meta.dirname, '..'), ['engine', 'nn']).flatMap(({ text }) => optionTakers(text))
-  // A state that is restored is no options.
-  const expected = new Set(found.filter((name) => exported.has(name.split('.')[0] ?? '') && name !== 'RandomGenerator.restore'))
+  const exported = new Set([...Object.keys(engine), ...Object.keys(nn), ...Object.keys(diffusion)])
+  const found = sources(path.resolve(import.meta.dirname, '..'), ['engine', 'nn', 'diffusion']).flatMap(({ text }) => optionTakers(text))
+  // What is restored or written is no options.
+  const data = new Set(['RandomGenerator.restore', 'Trainer.restore', 'encodeTraining'])
+  const expected = new Set(found.filter((name) => exported.has(name.split('.')[0] ?? '') && !data.has(name)))
   expect([...expected].sort()).toEqual(Object.keys(calls).sort())
 })
 

@@ -1,4 +1,5 @@
 /** Tables of βₜ, the variance that step t of a discrete diffusion adds, t = 0 … T − 1. Each is a function of T. */
+import { refuseOthers } from '../../engine/error.ts'
 import { ConfigError } from '../../engine/index.ts'
 
 export interface BetaRange {
@@ -19,19 +20,22 @@ export const linspace = (first: number, last: number, count: number): Float64Arr
 const logistic = (x: number): number => 1 / (1 + Math.exp(-x))
 
 /** β from 1e-4 to 0.02 in equal steps, scaled by 1000/T where T is not 1000 (Ho et al., arXiv:2006.11239; Nichol and Dhariwal, arXiv:2102.09672). */
-export function linearBetas(timesteps = 1000, { first = 0.1 / timesteps, last = 20 / timesteps }: BetaRange = {}): Float64Array<ArrayBuffer> {
+export function linearBetas(timesteps = 1000, { first = 0.1 / timesteps, last = 20 / timesteps, ...others }: BetaRange = {}): Float64Array<ArrayBuffer> {
+  refuseOthers('linearBetas', others)
   checkTimesteps('linearBetas', timesteps)
   return linspace(first, last, timesteps)
 }
 
 /** √β in equal steps: the table of latent diffusion (Rombach et al., arXiv:2112.10752) and of Stable Diffusion, whose numbers are the defaults. */
-export function scaledLinearBetas(timesteps = 1000, { first = 0.00085, last = 0.012 }: BetaRange = {}): Float64Array<ArrayBuffer> {
+export function scaledLinearBetas(timesteps = 1000, { first = 0.00085, last = 0.012, ...others }: BetaRange = {}): Float64Array<ArrayBuffer> {
+  refuseOthers('scaledLinearBetas', others)
   checkTimesteps('scaledLinearBetas', timesteps)
   return linspace(Math.sqrt(first), Math.sqrt(last), timesteps).map((root) => root * root)
 }
 
 /** β on a logistic curve over −6 … 6, as in GeoDiff (Xu et al., arXiv:2203.02923). `jabriBetas` is what others call sigmoid. */
-export function sigmoidBetas(timesteps = 1000, { first = 1e-4, last = 0.02 }: BetaRange = {}): Float64Array<ArrayBuffer> {
+export function sigmoidBetas(timesteps = 1000, { first = 1e-4, last = 0.02, ...others }: BetaRange = {}): Float64Array<ArrayBuffer> {
+  refuseOthers('sigmoidBetas', others)
   checkTimesteps('sigmoidBetas', timesteps)
   return linspace(-6, 6, timesteps).map((x) => logistic(x) * (last - first) + first)
 }
@@ -55,7 +59,8 @@ export interface JabriOptions {
 }
 
 /** ᾱ(t) = (s(e) − s(b + t(e − b)))/(s(e) − s(b)), s(x) = logistic(x/τ) (Jabri et al., arXiv:2212.11972). */
-export function jabriBetas(timesteps = 1000, { start = -3, end = 3, tau = 1 }: JabriOptions = {}): Float64Array<ArrayBuffer> {
+export function jabriBetas(timesteps = 1000, { start = -3, end = 3, tau = 1, ...others }: JabriOptions = {}): Float64Array<ArrayBuffer> {
+  refuseOthers('jabriBetas', others)
   const s = (x: number): number => logistic(x / tau)
   return betasOf((t) => (s(end) - s(start + t * (end - start))) / (s(end) - s(start)), timesteps)
 }

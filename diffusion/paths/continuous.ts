@@ -1,4 +1,5 @@
 /** Paths in continuous time. */
+import { refuseOthers } from '../../engine/error.ts'
 import { ConfigError } from '../../engine/index.ts'
 import { found, inRange, variancePreserving } from './path.ts'
 import type { HostLevel, NoisePath } from './path.ts'
@@ -23,7 +24,8 @@ export interface VpOptions {
  * ᾱ(t) = exp(−½(β₁ − β₀)t² − β₀t), t in [0, 1]: DDPM's linear table in continuous time (Song et al., arXiv:2011.13456, eq. 32 and appendix C). Grids
  * start from t = 1e-3, as theirs.
  */
-export function vpPath({ betaMin = 0.1, betaMax = 20 }: VpOptions = {}): NoisePath {
+export function vpPath({ betaMin = 0.1, betaMax = 20, ...others }: VpOptions = {}): NoisePath {
+  refuseOthers('vpPath', others)
   positive('vpPath', { betaMin, betaMax })
   const rise = betaMax - betaMin
   const path = { name: 'vpPath', range: unit, span: [1e-3, 1] } as const
@@ -48,7 +50,8 @@ export interface SigmaRange {
 }
 
 /** α = 1, σ(t) = σmin·(σmax/σmin)ᵗ, t in [0, 1] (Song et al., arXiv:2011.13456, appendix C). Defaults 0.02 and 100. */
-export function vePath({ sigmaMin = 0.02, sigmaMax = 100 }: SigmaRange = {}): NoisePath {
+export function vePath({ sigmaMin = 0.02, sigmaMax = 100, ...others }: SigmaRange = {}): NoisePath {
+  refuseOthers('vePath', others)
   positive('vePath', { sigmaMin, sigmaMax })
   const rise = Math.log(sigmaMax / sigmaMin)
   const path = { name: 'vePath', range: unit, span: unit } as const
@@ -67,7 +70,8 @@ export function vePath({ sigmaMin = 0.02, sigmaMax = 100 }: SigmaRange = {}): No
  * α = 1, σ = t, for any σ ≥ 0 (Karras et al., arXiv:2206.00364). Grids cover σmin to σmax, by default 0.002 to 80; what EDM's stochastic
  * sampler adds may go beyond.
  */
-export function edmPath({ sigmaMin = 0.002, sigmaMax = 80 }: SigmaRange = {}): NoisePath {
+export function edmPath({ sigmaMin = 0.002, sigmaMax = 80, ...others }: SigmaRange = {}): NoisePath {
+  refuseOthers('edmPath', others)
   positive('edmPath', { sigmaMin, sigmaMax })
   const path = { name: 'edmPath', range: [0, Infinity], span: [sigmaMin, sigmaMax] } as const
   return {
@@ -93,7 +97,8 @@ export interface CosineOptions {
 }
 
 /** ln(α²/σ²) = −2 ln tan(a + t(b − a)) + 2 ln(base/size), t in [0, 1] (Hoogeboom et al., "simple diffusion", arXiv:2301.11093, eq. 5 and section 3.1). */
-export function cosinePath({ logSnrMin = -15, logSnrMax = 15, base = 64, size = base }: CosineOptions = {}): NoisePath {
+export function cosinePath({ logSnrMin = -15, logSnrMax = 15, base = 64, size = base, ...others }: CosineOptions = {}): NoisePath {
+  refuseOthers('cosinePath', others)
   positive('cosinePath', { size, base })
   if (!(logSnrMin < logSnrMax)) throw new ConfigError(`cosinePath: logSnrMin ${logSnrMin} is not below logSnrMax ${logSnrMax}`)
   const [a, b] = [Math.atan(Math.exp(-logSnrMax / 2)), Math.atan(Math.exp(-logSnrMin / 2))]
@@ -121,7 +126,8 @@ export interface LaplaceOptions {
  * ln(α²/σ²) = μ − b·sgn(½ − t)·ln(1 − 2|t − ½|), t in [0, 1]: a uniform t has a log-SNR with Laplace's distribution (Hang et al.,
  * arXiv:2407.03297). Clean at 0, all noise at 1; grids leave out what is within 1e-3 of either.
  */
-export function laplacePath({ mean = 0, scale = 0.5 }: LaplaceOptions = {}): NoisePath {
+export function laplacePath({ mean = 0, scale = 0.5, ...others }: LaplaceOptions = {}): NoisePath {
+  refuseOthers('laplacePath', others)
   positive('laplacePath', { scale })
   const path = { name: 'laplacePath', range: unit, span: [1e-3, 1 - 1e-3] } as const
   return {
@@ -147,7 +153,8 @@ export interface FlowOptions {
  * Rectified flow, from data at t = 0 to noise at t = 1: σ = s·t/(1 + (s − 1)t), α = 1 − σ, with the shift s (Liu et al., arXiv:2209.03003; Esser
  * et al., arXiv:2403.03206, eq. 23).
  */
-export function flowPath({ shift = 1 }: FlowOptions = {}): NoisePath {
+export function flowPath({ shift = 1, ...others }: FlowOptions = {}): NoisePath {
+  refuseOthers('flowPath', others)
   positive('flowPath', { shift })
   const path = { name: 'flowPath', range: unit, span: unit } as const
   return {
@@ -166,7 +173,10 @@ export function flowPath({ shift = 1 }: FlowOptions = {}): NoisePath {
 }
 
 /** FLUX's shift, e^μ with μ between 0.5 at 256 image tokens and 1.15 at 4096, and beyond in proportion: `flowPath({ shift: fluxShift(tokens) })`. */
-export const fluxShift = (tokens: number, { base = [256, 0.5], most = [4096, 1.15] }: FluxShiftOptions = {}): number => Math.exp(base[1] + ((most[1] - base[1]) * (tokens - base[0])) / (most[0] - base[0]))
+export function fluxShift(tokens: number, { base = [256, 0.5], most = [4096, 1.15], ...others }: FluxShiftOptions = {}): number {
+  refuseOthers('fluxShift', others)
+  return Math.exp(base[1] + ((most[1] - base[1]) * (tokens - base[0])) / (most[0] - base[0]))
+}
 
 export interface FluxShiftOptions {
   /** A number of tokens, and μ there. */

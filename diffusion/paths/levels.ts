@@ -1,4 +1,5 @@
 /** Grids: which levels of a path a sampler visits, noisiest first. A spacing is a function of the path and the number of steps. */
+import { refuseOthers } from '../../engine/error.ts'
 import { ConfigError } from '../../engine/index.ts'
 import { at } from '../../engine/shape.ts'
 import { betaQuantile } from './betaQuantile.ts'
@@ -19,7 +20,8 @@ export interface LevelOptions {
  * noised, or for another network. Default spacing: `trailing` where the path counts timesteps, else `uniform`.
  * Throws ConfigError for a number of steps that the path does not have.
  */
-export function levels(path: NoisePath, steps: number, spacing: Spacing = path.timesteps === undefined ? uniform() : trailing(), { end = 'clean' }: LevelOptions = {}): readonly HostLevel[] {
+export function levels(path: NoisePath, steps: number, spacing: Spacing = path.timesteps === undefined ? uniform() : trailing(), { end = 'clean', ...others }: LevelOptions = {}): readonly HostLevel[] {
+  refuseOthers('levels', others)
   if (!(Number.isInteger(steps) && steps > 0)) throw new ConfigError(`levels: ${steps} steps; use a positive integer`)
   const begun = spacing(path, steps)
   for (let i = 1; i < begun.length; i++) {
@@ -57,15 +59,21 @@ export const trailing = (): Spacing => (path, steps) => {
 }
 
 /** 0, k, 2k, … with k = ⌊T/steps⌋, from behind, each moved by `offset`: DDPM's and DDIM's own. The last timestep is not among them. */
-export const leading = ({ offset = 0 }: { readonly offset?: number } = {}): Spacing => (path, steps) => {
-  const ratio = Math.floor(timestepsOf('leading', path, steps) / steps)
-  return Array.from({ length: steps }, (_, i) => path.at((steps - 1 - i) * ratio + offset))
+export function leading({ offset = 0, ...others }: { readonly offset?: number } = {}): Spacing {
+  refuseOthers('leading', others)
+  return (path, steps) => {
+    const ratio = Math.floor(timestepsOf('leading', path, steps) / steps)
+    return Array.from({ length: steps }, (_, i) => path.at((steps - 1 - i) * ratio + offset))
+  }
 }
 
 /** T − 1 … 0, both ends among them, in equal steps; rounded to timesteps unless told otherwise. */
-export const evenly = ({ round = true }: { readonly round?: boolean } = {}): Spacing => (path, steps) => {
-  const all = timestepsOf('evenly', path, steps)
-  return [...linspace(all - 1, 0, steps)].map((t) => path.at(round ? rounded(t) : t))
+export function evenly({ round = true, ...others }: { readonly round?: boolean } = {}): Spacing {
+  refuseOthers('evenly', others)
+  return (path, steps) => {
+    const all = timestepsOf('evenly', path, steps)
+    return [...linspace(all - 1, 0, steps)].map((t) => path.at(round ? rounded(t) : t))
+  }
 }
 
 export interface RatioRange {
@@ -85,6 +93,10 @@ function rangeOf(op: string, path: NoisePath, { least, most }: RatioRange): read
   return range
 }
 
+function checkRange(op: string, { least: _, most: __, ...others }: RatioRange): void {
+  refuseOthers(op, others)
+}
+
 const along = (path: NoisePath, ratios: Iterable<number>): HostLevel[] => Array.from(ratios, (ratio) => levelOf(path, ratio))
 
 export interface KarrasOptions extends RatioRange {
@@ -93,23 +105,32 @@ export interface KarrasOptions extends RatioRange {
 }
 
 /** σ/α between most and least with equal steps of their ρth root (Karras et al., arXiv:2206.00364, eq. 5). */
-export const karras = ({ rho = 7, ...range }: KarrasOptions = {}): Spacing => (path, steps) => {
-  const [most, least] = rangeOf('karras', path, range)
-  return along(path, linspace(most ** (1 / rho), least ** (1 / rho), steps).map((root) => root ** rho))
+export function karras({ rho = 7, ...range }: KarrasOptions = {}): Spacing {
+  checkRange('karras', range)
+  return (path, steps) => {
+    const [most, least] = rangeOf('karras', path, range)
+    return along(path, linspace(most ** (1 / rho), least ** (1 / rho), steps).map((root) => root ** rho))
+  }
 }
 
 /** σ/α with equal steps of the logarithm; where `rho` is not 1, of which the steps are those of its ρth power (k-diffusion's polyexponential). */
-export const exponential = ({ rho = 1, ...range }: KarrasOptions = {}): Spacing => (path, steps) => {
-  const [most, least] = rangeOf('exponential', path, range)
-  return along(path, linspace(1, 0, steps).map((share) => Math.exp(share ** rho * Math.log(most / least) + Math.log(least))))
+export function exponential({ rho = 1, ...range }: KarrasOptions = {}): Spacing {
+  checkRange('exponential', range)
+  return (path, steps) => {
+    const [most, least] = rangeOf('exponential', path, range)
+    return along(path, linspace(1, 0, steps).map((share) => Math.exp(share ** rho * Math.log(most / least) + Math.log(least))))
+  }
 }
 
 /** ln(α/σ) in equal steps of its ρth root, as in DPM-Solver (Lu et al., arXiv:2206.00927, section 4); with ρ = 1 these are those of `exponential`. */
-export const lu = ({ rho = 1, ...range }: KarrasOptions = {}): Spacing => (path, steps) => {
-  const [most, least] = rangeOf('lu', path, range).map((ratio) => -Math.log(ratio))
-  if (most === undefined || least === undefined) throw new RangeError('two ends')
-  const root = (x: number): number => Math.sign(x) * Math.abs(x) ** (1 / rho)
-  return along(path, linspace(root(most), root(least), steps).map((x) => Math.exp(-Math.sign(x) * Math.abs(x) ** rho)))
+export function lu({ rho = 1, ...range }: KarrasOptions = {}): Spacing {
+  checkRange('lu', range)
+  return (path, steps) => {
+    const [most, least] = rangeOf('lu', path, range).map((ratio) => -Math.log(ratio))
+    if (most === undefined || least === undefined) throw new RangeError('two ends')
+    const root = (x: number): number => Math.sign(x) * Math.abs(x) ** (1 / rho)
+    return along(path, linspace(root(most), root(least), steps).map((x) => Math.exp(-Math.sign(x) * Math.abs(x) ** rho)))
+  }
 }
 
 export interface BetaOptions extends RatioRange {
@@ -120,7 +141,11 @@ export interface BetaOptions extends RatioRange {
 }
 
 /** σ/α at equally likely places of the Beta distribution between least and most, so that both ends have more steps (Lee et al., arXiv:2407.12173). */
-export const beta = ({ alpha = 0.6, beta: other = 0.6, ...range }: BetaOptions = {}): Spacing => (path, steps) => {
-  const [most, least] = rangeOf('beta', path, range)
-  return along(path, linspace(1, 0, steps).map((share) => least + betaQuantile(share, alpha, other) * (most - least)))
+export function beta({ alpha = 0.6, beta: other = 0.6, ...range }: BetaOptions = {}): Spacing {
+  checkRange('beta', range)
+  return (path, steps) => {
+    const [most, least] = rangeOf('beta', path, range)
+    return along(path, linspace(1, 0, steps).map((share) => least + betaQuantile(share, alpha, other) * (most - least)))
+  }
+  
 }

@@ -1,4 +1,5 @@
 /** Samplers that go from level to level by the posterior of the forward process, whole (DDPM), in part, or not at all (DDIM). */
+import { refuseOthers } from '../../engine/error.ts'
 import { ConfigError, add, exp, mul, sub } from '../../engine/index.ts'
 import { combine } from '../arithmetic.ts'
 import { ancestral, between, transfer } from './sampler.ts'
@@ -18,7 +19,8 @@ function checkEta(op: string, eta: number): void {
  * Euler's method for the probability-flow ODE in σ/α, and for a rectified flow in t; with η = 1 it is `ancestralEuler`, and on a path of
  * timesteps DDPM with the lesser variance.
  */
-export function ddim({ eta = 0 }: EtaOptions = {}): Sampler {
+export function ddim({ eta = 0, ...others }: EtaOptions = {}): Sampler {
+  refuseOthers('ddim', others)
   checkEta('ddim', eta)
   return {
     name: 'ddim',
@@ -36,7 +38,10 @@ export function ddim({ eta = 0 }: EtaOptions = {}): Sampler {
 export const euler = (): Sampler => ({ ...ddim(), name: 'euler' })
 
 /** Euler's method to a level below the next one, and from there up by fresh noise: `ddim` with η = 1, as k-diffusion names it. On a flow, its ancestral sampler. */
-export const ancestralEuler = ({ eta = 1 }: EtaOptions = {}): Sampler => ({ ...ddim({ eta }), name: 'ancestralEuler' })
+export function ancestralEuler({ eta = 1, ...others }: EtaOptions = {}): Sampler {
+  refuseOthers('ancestralEuler', others)
+  return { ...ddim({ eta }), name: 'ancestralEuler' }
+}
 
 /**
  * DDIM backwards: from an image to the noise that DDIM makes it of, x' = α'·x₀ + σ'·ε with what is said at the level it leaves (Song et al.,
@@ -53,7 +58,8 @@ export interface DdpmOptions {
 }
 
 /** DDPM: a draw from the posterior of the level before, given x and the x₀ expected behind it (Ho et al., arXiv:2006.11239, eq. 6 and 7, algorithm 2). */
-export function ddpm({ variance = 'small' }: DdpmOptions = {}): Sampler {
+export function ddpm({ variance = 'small', ...others }: DdpmOptions = {}): Sampler {
+  refuseOthers('ddpm', others)
   return {
     name: 'ddpm',
     step(state, problem) {

@@ -1,4 +1,5 @@
 /** Samplers of networks that were taught to see all the way to the image: few steps, each to x₀ and back up. */
+import { refuseOthers } from '../../engine/error.ts'
 import { ConfigError } from '../../engine/index.ts'
 import { combine } from '../arithmetic.ts'
 import type { Conditions, Guidance } from '../denoiser.ts'
@@ -17,10 +18,13 @@ export interface BoundaryOptions {
  * x₀ as a consistency function says it, which is x itself at time 0: c_skip·x + c_out·x₀ with c_skip = s²/((k·t)² + s²), c_out = k·t/√((k·t)² + s²) (Song et
  * al., arXiv:2303.01469, eq. 5). Of networks that were trained so: a guidance that goes innermost.
  */
-export const consistencyBoundary = <C extends Conditions>({ scaling = 10, sigmaData = 0.5 }: BoundaryOptions = {}): Guidance<C> => (denoise) => (x, level, conditions) => {
-  const time = scaling * level.t
-  const total = time ** 2 + sigmaData ** 2
-  return Prediction.ofImage(combine([sigmaData ** 2 / total, x], [time / Math.sqrt(total), denoise(x, level, conditions).x0]), x, level)
+export function consistencyBoundary<C extends Conditions>({ scaling = 10, sigmaData = 0.5, ...others }: BoundaryOptions = {}): Guidance<C> {
+  refuseOthers('consistencyBoundary', others)
+  return (denoise) => (x, level, conditions) => {
+    const time = scaling * level.t
+    const total = time ** 2 + sigmaData ** 2
+    return Prediction.ofImage(combine([sigmaData ** 2 / total, x], [time / Math.sqrt(total), denoise(x, level, conditions).x0]), x, level)
+  }
 }
 
 /** Multistep consistency sampling: x' = α'·x₀ + σ'·z (Song et al., arXiv:2303.01469, algorithm 1; latent consistency models and their LCM sampler). */
@@ -40,7 +44,8 @@ export interface TcdOptions {
 }
 
 /** Strategic stochastic sampling: by DDIM to time (1 − γ)·t', a whole timestep where there are such, and up to t' by noise (Zheng et al., arXiv:2402.19159, algorithm 4). */
-export function tcd({ gamma = 0.3 }: TcdOptions = {}): Sampler {
+export function tcd({ gamma = 0.3, ...others }: TcdOptions = {}): Sampler {
+  refuseOthers('tcd', others)
   if (!(gamma >= 0 && gamma <= 1)) throw new ConfigError(`tcd: gamma is ${gamma}; use 0 to 1`)
   return {
     name: 'tcd',

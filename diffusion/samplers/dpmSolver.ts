@@ -6,6 +6,7 @@
  * is exact for an x₀ that stays as it is; higher orders let it change. With η, half of 1 + η of the way is the ODE's and fresh noise makes up for the rest.
  * e⁻ʰ = σ'·α/(σ·α') is 0 where a step begins at noise alone, or ends at a clean image: nothing is infinite.
  */
+import { refuseOthers } from '../../engine/error.ts'
 import { ConfigError } from '../../engine/index.ts'
 import type { Tensor } from '../../engine/index.ts'
 import { combine } from '../arithmetic.ts'
@@ -49,7 +50,8 @@ function checkEta(op: string, eta: number): void {
  * DPM-Solver++(2M), algorithm 2, and with η > 0 its SDE form (2M SDE, appendix of the paper and k-diffusion): one question a step, and the answer before. The
  * first step and one to a clean image are of first order.
  */
-export function dpmSolver2M({ eta = 0, solver = 'midpoint' }: MultistepOptions = {}): Sampler {
+export function dpmSolver2M({ eta = 0, solver = 'midpoint', ...others }: MultistepOptions = {}): Sampler {
+  refuseOthers('dpmSolver2M', others)
   checkEta('dpmSolver2M', eta)
   return {
     name: 'dpmSolver2M',
@@ -70,7 +72,10 @@ export function dpmSolver2M({ eta = 0, solver = 'midpoint' }: MultistepOptions =
  * DPM-Solver++ of third order, and with η > 0 its SDE form: one question a step, and the two answers before. It takes the whole curvature of x₀ in λ; the
  * authors' code and those after it (k-diffusion's 3M SDE) take half of it, which leaves second order (docs/diffusion.md).
  */
-export const dpmSolver3M = ({ eta = 0 }: EtaOptions = {}): Sampler => thirdOrder(eta, 1)
+export function dpmSolver3M({ eta = 0, ...others }: EtaOptions = {}): Sampler {
+  refuseOthers('dpmSolver3M', others)
+  return thirdOrder(eta, 1)
+}
 
 /** With a share of the curvature: ½ is what other programs compute. */
 export function thirdOrder(eta: number, curvature: number): Sampler {
@@ -105,7 +110,8 @@ export function thirdOrder(eta: number, curvature: number): Sampler {
  * DPM-Solver++(2S), algorithm 1, with r = ½: the network is asked again in the middle of λ. With η > 0 the step goes to a level below the next
  * one, and up by fresh noise (k-diffusion's 2S ancestral).
  */
-export function dpmSolver2S({ eta = 0 }: EtaOptions = {}): Sampler {
+export function dpmSolver2S({ eta = 0, ...others }: EtaOptions = {}): Sampler {
+  refuseOthers('dpmSolver2S', others)
   checkEta('dpmSolver2S', eta)
   return {
     name: 'dpmSolver2S',
@@ -128,7 +134,8 @@ export function dpmSolver2S({ eta = 0 }: EtaOptions = {}): Sampler {
  * DPM-Solver++ (SDE), as k-diffusion has it: 2S with noise in the middle, too. The noise of the whole step holds that of its first half, as the
  * increments of one Brownian motion in σ/α do.
  */
-export function dpmSolverSde({ eta = 1 }: EtaOptions = {}): Sampler {
+export function dpmSolverSde({ eta = 1, ...others }: EtaOptions = {}): Sampler {
+  refuseOthers('dpmSolverSde', others)
   checkEta('dpmSolverSde', eta)
   return {
     name: 'dpmSolverSde',

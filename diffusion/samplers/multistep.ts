@@ -2,6 +2,7 @@
  * Linear multistep methods: one question a step, and the answers of the steps before. Each replaces ε by a combination of the last ones and goes on as
  * DDIM or Euler's method do.
  */
+import { refuseOthers } from '../../engine/error.ts'
 import { ConfigError } from '../../engine/index.ts'
 import type { Tensor } from '../../engine/index.ts'
 import { at } from '../../engine/shape.ts'
@@ -34,7 +35,8 @@ const adamsBashforth = [[1], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12], [55 /
  * iPNDM: Adams and Bashforth's combination of the last four ε, of as many as there are in the first steps, in DDIM's step (Zhang and Chen,
  * arXiv:2204.13902, section 3; Liu et al., arXiv:2202.09778, eq. 12).
  */
-export function ipndm({ order = 4 }: OrderOptions = {}): Sampler {
+export function ipndm({ order = 4, ...others }: OrderOptions = {}): Sampler {
+  refuseOthers('ipndm', others)
   checkOrder('ipndm', order, 4)
   return {
     name: 'ipndm',
@@ -61,7 +63,8 @@ function lagrangeIntegral(nodes: readonly number[], j: number, a: number, b: num
 /**
  * DEIS, the tAB method in ln(σ/α): the polynomial through the last ε in ln(σ/α), integrated over σ/α (Zhang and Chen, arXiv:2204.13902, eq. 14 and 15 with ρ = σ/α).
  */
-export function deis({ order = 3 }: OrderOptions = {}): Sampler {
+export function deis({ order = 3, ...others }: OrderOptions = {}): Sampler {
+  refuseOthers('deis', others)
   checkOrder('deis', order, 4)
   return {
     name: 'deis',
@@ -100,7 +103,8 @@ function lagrange(nodes: readonly number[], j: number): number[] {
 /**
  * The linear multistep method in σ/α: the polynomial through the last ε, integrated from σ/α to the next (k-diffusion's LMS, of order 4).
  */
-export function lms({ order = 4 }: OrderOptions = {}): Sampler {
+export function lms({ order = 4, ...others }: OrderOptions = {}): Sampler {
+  refuseOthers('lms', others)
   checkOrder('lms', order, 4)
   return {
     name: 'lms',

@@ -2,6 +2,7 @@
  * Solvers of the probability-flow ODE in the variable of Karras et al. (arXiv:2206.00364), x/α = x₀ + s·ε with s = σ/α, where dx/ds = ε: each asks the
  * network twice a step. From a level of noise alone, s = ∞, and to a clean image they take Euler's step.
  */
+import { refuseOthers } from '../../engine/error.ts'
 import { ConfigError } from '../../engine/index.ts'
 import type { Tensor } from '../../engine/index.ts'
 import { combine } from '../arithmetic.ts'
@@ -49,7 +50,8 @@ export interface EdmSamplerOptions {
 }
 
 /** EDM's stochastic sampler: a little fresh noise, no more than the path has, then Heun's step from the level that this makes (Karras et al., arXiv:2206.00364, algorithm 2). */
-export function edmStochastic({ churn = 0, least = 0, most = Infinity, noise = 1 }: EdmSamplerOptions = {}): Sampler {
+export function edmStochastic({ churn = 0, least = 0, most = Infinity, noise = 1, ...others }: EdmSamplerOptions = {}): Sampler {
+  refuseOthers('edmStochastic', others)
   if (!(churn >= 0 && noise > 0 && least <= most)) throw new ConfigError(`edmStochastic: churn ${churn}, noise ${noise}, from ${least} to ${most}; churn is at least 0, noise positive, and the range goes upwards`)
   return {
     name: 'edmStochastic',
@@ -86,7 +88,8 @@ export const dpm2 = (): Sampler => ({
 })
 
 /** `dpm2` to a level below the next one, and up by fresh noise. */
-export function ancestralDpm2({ eta = 1 }: { readonly eta?: number } = {}): Sampler {
+export function ancestralDpm2({ eta = 1, ...others }: { readonly eta?: number } = {}): Sampler {
+  refuseOthers('ancestralDpm2', others)
   return {
     name: 'ancestralDpm2',
     step(state: SamplerState, problem: Problem) {

@@ -4,6 +4,7 @@
  *
  *     x'/α' = x/α − (σ'/α')·(eʰ − 1)·ε + …
  */
+import { refuseOthers } from '../../engine/error.ts'
 import { ConfigError } from '../../engine/index.ts'
 import type { Tensor } from '../../engine/index.ts'
 import { at } from '../../engine/shape.ts'
@@ -48,7 +49,8 @@ export interface SinglestepOptions {
  * DPM-Solver-1, -2 or -3 (algorithms 1 and 2): as many questions a step. DPM-Solver-1 is DDIM. To a clean image it takes a step of first order;
  * levels that end before it, `{ end: 'last' }`, keep the order.
  */
-export function dpmSolver({ order = 3 }: SinglestepOptions = {}): Sampler {
+export function dpmSolver({ order = 3, ...others }: SinglestepOptions = {}): Sampler {
+  refuseOthers('dpmSolver', others)
   const orders = typeof order === 'number' ? [order] : order
   for (const one of orders) if (![1, 2, 3].includes(one)) throw new ConfigError(`dpmSolver: order ${String(one)}; use 1, 2 or 3, or a list of such`)
   return {

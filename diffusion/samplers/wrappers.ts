@@ -1,4 +1,5 @@
 /** Samplers made of samplers: what goes back up, what keeps a part of the image, what corrects each level. */
+import { refuseOthers } from '../../engine/error.ts'
 import { ConfigError, ShapeError, add, div, maximum, mul, norm, square, sqrt, where } from '../../engine/index.ts'
 import type { Tensor, TensorLike } from '../../engine/index.ts'
 import { at, formatShape, sameShape } from '../../engine/shape.ts'
@@ -61,17 +62,20 @@ export interface InpaintingOptions {
 }
 
 /** At each level, what is kept is the image with that level's noise; at the end, the image itself, bit for bit (Lugmayr et al., "RePaint", arXiv:2201.09865, eq. 8). */
-export const inpainting = (inner: Sampler, { image, keep }: InpaintingOptions): Sampler => ({
-  ...inner,
-  name: `inpainting ${inner.name}`,
-  async step(state, problem): Promise<SamplerStep> {
-    const [, to] = between(this, state, problem)
-    if (!sameShape(image.shape, state.x.shape)) throw new ShapeError(`inpainting: the image is ${formatShape(image.shape)} but images of ${formatShape(state.x.shape)} are sampled; pass one image for each seed`)
-    const next = await inner.step(state, problem)
-    const known = to.sigma === 0 ? image : addNoise(image, problem.noise(state.step, ownDraws + 1), to)
-    return { ...next, x: where(keep, known, next.x) }
-  },
-})
+export function inpainting(inner: Sampler, { image, keep, ...others }: InpaintingOptions): Sampler {
+  refuseOthers('inpainting', others)
+  return {
+    ...inner,
+    name: `inpainting ${inner.name}`,
+    async step(state, problem): Promise<SamplerStep> {
+      const [, to] = between(this, state, problem)
+      if (!sameShape(image.shape, state.x.shape)) throw new ShapeError(`inpainting: the image is ${formatShape(image.shape)} but images of ${formatShape(state.x.shape)} are sampled; pass one image for each seed`)
+      const next = await inner.step(state, problem)
+      const known = to.sigma === 0 ? image : addNoise(image, problem.noise(state.step, ownDraws + 1), to)
+      return { ...next, x: where(keep, known, next.x) }
+    },
+  }
+}
 
 export interface CorrectorOptions {
   /** r, the ratio of the drift's norm to the noise's in each image; default 0.16. */
@@ -94,7 +98,8 @@ function corrected(problem: Problem, x: Tensor, level: HostLevel, step: number, 
   return y
 }
 
-function checkCorrector(op: string, { snr = 0.16, steps = 1 }: CorrectorOptions): void {
+function checkCorrector(op: string, { snr = 0.16, steps = 1, ...others }: CorrectorOptions): void {
+  refuseOthers(op, others)
   if (!(snr > 0 && Number.isInteger(steps) && steps > 0)) throw new ConfigError(`${op}: snr ${snr} and ${steps} steps; both are positive, steps an integer`)
 }
 
