@@ -9,7 +9,7 @@ import type { Variable, Version, Writer } from './variable.ts'
 /**
  * Moves `cell` to `values`, elements of its dtype as the host holds them or the 16 bits of each half, after everything queued before. What was
  * assigned to the variable is forgotten; what was assigned to others and reads it is computed first. Throws DeviceError
- * where the device has no memory, and leaves the variable as it was.
+ * where the device has no memory, and leaves the variable as it was; where the write itself fails, the variable says so until it is written again.
  */
 export async function writeVariable(cell: Variable, values: TypedArray | Uint16Array<ArrayBuffer>): Promise<void> {
   const { device } = cell
@@ -41,16 +41,19 @@ class Write implements Writer {
     const { device, storage } = cell
     const fresh = storage.block === undefined
     this.values = undefined
+    let begun = false
     try {
       await device.hold(storage)
+      begun = true
       if (values !== undefined) device.backend.write(blockOf(storage), values, storage.spec)
       cell.poison = undefined
       this.succeeded = true
       this.before = undefined
     } catch (error) {
       this.error = error instanceof Error ? error : new DeviceError(String(error))
-      this.undo(cell)
-      if (fresh) device.release(storage)
+      if (begun) cell.poison = this.error // What it held may be half overwritten.
+      else this.undo(cell)
+      if (fresh && !begun) device.release(storage)
       throw this.error
     }
   }

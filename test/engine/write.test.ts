@@ -83,6 +83,19 @@ describe.each(devices.map((device) => [device.name, device] as const))('on %s', 
     expect(await list(w)).toEqual([3, 4])
   })
 
+  test('where a write fails halfway, the variable says so until another mends it', async () => {
+    const w = cell([1, 2])
+    await realize(w)
+    const write = vi.spyOn(device.backend, 'write').mockImplementation(() => {
+      throw new Error('torn')
+    })
+    await expect(writeVariable(w, Float32Array.of(3, 4))).rejects.toThrow('torn')
+    write.mockRestore()
+    expect(() => w.read()).toThrow('variable w: a run failed while writing it (torn); assign or load it again before reading')
+    await writeVariable(w, Float32Array.of(3, 4))
+    expect(await list(w)).toEqual([3, 4])
+  })
+
   test.skipIf(device.name === 'reference')('what was written is held by the device alone', async () => {
     setFlagsFromString('--expose-gc')
     const collect = runInNewContext('gc') as () => void
