@@ -4,9 +4,8 @@
  * - primitive: what is composed of no others, with its gradient. Devices have kernels for it, or its role says what becomes of it;
  * - fused: a decomposition into other ops that is its meaning, its fallback and its default gradient.
  */
-import type { ReduceOp } from '../kernels/ir/descriptor.ts'
+import type { PrimitiveDescriptors, ProductDescriptors, ReduceOp } from '../kernels/ir/descriptor.ts'
 import type { Expression } from '../kernels/ir/expression.ts'
-import type { PrimitiveDescriptors, ProductDescriptors } from './device/rules/primitive.ts'
 import { DTypeError, DeviceError } from './error.ts'
 import { Node, Tensor } from './graph.ts'
 import type { Attributes, Spec, TensorLike } from './graph.ts'

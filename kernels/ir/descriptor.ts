@@ -241,3 +241,33 @@ export interface AttentionSizes {
   readonly k: Strided
   readonly v: Strided
 }
+
+/** What kernels are made from that take an epilogue. */
+export interface ProductDescriptors {
+  readonly matmul: MatmulDescriptor
+  readonly conv: ConvDescriptor
+  readonly convInputGrad: ConvDescriptor
+}
+
+/** What kernels of the other primitives are made from. */
+export interface PrimitiveDescriptors {
+  readonly convWeightGrad: ConvDescriptor
+  readonly iota: MapDescriptor
+  readonly gather: GatherDescriptor
+  readonly scatterAdd: ScatterAddDescriptor
+  readonly cumsum: ScanDescriptor
+  readonly argsort: ArgsortDescriptor
+  readonly randomBits: { readonly rows: number; readonly length: number }
+}
+
+/** What kernels of fused ops are made from. */
+export interface FusedDescriptors {
+  readonly groupNorm: GroupNormDescriptor
+  readonly groupNormGrad: GroupNormGradDescriptor
+  readonly layerNorm: LayerNormDescriptor
+  readonly layerNormGrad: LayerNormGradDescriptor
+  readonly softmax: SoftmaxDescriptor
+  readonly softmaxGrad: SoftmaxGradDescriptor
+  readonly attention: AttentionDescriptor
+  readonly attentionGrad: AttentionGradDescriptor
+}

@@ -4,7 +4,7 @@
  */
 import type { Shape } from '../../engine/index.ts'
 import { crc32 } from '#crc32'
-import type { Header, TensorInfo } from './header.ts'
+import type { Header, TensorInfo } from './format.ts'
 
 /** Where metadata has them. */
 export const digestsKey = 'langevin.crc32'

@@ -18,6 +18,27 @@ export interface HostTensor {
   readonly format?: FileDType
 }
 
+/** What a file says of a tensor. */
+export interface TensorInfo {
+  /** What it becomes when it is read; undefined where there is no such dtype here. */
+  readonly dtype: DType | undefined
+  readonly shape: Shape
+  /** The dtype as the file names it, such as BF16. */
+  readonly format: string
+  /** Where its bytes begin and end in the file. */
+  readonly range: readonly [from: number, to: number]
+  /** The CRC-32 that its bytes had when they were written, which reading holds them to. Undefined where the file has none, or is not verified. */
+  readonly crc32?: number
+}
+
+export interface Header {
+  /** By name, in the order in which their bytes lie. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>
+  readonly metadata: Readonly<Record<string, string>>
+  /** Whether it has digests, and is what they were made of. */
+  readonly verified: boolean
+}
+
 type Bytes = Uint8Array<ArrayBuffer>
 
 /** Elements one by one; both return what a value is that the other side cannot hold. Bytes start at a multiple of 8. */

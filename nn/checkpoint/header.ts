@@ -4,34 +4,13 @@
  * the file, or it is refused with the tensor and the reason.
  */
 import { CheckpointError } from '../../engine/index.ts'
-import type { DType, Shape } from '../../engine/index.ts'
+import type { Shape } from '../../engine/index.ts'
 import { formatShape, sizeOf } from '../../engine/shape.ts'
 import { withDigests, withoutDigests } from './digest.ts'
 import { foreignDTypes, formats, isFileDType } from './format.ts'
-import type { FileDType } from './format.ts'
+import type { FileDType, Header, TensorInfo } from './format.ts'
 import { foreignFile } from './foreign.ts'
 import { isRecord, isTexts, parseJson, show } from './json.ts'
-
-/** What a file says of a tensor. */
-export interface TensorInfo {
-  /** What it becomes when it is read; undefined where there is no such dtype here. */
-  readonly dtype: DType | undefined
-  readonly shape: Shape
-  /** The dtype as the file names it, such as BF16. */
-  readonly format: string
-  /** Where its bytes begin and end in the file. */
-  readonly range: readonly [from: number, to: number]
-  /** The CRC-32 that its bytes had when they were written, which reading holds them to. Undefined where the file has none, or is not verified. */
-  readonly crc32?: number
-}
-
-export interface Header {
-  /** By name, in the order in which their bytes lie. */
-  readonly tensors: ReadonlyMap<string, TensorInfo>
-  readonly metadata: Readonly<Record<string, string>>
-  /** Whether it has digests, and is what they were made of. */
-  readonly verified: boolean
-}
 
 /** As in the Rust package. */
 const maxBytes = 100_000_000

@@ -8,9 +8,8 @@ import { readRange } from './bytes.ts'
 import type { ByteSource } from './bytes.ts'
 import { damage, digest } from './digest.ts'
 import { fileDTypes, foreignDTypes, formats, isFileDType } from './format.ts'
-import type { HostTensor } from './format.ts'
+import type { Header, HostTensor, TensorInfo } from './format.ts'
 import { headerLength, parseHeader, startBytes } from './header.ts'
-import type { Header, TensorInfo } from './header.ts'
 
 /** The tensors of one file or of the shards of one model, read as they are asked for. There is nothing to close. */
 export interface Checkpoint {

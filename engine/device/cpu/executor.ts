@@ -5,34 +5,10 @@
  */
 import { at } from '../../shape.ts'
 import { words } from './protocol.ts'
+import type { LaunchCode, PlanCode } from './protocol.ts'
 
-/** One kernel call: arguments are a constant, or an address of the run plus a constant. */
-export interface LaunchCode {
-  readonly kernel: number
-  readonly items: number
-  /** Equal parts of the items, in order, that threads take. */
-  readonly chunks: number
-  /** The last launch that must be complete, with all before it, before this one starts; -1 if that is known already. */
-  readonly after: number
-  /** Constants; for addresses, the offset in bytes. */
-  readonly constants: readonly number[]
-  /** Which address of the run is added; or one of the two below. */
-  readonly sources: readonly number[]
-}
 export const constantSource = -1
 export const scratchSource = -2
-
-/** A plan as the threads hold it. */
-export interface PlanCode {
-  readonly launches: readonly LaunchCode[]
-  /** Where the addresses of a run lie in memory, as u32: one for each buffer, then each thread's scratch memory. */
-  readonly addresses: number
-  readonly buffers: number
-  /** Where the progress of a run lies, as i32: for each launch the chunks taken and the chunks done. Zero at the start. */
-  readonly progress: number
-  /** How long a run is expected to take, in milliseconds, while none has been timed. Default: for long. */
-  readonly expected?: number
-}
 
 /** What came of a walk over a plan. */
 interface Walk {

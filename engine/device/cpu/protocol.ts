@@ -2,7 +2,32 @@
  * How the thread that owns the CPU device and its workers talk: messages, which reach a worker that is in its event
  * loop, and words at the start of the shared memory, by which a worker that has just run is told of the next run faster.
  */
-import type { PlanCode } from './executor.ts'
+
+/** One kernel call: arguments are a constant, or an address of the run plus a constant. */
+export interface LaunchCode {
+  readonly kernel: number
+  readonly items: number
+  /** Equal parts of the items, in order, that threads take. */
+  readonly chunks: number
+  /** The last launch that must be complete, with all before it, before this one starts; -1 if that is known already. */
+  readonly after: number
+  /** Constants; for addresses, the offset in bytes. */
+  readonly constants: readonly number[]
+  /** Which address of the run is added; or one of the executor's two. */
+  readonly sources: readonly number[]
+}
+
+/** A plan as the threads hold it. */
+export interface PlanCode {
+  readonly launches: readonly LaunchCode[]
+  /** Where the addresses of a run lie in memory, as u32: one for each buffer, then each thread's scratch memory. */
+  readonly addresses: number
+  readonly buffers: number
+  /** Where the progress of a run lies, as i32: for each launch the chunks taken and the chunks done. Zero at the start. */
+  readonly progress: number
+  /** How long a run is expected to take, in milliseconds, while none has been timed. Default: for long. */
+  readonly expected?: number
+}
 
 export type Command =
   | { readonly kind: 'start'; readonly memory: WebAssembly.Memory; readonly thread: number; readonly members: number }

@@ -7,9 +7,9 @@ import { mayHoldUp, nextTask, spawnCpuWorker } from '#platform'
 import { DeviceError } from '../../error.ts'
 import type { WorkerHandle } from '../../platform.ts'
 import { Executor, spins } from './executor.ts'
-import type { LaunchCode, PlanCode } from './executor.ts'
 import { Member } from './member.ts'
 import { away, listening, over, sentTo, stationOf, told, words } from './protocol.ts'
+import type { LaunchCode, PlanCode } from './protocol.ts'
 import type { Command, Report } from './protocol.ts'
 
 export interface Threads {

@@ -1,5 +1,5 @@
 /** The fused ops that devices may have kernels for. Their decompositions remain what they mean. */
-import type { AttentionDescriptor, AttentionGradDescriptor, AttentionSizes, GroupNormDescriptor, GroupNormGradDescriptor, LayerNormDescriptor, LayerNormGradDescriptor, SoftmaxDescriptor, SoftmaxGradDescriptor, Strided } from '../../../kernels/ir/descriptor.ts'
+import type { AttentionSizes, FusedDescriptors, Strided } from '../../../kernels/ir/descriptor.ts'
 import type { AttentionAttributes } from '../../ops/attention.ts'
 import type { GroupNormAttributes } from '../../ops/groupNorm.ts'
 import type { LayerNormAttributes } from '../../ops/norm.ts'
@@ -9,18 +9,6 @@ import { rowMajor } from '../../compile/order.ts'
 import { at, sizeOf } from '../../shape.ts'
 import { all, alongAxis, channelsLast, grouped, isRowMajor, known, orderKeepingLast, packed, rowSizes, rows, rowsAlongAxis } from './layouts.ts'
 import type { Operands, Rules } from './rule.ts'
-
-/** What kernels of fused ops are made from. */
-export interface FusedDescriptors {
-  readonly groupNorm: GroupNormDescriptor
-  readonly groupNormGrad: GroupNormGradDescriptor
-  readonly layerNorm: LayerNormDescriptor
-  readonly layerNormGrad: LayerNormGradDescriptor
-  readonly softmax: SoftmaxDescriptor
-  readonly softmaxGrad: SoftmaxGradDescriptor
-  readonly attention: AttentionDescriptor
-  readonly attentionGrad: AttentionGradDescriptor
-}
 
 /** [N, C, …] as sample, channel and position; the positions lie evenly in either layout. */
 const plane = (view: View): Strided => grouped(view, [0], [1], view.shape.slice(2).map((_, i) => i + 2))

@@ -1,6 +1,6 @@
 /** The primitives that devices have hand-written kernels for: how operands must lie, and what the generators are told. */
 import { index } from '../../../kernels/ir/expression.ts'
-import type { ArgsortDescriptor, ConvDescriptor, GatherDescriptor, MapDescriptor, MatmulDescriptor, ScanDescriptor, ScatterAddDescriptor } from '../../../kernels/ir/descriptor.ts'
+import type { PrimitiveDescriptors, ProductDescriptors } from '../../../kernels/ir/descriptor.ts'
 import type { StorageType } from '../../../kernels/ir/expression.ts'
 import { permuteView } from '../../compile/view.ts'
 import type { DType } from '../../dtype.ts'
@@ -10,24 +10,6 @@ import { conv, convInputGrad, convWeightGrad } from './conv.ts'
 import { storageType } from './generated.ts'
 import { all, axisLast, factors, known, packed, rowSizes, rows, rowsAlongAxis, strided } from './layouts.ts'
 import type { Rules } from './rule.ts'
-
-/** What kernels are made from that take an epilogue. */
-export interface ProductDescriptors {
-  readonly matmul: MatmulDescriptor
-  readonly conv: ConvDescriptor
-  readonly convInputGrad: ConvDescriptor
-}
-
-/** What kernels of the other primitives are made from. */
-export interface PrimitiveDescriptors {
-  readonly convWeightGrad: ConvDescriptor
-  readonly iota: MapDescriptor
-  readonly gather: GatherDescriptor
-  readonly scatterAdd: ScatterAddDescriptor
-  readonly cumsum: ScanDescriptor
-  readonly argsort: ArgsortDescriptor
-  readonly randomBits: { readonly rows: number; readonly length: number }
-}
 
 /** The scheduler widens bf16 and f16 operands before they get here. */
 const widened = (dtype: DType): StorageType => (dtype === 'bf16' || dtype === 'f16' ? 'f32' : storageType(dtype))

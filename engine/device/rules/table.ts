@@ -2,7 +2,7 @@
  * A device's table of kernels: a generator for every descriptor that the compiler and the rules make. One that is missing, or
  * that takes another descriptor, does not compile.
  */
-import type { Epilogue, MapDescriptor, ReduceDescriptor } from '../../../kernels/ir/descriptor.ts'
+import type { Epilogue, FusedDescriptors, MapDescriptor, PrimitiveDescriptors, ProductDescriptors, ReduceDescriptor } from '../../../kernels/ir/descriptor.ts'
 import type { Halves, KernelOperands } from '../../compile/kernelOperands.ts'
 import { labelText, readsOf, writesOf } from '../../compile/plan.ts'
 import type { Launch, OpLaunch } from '../../compile/plan.ts'
@@ -15,9 +15,7 @@ import type { Fused } from '../../op.ts'
 import { at, formatShape, sizeOf } from '../../shape.ts'
 import { describeMap, describeReduction, epilogueOf } from './generated.ts'
 import { fusedRules } from './fused.ts'
-import type { FusedDescriptors } from './fused.ts'
 import { primitiveRules, productRules } from './primitive.ts'
-import type { PrimitiveDescriptors, ProductDescriptors } from './primitive.ts'
 import type { Abilities, KernelRule, Operands, Packing, Rules } from './rule.ts'
 
 /** A kernel and the plan's buffers it is called with: inputs, then outputs. */
