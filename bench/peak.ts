@@ -9,7 +9,7 @@ import type { InstructionLevel } from '../engine/device/cpu/instructions.ts'
 import { CallingThread, WorkerThreads } from '../engine/device/cpu/threads.ts'
 import { controlBytes } from '../engine/device/cpu/protocol.ts'
 import type { Code } from '../kernels/wasm/core/assembler.ts'
-import { FunctionBuilder, doWhile, encodeModule, f32x4, get, i32, loopRange, markModule, set, v128 } from '../kernels/wasm/core/assembler.ts'
+import { FunctionBuilder, doWhile, encodeModule, f32x4, i32, loopRange, markModule, set, v128 } from '../kernels/wasm/core/assembler.ts'
 
 export interface PeakOptions {
   readonly threads: number
@@ -48,11 +48,11 @@ function chainKernel(level: InstructionLevel): FunctionBuilder {
   const chains = Array.from({ length: chainsOf(level) }, () => f.local('v128'))
   f.emit(set(factor, v128.splatF32(0.999)), set(term, v128.splatF32(0.001)))
   f.emit(
-    loopRange(item, get(begin), get(end), 1, [
+    loopRange(item, begin, end, 1, [
       chains.map((chain, c) => set(chain, v128.splatF32(c))),
-      loopRange(link, i32.const(0), i32.const(links), 1, chains.map((chain) => set(chain, multiplyAdd(level, get(chain), get(factor), get(term))))),
-      set(at, i32.add(i32.const(4096), i32.mul(get(item), i32.const(16 * chains.length)))),
-      chains.map((chain, c) => v128.store(get(at), get(chain), 16 * c)),
+      loopRange(link, 0, links, 1, chains.map((chain) => set(chain, multiplyAdd(level, chain, factor, term)))),
+      set(at, i32.add(4096, i32.mul(item, 16 * chains.length))),
+      chains.map((chain, c) => v128.store(at, chain, 16 * c)),
     ]),
   )
   return f
@@ -66,20 +66,20 @@ function updateKernel(level: InstructionLevel): FunctionBuilder {
   const [at, last, factor, zero] = [f.local('i32'), f.local('i32'), f.local('v128'), f.local('v128')]
   const [a, b] = [0, 1].map(() => Array.from({ length: 4 }, () => f.local('v128')))
   if (a === undefined || b === undefined) throw new RangeError('two operands')
-  const part = (item: Code): Code => i32.add(i32.const(arraysAt), i32.mul(item, i32.const(arrayBytes / items)))
-  const load = (array: number) => (v: (typeof b)[number], i: number): Code => set(v, v128.load(get(at), array * arrayBytes + 16 * i))
-  f.emit(set(factor, v128.splatF32(1e-6)), set(at, part(get(begin))), set(last, part(get(end))))
+  const part = (item: Code): Code => i32.add(arraysAt, i32.mul(item, arrayBytes / items))
+  const load = (array: number) => (v: (typeof b)[number], i: number): Code => set(v, v128.load(at, array * arrayBytes + 16 * i))
+  f.emit(set(factor, v128.splatF32(1e-6)), set(at, part(begin)), set(last, part(end)))
   f.emit(
     doWhile(
       [
         a.map(load(0)),
         b.map(load(1)),
-        a.map((v, i) => set(v, multiplyAdd(level, get(b[i] ?? v), get(factor), get(v)))),
-        a.map((v, i) => v128.store(get(at), get(v), 16 * i)),
-        [...a, ...b].map((v) => set(v, get(zero))), // Else they are live around the loop, and are not joined.
-        set(at, i32.add(get(at), i32.const(64))),
+        a.map((v, i) => set(v, multiplyAdd(level, b[i] ?? v, factor, v))),
+        a.map((v, i) => v128.store(at, v, 16 * i)),
+        [...a, ...b].map((v) => set(v, zero)), // Else they are live around the loop, and are not joined.
+        set(at, i32.add(at, 64)),
       ],
-      i32.lt(get(at), get(last)),
+      i32.lt(at, last),
     ),
   )
   return f

@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { FunctionBuilder, encodeModule, get, i32, loopRange } from '../../kernels/wasm/core/assembler.ts'
+import { FunctionBuilder, encodeModule, i32, loopRange } from '../../kernels/wasm/core/assembler.ts'
 import { Executor } from '../../engine/device/cpu/executor.ts'
 import type { LaunchCode, PlanCode } from '../../engine/device/cpu/protocol.ts'
 import { WorkerThreads } from '../../engine/device/cpu/threads.ts'
@@ -28,9 +28,9 @@ function adder(reversed: boolean): FunctionBuilder {
   const [begin, end, from, to] = f.parameters
   const i = f.local('i32')
   if (begin === undefined || end === undefined || from === undefined || to === undefined) throw new Error('four parameters')
-  const bytes = i32.mul(get(i), i32.const(4))
-  const source = reversed ? i32.sub(i32.const(4 * items - 4), bytes) : bytes
-  f.emit(loopRange(i, get(begin), get(end), 1, i32.store(i32.add(get(to), bytes), i32.add(i32.load(i32.add(get(from), source)), i32.const(1)))))
+  const bytes = i32.mul(i, 4)
+  const source = reversed ? i32.sub(4 * items - 4, bytes) : bytes
+  f.emit(loopRange(i, begin, end, 1, i32.store(i32.add(to, bytes), i32.add(i32.load(i32.add(from, source)), 1))))
   return f
 }
 

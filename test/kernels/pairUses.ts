@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import process from 'node:process'
 import { setFlagsFromString } from 'node:v8'
-import { encodeModule, f32x4, FunctionBuilder, get, markModule, set, v128 } from '../../kernels/wasm/core/assembler.ts'
+import { encodeModule, f32x4, FunctionBuilder, markModule, set, v128 } from '../../kernels/wasm/core/assembler.ts'
 import type { Code } from '../../kernels/wasm/core/assembler.ts'
 import { kernelsOf, opTable, steps } from './compiledKernels.ts'
 
@@ -47,8 +47,8 @@ function planted(): FunctionBuilder {
   const f = new FunctionBuilder(['i32'])
   const [at, constant] = [f.parameters[0] ?? f.local('i32'), f.local('v128')]
   const sums = [f.local('v128'), f.local('v128')]
-  const plus = (offset: number): Code => f32x4.add(v128.load(get(at), offset), get(constant))
-  f.emit(set(constant, v128.splatF32(1.5)), sums.map((sum, v) => set(sum, plus(16 * v))), sums.map((sum, v) => v128.store(get(at), get(sum), 16 * v)), v128.store(get(at), f32x4.mul(plus(64), plus(80)), 96))
+  const plus = (offset: number): Code => f32x4.add(v128.load(at, offset), constant)
+  f.emit(set(constant, v128.splatF32(1.5)), sums.map((sum, v) => set(sum, plus(16 * v))), sums.map((sum, v) => v128.store(at, sum, 16 * v)), v128.store(at, f32x4.mul(plus(64), plus(80)), 96))
   return f
 }
 

@@ -8,7 +8,7 @@
  * the keys its last query may see. A query's arithmetic depends on its block alone, and so on no split of the items.
  * A query that is masked everywhere gives 0, and its log-sum-exp is +∞, which makes its gradient 0 as well.
  */
-import { type Code, f32, f32x4, get, i32, type Local, loopRange, loopWhile, minimum, set, settled, v128, when } from '../core/assembler.ts'
+import { advance, type Code, f32, f32x4, i32, type Local, loopRange, loopWhile, minimum, set, settled, v128, when } from '../core/assembler.ts'
 import type { AttentionDescriptor } from '../../ir/descriptor.ts'
 import { Arguments, begin, end, Nest } from '../core/arguments.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
@@ -66,22 +66,22 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
       if (qAt === undefined || kAt === undefined || vAt === undefined || outAt === undefined) throw new Error('attention: operands')
       const scale = new Uniform(f)
       /** Four of the queries' numbers in `area`, from query `column` of the block. */
-      const place = (area: Local): Code => i32.add(get(area), i32.shl(get(column), i32.const(2)))
+      const place = (area: Local): Code => i32.add(area, i32.shl(column, 2))
       const read = (area: Local, offset: number): Code => v128.load(place(area), offset)
       const write = (area: Local, value: Code, offset: number): Code => v128.store(place(area), value, offset)
 
       const copyKeys = [
-        operands.map((o, n) => { const address = addresses[n]; return address === undefined ? [] : set(address, get(o.address)) }),
-        set(rest, get(head)), nest.locate(f, rest, addresses),
-        copyRows(f, lanes, k.matrix(kAt, i32.const(0), get(sizes.keys), get(sizes.dim)), (r) => i32.add(get(kRows), i32.mul(get(r), get(pitch.k)))),
-        packPanels(f, lanes, v.matrix(vAt, i32.const(0), get(sizes.keys), get(sizes.valueDim)), get(vPanels), get(sizes.keys)),
-        set(copied, get(head)),
+        operands.map((o, n) => { const address = addresses[n]; return address === undefined ? [] : set(address, o.address) }),
+        set(rest, head), nest.locate(f, rest, addresses),
+        copyRows(f, lanes, k.matrix(kAt, i32.const(0), sizes.keys, sizes.dim), (r) => i32.add(kRows, i32.mul(r, pitch.k))),
+        packPanels(f, lanes, v.matrix(vAt, i32.const(0), sizes.keys, sizes.valueDim), vPanels, sizes.keys),
+        set(copied, head),
       ]
       const enter = [
-        zero(f, get(outRows), i32.mul(get(count), get(pitch.out))),
-        zero(f, get(sums), i32.shl(get(block.queries), i32.const(2))),
-        loopRange(column, i32.const(0), get(block.queries), 4, write(tops, v128.splatF32(-Infinity), 0)),
-        packTransposed(f, lanes, q.matrix(qAt, get(first), get(count), get(sizes.dim), scale), get(queryPanels), get(sizes.depth)),
+        zero(f, outRows, i32.mul(count, pitch.out)),
+        zero(f, sums, i32.shl(block.queries, 2)),
+        loopRange(column, 0, block.queries, 4, write(tops, v128.splatF32(-Infinity), 0)),
+        packTransposed(f, lanes, q.matrix(qAt, first, count, sizes.dim, scale), queryPanels, sizes.depth),
       ]
       /** Scores of `4·vectors` queries become weights; the queries' largest scores, sums and factors are brought up to date. */
       const weigh = (vectors: number): Code => {
@@ -90,94 +90,94 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
           offset: 16 * u, top: f.local('v128'), sum: f.local('v128'), before: lanes.temporary(), factor: lanes.temporary(), weight: lanes.temporary(),
         }))
         const overKeys = (body: Code): Code => [
-          set(at, i32.add(get(scores), i32.shl(get(column), i32.const(2)))), set(left, get(keyCount)),
-          loopWhile(get(left), [body, set(at, i32.add(get(at), get(pitch.scores))), set(left, i32.sub(get(left), i32.const(1))), lanes.clear]),
+          set(at, i32.add(scores, i32.shl(column, 2))), set(left, keyCount),
+          loopWhile(left, [body, advance(at, pitch.scores), set(left, i32.sub(left, 1)), lanes.clear]),
         ]
         return [
           set(topsAt, place(tops)), set(sumsAt, place(sums)), set(factorsAt, place(factors)),
-          lane.map(({ top, offset }) => set(top, v128.load(get(topsAt), offset))),
+          lane.map(({ top, offset }) => set(top, v128.load(topsAt, offset))),
           // pmax passes NaN over; it shows in the sum.
-          overKeys(lane.map(({ top, offset }) => set(top, f32x4.pmax(get(top), v128.load(get(at), offset))))),
-          lane.map(({ before, offset }) => set(before, v128.load(get(topsAt), offset))),
-          lane.map(({ sum, offset }) => set(sum, v128.load(get(sumsAt), offset))),
-          lane.map(({ top, offset }) => v128.store(get(topsAt), settled(top), offset)),
+          overKeys(lane.map(({ top, offset }) => set(top, f32x4.pmax(top, v128.load(at, offset))))),
+          lane.map(({ before, offset }) => set(before, v128.load(topsAt, offset))),
+          lane.map(({ sum, offset }) => set(sum, v128.load(sumsAt, offset))),
+          lane.map(({ top, offset }) => v128.store(topsAt, settled(top), offset)),
           // Nothing may be subtracted from itself where all scores are −∞.
-          lane.map(({ top }) => set(top, v128.andnot(get(top), f32x4.eq(get(top), lanes.f32(-Infinity))))),
-          lane.map(({ factor, before, top }) => set(factor, lanes.exp(f32x4.sub(get(before), get(top))))),
-          lane.map(({ sum, factor }) => set(sum, f32x4.mul(get(factor), get(sum)))),
-          lane.map(({ factor, offset }) => v128.store(get(factorsAt), get(factor), offset)),
+          lane.map(({ top }) => set(top, v128.andnot(top, f32x4.eq(top, lanes.f32(-Infinity))))),
+          lane.map(({ factor, before, top }) => set(factor, lanes.exp(f32x4.sub(before, top)))),
+          lane.map(({ sum, factor }) => set(sum, f32x4.mul(factor, sum))),
+          lane.map(({ factor, offset }) => v128.store(factorsAt, factor, offset)),
           lanes.clear,
           overKeys([
-            lane.map(({ weight, top, offset }) => set(weight, f32x4.sub(v128.load(get(at), offset), get(top)))),
-            lane.map(({ weight }) => set(weight, lanes.exp(get(weight)))),
-            lane.map(({ sum, weight }) => set(sum, f32x4.add(get(sum), get(weight)))),
-            lane.map(({ weight, offset }) => v128.store(get(at), get(weight), offset)),
+            lane.map(({ weight, top, offset }) => set(weight, f32x4.sub(v128.load(at, offset), top))),
+            lane.map(({ weight }) => set(weight, lanes.exp(weight))),
+            lane.map(({ sum, weight }) => set(sum, f32x4.add(sum, weight))),
+            lane.map(({ weight, offset }) => v128.store(at, weight, offset)),
           ]),
-          lane.map(({ sum, offset }) => v128.store(get(sumsAt), settled(sum), offset)),
+          lane.map(({ sum, offset }) => v128.store(sumsAt, settled(sum), offset)),
         ]
       }
       const factorOf = new Uniform(f)
       const scaled = lanes.temporaryList(2)
-      const rescale = loopRange(row, i32.const(0), get(count), 1, [
-        set(at, i32.add(get(outRows), i32.mul(get(row), get(pitch.out)))),
-        factorOf.set(f32.load(i32.add(get(factors), i32.shl(get(row), i32.const(2))))),
-        loopRange(column, i32.const(0), get(sizes.values), 8, [
-          scaled.map((x, u) => set(x, f32x4.mul(v128.load(get(at), 16 * u), factorOf.of(2)))),
-          scaled.map((x, u) => v128.store(get(at), get(x), 16 * u)),
-          set(at, i32.add(get(at), i32.const(32))), lanes.clear,
+      const rescale = loopRange(row, 0, count, 1, [
+        set(at, i32.add(outRows, i32.mul(row, pitch.out))),
+        factorOf.set(f32.load(i32.add(factors, i32.shl(row, 2)))),
+        loopRange(column, 0, sizes.values, 8, [
+          scaled.map((x, u) => set(x, f32x4.mul(v128.load(at, 16 * u), factorOf.of(2)))),
+          scaled.map((x, u) => v128.store(at, x, 16 * u)),
+          advance(at, 32), lanes.clear,
         ]),
       ])
       const keyBlock = [
-        set(keyCount, minimum(get(block.keys), i32.sub(get(limit), get(key)))),
+        set(keyCount, minimum(block.keys, i32.sub(limit, key))),
         multiply(f, lanes, { adjacent: 'terms', add: false, wide }, {
-          a: i32.add(get(kRows), i32.mul(get(key), get(pitch.k))), aStep: get(pitch.k), b: get(queryPanels), bDepth: get(sizes.depth),
-          c: get(scores), cRow: get(pitch.scores), rows: get(keyCount), columns: get(columns), depth: get(sizes.depth),
+          a: i32.add(kRows, i32.mul(key, pitch.k)), aStep: pitch.k, b: queryPanels, bDepth: sizes.depth,
+          c: scores, cRow: pitch.scores, rows: keyCount, columns, depth: sizes.depth,
         }),
-        maskScores(f, { scores: get(scores), pitch: pitch.scores, query: first, queries: count, key, keys: keyCount }, causal, mask === undefined || maskAt === undefined ? undefined : { heads: mask, address: maskAt }),
-        loopRange(column, i32.const(0), get(columns), wide ? 16 : 8, wide ? when(i32.gt(i32.sub(get(columns), get(column)), i32.const(8)), weigh(4), weigh(2)) : weigh(2)),
-        when(get(key), rescale),
+        maskScores(f, { scores, pitch: pitch.scores, query: first, queries: count, key, keys: keyCount }, causal, mask === undefined || maskAt === undefined ? undefined : { heads: mask, address: maskAt }),
+        loopRange(column, 0, columns, wide ? 16 : 8, wide ? when(i32.gt(i32.sub(columns, column), 8), weigh(4), weigh(2)) : weigh(2)),
+        when(key, rescale),
         multiply(f, lanes, { adjacent: 'rows', add: true, wide }, {
-          a: get(scores), aStep: get(pitch.scores), b: i32.add(get(vPanels), i32.shl(get(key), i32.const(6))), bDepth: get(sizes.keys),
-          c: get(outRows), cRow: get(pitch.out), rows: get(count), columns: get(sizes.values), depth: get(keyCount),
+          a: scores, aStep: pitch.scores, b: i32.add(vPanels, i32.shl(key, 6)), bDepth: sizes.keys,
+          c: outRows, cRow: pitch.out, rows: count, columns: sizes.values, depth: keyCount,
         }),
-        set(key, i32.add(get(key), get(keyCount))),
+        advance(key, keyCount),
       ]
       /** The sums become their inverses, the largest scores log-sum-exps. */
       const [total, top, masked] = [lanes.temporary(), lanes.temporary(), lanes.temporary()]
-      const statistics = lanes.within(1, () => loopRange(column, i32.const(0), get(columns), 4, [
+      const statistics = lanes.within(1, () => loopRange(column, 0, columns, 4, [
         set(total, read(sums, 0)), set(top, read(tops, 0)),
-        set(masked, f32x4.eq(get(total), lanes.f32(0))),
-        write(tops, v128.select(lanes.f32(Infinity), f32x4.add(get(top), lanes.log(get(total))), get(masked)), 0),
-        write(sums, v128.andnot(f32x4.div(lanes.f32(1), get(total)), get(masked)), 0),
+        set(masked, f32x4.eq(total, lanes.f32(0))),
+        write(tops, v128.select(lanes.f32(Infinity), f32x4.add(top, lanes.log(total)), masked), 0),
+        write(sums, v128.andnot(f32x4.div(lanes.f32(1), total), masked), 0),
         lanes.clear,
       ]))
       const leave = [
         statistics,
-        set(to, i32.add(get(lse), i32.shl(i32.add(i32.mul(get(head), get(sizes.queries)), get(first)), i32.const(2)))),
-        set(from, get(tops)), set(left, get(count)),
+        set(to, i32.add(lse, i32.shl(i32.add(i32.mul(head, sizes.queries), first), 2))),
+        set(from, tops), set(left, count),
         copyElements(lanes, { from, to, count: left }),
-        loopRange(row, i32.const(0), get(count), 1, [
-          factorOf.set(f32.load(i32.add(get(sums), i32.shl(get(row), i32.const(2))))),
-          set(from, i32.add(get(outRows), i32.mul(get(row), get(pitch.out)))),
-          set(to, out.rowAt(outAt, i32.add(get(first), get(row)))), set(left, get(sizes.valueDim)),
+        loopRange(row, 0, count, 1, [
+          factorOf.set(f32.load(i32.add(sums, i32.shl(row, 2)))),
+          set(from, i32.add(outRows, i32.mul(row, pitch.out))),
+          set(to, out.rowAt(outAt, i32.add(first, row))), set(left, sizes.valueDim),
           copyElements(lanes, { from, to, count: left, toStep: out.contiguous ? undefined : out.element, factor: factorOf }),
         ]),
       ]
       const code = [
         areas.prologue(),
-        scale.set(f32.load(get(scaleAddress))),
-        zero(f, get(kRows), get(cleared.k)), zero(f, get(queryPanels), get(cleared.queries)),
-        set(copied, i32.const(-1)),
-        loopRange(item, get(begin), get(end), 1, [
-          set(head, i32.divu(get(item), get(block.perHead))),
-          when(i32.ne(get(head), get(copied)), copyKeys),
-          set(first, i32.mul(i32.remu(get(item), get(block.perHead)), get(block.queries))),
-          set(count, minimum(get(block.queries), i32.sub(get(sizes.queries), get(first)))),
-          set(columns, i32.and(i32.add(get(count), i32.const(7)), i32.const(-8))),
-          set(limit, causal ? minimum(get(sizes.keys), i32.add(get(first), get(count))) : get(sizes.keys)),
+        scale.set(f32.load(scaleAddress)),
+        zero(f, kRows, cleared.k), zero(f, queryPanels, cleared.queries),
+        set(copied, -1),
+        loopRange(item, begin, end, 1, [
+          set(head, i32.divu(item, block.perHead)),
+          when(i32.ne(head, copied), copyKeys),
+          set(first, i32.mul(i32.remu(item, block.perHead), block.queries)),
+          set(count, minimum(block.queries, i32.sub(sizes.queries, first))),
+          set(columns, i32.and(i32.add(count, 7), -8)),
+          set(limit, causal ? minimum(sizes.keys, i32.add(first, count)) : sizes.keys),
           enter,
-          set(key, i32.const(0)),
-          loopWhile(i32.lt(get(key), get(limit)), keyBlock),
+          set(key, 0),
+          loopWhile(i32.lt(key, limit), keyBlock),
           leave,
         ]),
       ]

@@ -8,7 +8,7 @@
  * Where there are few heads, an item is a part of one: dk and dv of some keys over all queries, then dq of some queries
  * over all keys. This computes scores and dp twice (seven products), but nothing is ever added up across items.
  */
-import { type Code, f32, f32x4, get, i32, type Local, loopRange, loopWhile, minimum, select, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, f32, f32x4, i32, type Local, loopRange, loopWhile, minimum, select, set, v128, when } from '../core/assembler.ts'
 import type { AttentionGradDescriptor, Strided } from '../../ir/descriptor.ts'
 import { Arguments, begin, end, Nest } from '../core/arguments.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
@@ -85,123 +85,123 @@ export function attentionGradKernel(options: AttentionGradDescriptor, target: Wa
       const [qAt, kAt, vAt, oAt, doutAt, dqAt, dkAt, dvAt, maskAt] = addresses
       if (qAt === undefined || kAt === undefined || vAt === undefined || oAt === undefined || doutAt === undefined || dqAt === undefined || dkAt === undefined || dvAt === undefined) throw new Error('attentionGrad: operands')
       const scale = new Uniform(f)
-      const rowAt = (base: Local, step: Local, index: Code): Code => i32.add(get(base), i32.mul(index, get(step)))
-      const floatAt = (base: Local, index: Code): Code => i32.add(get(base), i32.shl(index, i32.const(2)))
+      const rowAt = (base: Local, step: Local, index: Code): Code => i32.add(base, i32.mul(index, step))
+      const floatAt = (base: Local, index: Code): Code => i32.add(base, i32.shl(index, 2))
       // The first pass makes dk and dv, the second dq; of a whole head one pass makes all.
-      const whole = i32.eq(get(n.parts), i32.const(1))
-      const [makesKeys, makesQueries] = [i32.or(i32.eqz(get(pass)), whole), i32.or(get(pass), whole)]
+      const whole = i32.eq(n.parts, 1)
+      const [makesKeys, makesQueries] = [i32.or(i32.eqz(pass), whole), i32.or(pass, whole)]
 
       const packKeys = [
-        copyRows(f, lanes, k.matrix(kAt, get(key), get(blockCount), get(n.dim)), (r) => rowAt(kRows, pitch.k, get(r))),
-        copyRows(f, lanes, v.matrix(vAt, get(key), get(blockCount), get(n.valueDim)), (r) => rowAt(vRows, pitch.v, get(r))),
-        when(makesQueries, packPanels(f, lanes, k.matrix(kAt, get(key), get(blockCount), get(n.dim)), get(kPanels), get(n.blockKeys))),
-        when(makesKeys, [zero(f, get(dkRows), i32.mul(get(blockCount), get(pitch.dim))), zero(f, get(dvRows), i32.mul(get(blockCount), get(pitch.value)))]),
+        copyRows(f, lanes, k.matrix(kAt, key, blockCount, n.dim), (r) => rowAt(kRows, pitch.k, r)),
+        copyRows(f, lanes, v.matrix(vAt, key, blockCount, n.valueDim), (r) => rowAt(vRows, pitch.v, r)),
+        when(makesQueries, packPanels(f, lanes, k.matrix(kAt, key, blockCount, n.dim), kPanels, n.blockKeys)),
+        when(makesKeys, [zero(f, dkRows, i32.mul(blockCount, pitch.dim)), zero(f, dvRows, i32.mul(blockCount, pitch.value))]),
       ]
-      const queryMatrix = q.matrix(qAt, get(query), get(count), get(n.dim), scale)
-      const doutMatrix = dout.matrix(doutAt, get(query), get(count), get(n.valueDim))
+      const queryMatrix = q.matrix(qAt, query, count, n.dim, scale)
+      const doutMatrix = dout.matrix(doutAt, query, count, n.valueDim)
       // D of a query, whose do and o are read in place.
       const [x, y] = [lanes.temporary(), lanes.temporary()]
       const [vectors, singles] = [f.local('v128'), f.local('v128')]
       const bothContiguous = o.contiguous && dout.contiguous
       const dot = (load: (address: Code) => Code, sum: Local, bytes: number): Code => [
-        set(x, load(get(from))), set(y, load(get(to))), set(sum, f32x4.add(get(sum), f32x4.mul(get(x), get(y)))),
-        set(from, i32.add(get(from), bytes === 4 ? get(o.element) : i32.const(bytes))), set(to, i32.add(get(to), bytes === 4 ? get(dout.element) : i32.const(bytes))),
-        set(left, i32.sub(get(left), i32.const(bytes / 4))),
+        set(x, load(from)), set(y, load(to)), set(sum, f32x4.add(sum, f32x4.mul(x, y))),
+        advance(from, bytes === 4 ? o.element : bytes), advance(to, bytes === 4 ? dout.element : bytes),
+        set(left, i32.sub(left, bytes / 4)),
       ]
       const delta = [
-        set(from, o.rowAt(oAt, i32.add(get(query), get(row)))), set(to, dout.rowAt(doutAt, i32.add(get(query), get(row)))), set(left, get(n.valueDim)),
-        set(vectors, v128.splatF32(0)), set(singles, v128.splatF32(0)),
-        bothContiguous ? loopWhile(i32.ge(get(left), i32.const(4)), dot(v128.load, vectors, 16)) : [],
-        loopWhile(get(left), dot(v128.load32Zero, singles, 4)),
-        f32.store(floatAt(deltas, get(row)), f32.add(sumLanes(vectors), f32x4.extract(get(singles), 0))),
+        set(from, o.rowAt(oAt, i32.add(query, row))), set(to, dout.rowAt(doutAt, i32.add(query, row))), set(left, n.valueDim),
+        set(vectors, 0), set(singles, 0),
+        bothContiguous ? loopWhile(i32.ge(left, 4), dot(v128.load, vectors, 16)) : [],
+        loopWhile(left, dot(v128.load32Zero, singles, 4)),
+        f32.store(floatAt(deltas, row), f32.add(sumLanes(vectors), f32x4.extract(singles, 0))),
       ]
       const packQueries = [
-        packTransposed(f, lanes, queryMatrix, get(qT), get(n.depth)),
-        packTransposed(f, lanes, doutMatrix, get(doT), get(n.valueDepth)),
-        when(makesKeys, [packPanels(f, lanes, queryMatrix, get(qPanels), get(n.blockQueries)), packPanels(f, lanes, doutMatrix, get(doPanels), get(n.blockQueries))]),
+        packTransposed(f, lanes, queryMatrix, qT, n.depth),
+        packTransposed(f, lanes, doutMatrix, doT, n.valueDepth),
+        when(makesKeys, [packPanels(f, lanes, queryMatrix, qPanels, n.blockQueries), packPanels(f, lanes, doutMatrix, doPanels, n.blockQueries)]),
         // What pads a block to 8 queries has probability 0.
-        loopRange(row, get(count), get(columns), 1, [f32.store(floatAt(lses, get(row)), f32.const(Infinity)), f32.store(floatAt(deltas, get(row)), f32.const(0))]),
-        set(from, floatAt(lse, i32.add(i32.mul(get(head), get(n.queries)), get(query)))), set(to, get(lses)), set(left, get(count)),
+        loopRange(row, count, columns, 1, [f32.store(floatAt(lses, row), Infinity), f32.store(floatAt(deltas, row), 0)]),
+        set(from, floatAt(lse, i32.add(i32.mul(head, n.queries), query))), set(to, lses), set(left, count),
         copyElements(lanes, { from, to, count: left }),
-        loopRange(row, i32.const(0), get(count), 1, delta),
+        loopRange(row, 0, count, 1, delta),
       ]
       /** Scores become probabilities, and dp becomes ds, of `4·vectors` queries. */
       const differentiate = (vectors: number): Code => {
         const [pAt, dsAt, lseAt, deltaAt] = [i(), i(), i(), i()]
         const lane = Array.from({ length: vectors }, (_, u) => ({ offset: 16 * u, weight: lanes.temporary(), slope: lanes.temporary() }))
         return [
-          set(pAt, floatAt(p, get(column))), set(dsAt, floatAt(ds, get(column))), set(lseAt, floatAt(lses, get(column))), set(deltaAt, floatAt(deltas, get(column))),
-          set(left, get(keyCount)),
-          loopWhile(get(left), [
-            lane.map(({ weight, offset }) => set(weight, f32x4.sub(v128.load(get(pAt), offset), v128.load(get(lseAt), offset)))),
-            lane.map(({ slope, offset }) => set(slope, f32x4.sub(v128.load(get(dsAt), offset), v128.load(get(deltaAt), offset)))),
-            lane.map(({ weight }) => set(weight, lanes.exp(get(weight)))),
-            lane.map(({ slope, weight }) => set(slope, f32x4.mul(get(slope), get(weight)))),
-            lane.map(({ weight, offset }) => v128.store(get(pAt), get(weight), offset)),
-            lane.map(({ slope, offset }) => v128.store(get(dsAt), get(slope), offset)),
-            set(pAt, i32.add(get(pAt), get(pitch.scores))), set(dsAt, i32.add(get(dsAt), get(pitch.scores))), set(left, i32.sub(get(left), i32.const(1))),
+          set(pAt, floatAt(p, column)), set(dsAt, floatAt(ds, column)), set(lseAt, floatAt(lses, column)), set(deltaAt, floatAt(deltas, column)),
+          set(left, keyCount),
+          loopWhile(left, [
+            lane.map(({ weight, offset }) => set(weight, f32x4.sub(v128.load(pAt, offset), v128.load(lseAt, offset)))),
+            lane.map(({ slope, offset }) => set(slope, f32x4.sub(v128.load(dsAt, offset), v128.load(deltaAt, offset)))),
+            lane.map(({ weight }) => set(weight, lanes.exp(weight))),
+            lane.map(({ slope, weight }) => set(slope, f32x4.mul(slope, weight))),
+            lane.map(({ weight, offset }) => v128.store(pAt, weight, offset)),
+            lane.map(({ slope, offset }) => v128.store(dsAt, slope, offset)),
+            advance(pAt, pitch.scores), advance(dsAt, pitch.scores), set(left, i32.sub(left, 1)),
             lanes.clear,
           ]),
         ]
       }
-      const scoresOf = (a: Local, aStep: Local, b: Local, terms: Local, c: Local): ScratchProduct => ({ a: get(a), aStep: get(aStep), b: get(b), bDepth: get(terms), c: get(c), cRow: get(pitch.scores), rows: get(keyCount), columns: get(columns), depth: get(terms) })
-      const grown = (a: Local, b: Local, c: Local, cRow: Local, width: Local): ScratchProduct => ({ a: get(a), aStep: get(pitch.scores), b: get(b), bDepth: get(n.blockQueries), c: get(c), cRow: get(cRow), rows: get(keyCount), columns: get(width), depth: get(columns) })
+      const scoresOf = (a: Local, aStep: Local, b: Local, terms: Local, c: Local): ScratchProduct => ({ a, aStep, b, bDepth: terms, c, cRow: pitch.scores, rows: keyCount, columns, depth: terms })
+      const grown = (a: Local, b: Local, c: Local, cRow: Local, width: Local): ScratchProduct => ({ a, aStep: pitch.scores, b, bDepth: n.blockQueries, c, cRow, rows: keyCount, columns: width, depth: columns })
       const queryBlock = [
-        set(count, minimum(get(n.blockQueries), i32.sub(get(queryStop), get(query)))),
-        set(columns, i32.and(i32.add(get(count), i32.const(7)), i32.const(-8))),
-        set(keyCount, causal ? minimum(get(blockCount), i32.sub(i32.add(get(query), get(count)), get(key))) : get(blockCount)),
-        when(i32.ne(get(columns), get(count)), zero(f, get(qT), i32.sub(get(p), get(qT)))), // all four of the queries' areas
+        set(count, minimum(n.blockQueries, i32.sub(queryStop, query))),
+        set(columns, i32.and(i32.add(count, 7), -8)),
+        set(keyCount, causal ? minimum(blockCount, i32.sub(i32.add(query, count), key)) : blockCount),
+        when(i32.ne(columns, count), zero(f, qT, i32.sub(p, qT))), // all four of the queries' areas
         packQueries,
         multiply(f, lanes, { adjacent: 'terms', add: false, wide }, scoresOf(kRows, pitch.k, qT, n.depth, p), scoresOf(vRows, pitch.v, doT, n.valueDepth, ds)),
-        maskScores(f, { scores: get(p), pitch: pitch.scores, query, queries: count, key, keys: keyCount }, causal, mask === undefined || maskAt === undefined ? undefined : { heads: mask, address: maskAt }),
-        loopRange(column, i32.const(0), get(columns), wide ? 16 : 8, wide ? when(i32.gt(i32.sub(get(columns), get(column)), i32.const(8)), differentiate(4), differentiate(2)) : differentiate(2)),
+        maskScores(f, { scores: p, pitch: pitch.scores, query, queries: count, key, keys: keyCount }, causal, mask === undefined || maskAt === undefined ? undefined : { heads: mask, address: maskAt }),
+        loopRange(column, 0, columns, wide ? 16 : 8, wide ? when(i32.gt(i32.sub(columns, column), 8), differentiate(4), differentiate(2)) : differentiate(2)),
         // Where not all keys of the block are seen, a tile's rows beyond the last must add nothing to theirs.
-        causal ? [p, ds].map((area) => zero(f, rowAt(area, pitch.scores, get(keyCount)), i32.mul(get(pitch.scores), i32.const(rowsBeyond)))) : [],
+        causal ? [p, ds].map((area) => zero(f, rowAt(area, pitch.scores, keyCount), i32.mul(pitch.scores, rowsBeyond))) : [],
         when(makesKeys, multiply(f, lanes, { adjacent: 'terms', add: true, wide }, grown(p, doPanels, dvRows, pitch.value, n.valueColumns), grown(ds, qPanels, dkRows, pitch.dim, n.columns))),
         when(makesQueries, multiply(f, lanes, { adjacent: 'rows', add: true, wide }, {
-          a: get(ds), aStep: get(pitch.scores), b: get(kPanels), bDepth: get(n.blockKeys),
-          c: rowAt(dqRows, pitch.dim, i32.sub(get(query), get(queryStart))), cRow: get(pitch.dim), rows: get(count), columns: get(n.columns), depth: get(keyCount),
+          a: ds, aStep: pitch.scores, b: kPanels, bDepth: n.blockKeys,
+          c: rowAt(dqRows, pitch.dim, i32.sub(query, queryStart)), cRow: pitch.dim, rows: count, columns: n.columns, depth: keyCount,
         })),
       ]
       /** Copies rows of scratch memory to a gradient. */
-      const write = (matrix: Heads, base: Local, source: Local, step: Local, first: Code, rows: Code, elements: Local, factor?: Uniform): Code => loopRange(row, i32.const(0), rows, 1, [
-        set(from, rowAt(source, step, get(row))), set(to, matrix.rowAt(base, i32.add(first, get(row)))), set(left, get(elements)),
+      const write = (matrix: Heads, base: Local, source: Local, step: Local, first: Code, rows: Code, elements: Local, factor?: Uniform): Code => loopRange(row, 0, rows, 1, [
+        set(from, rowAt(source, step, row)), set(to, matrix.rowAt(base, i32.add(first, row))), set(left, elements),
         copyElements(lanes, { from, to, count: left, toStep: matrix.contiguous ? undefined : matrix.element, factor }),
       ])
       const keyBlock = [
-        set(blockCount, minimum(get(n.blockKeys), i32.sub(get(keyStop), get(key)))),
+        set(blockCount, minimum(n.blockKeys, i32.sub(keyStop, key))),
         packKeys,
         // A causal query before the first key has no part in this block. Blocks keep their places.
-        set(query, causal ? i32.mul(i32.divu(select(i32.sub(get(key), get(queryStart)), i32.const(0), i32.gt(get(key), get(queryStart))), get(n.blockQueries)), get(n.blockQueries)) : i32.const(0)),
-        set(query, i32.add(get(query), get(queryStart))),
-        loopWhile(causal ? i32.and(i32.lt(get(query), get(queryStop)), i32.lt(get(key), get(queryStop))) : i32.lt(get(query), get(queryStop)), [queryBlock, set(query, i32.add(get(query), get(n.blockQueries)))]),
+        set(query, causal ? i32.mul(i32.divu(select(i32.sub(key, queryStart), i32.const(0), i32.gt(key, queryStart)), n.blockQueries), n.blockQueries) : 0),
+        advance(query, queryStart),
+        loopWhile(causal ? i32.and(i32.lt(query, queryStop), i32.lt(key, queryStop)) : i32.lt(query, queryStop), [queryBlock, advance(query, n.blockQueries)]),
         when(makesKeys, [
-          write(dk, dkAt, dkRows, pitch.dim, get(key), get(blockCount), n.dim),
-          write(dv, dvAt, dvRows, pitch.value, get(key), get(blockCount), n.valueDim),
+          write(dk, dkAt, dkRows, pitch.dim, key, blockCount, n.dim),
+          write(dv, dvAt, dvRows, pitch.value, key, blockCount, n.valueDim),
         ]),
       ]
       const share = (start: Local, stop: Local, whole: Code, all: Local, size: Local): Code => {
-        const first = i32.mul(i32.remu(get(item), get(n.parts)), get(size))
+        const first = i32.mul(i32.remu(item, n.parts), size)
         return [
-          set(start, select(i32.const(0), minimum(first, get(all)), whole)),
-          set(stop, select(get(all), minimum(i32.add(get(start), get(size)), get(all)), whole)),
+          set(start, select(i32.const(0), minimum(first, all), whole)),
+          set(stop, select(all, minimum(i32.add(start, size), all), whole)),
         ]
       }
       const code = [
         areas.prologue(),
-        scale.set(f32.load(get(scaleAddress))),
-        zero(f, get(kRows), get(cleared)),
-        loopRange(item, get(begin), get(end), 1, [
-          set(head, i32.divu(get(item), get(n.parts))),
-          operands.map((h, j) => { const address = addresses[j]; return address === undefined ? [] : set(address, get(h.address)) }),
-          set(rest, get(head)), nest.locate(f, rest, addresses),
-          loopRange(pass, i32.const(0), minimum(get(n.parts), i32.const(2)), 1, [
-            share(keyStart, keyStop, get(pass), n.keys, n.partKeys),
-            share(queryStart, queryStop, i32.eqz(get(pass)), n.queries, n.partQueries),
-            when(makesQueries, zero(f, get(dqRows), i32.mul(i32.sub(get(queryStop), get(queryStart)), get(pitch.dim)))),
-            set(key, get(keyStart)),
-            loopWhile(i32.lt(get(key), causal ? minimum(get(keyStop), select(get(keyStop), get(queryStop), makesKeys)) : get(keyStop)), [keyBlock, set(key, i32.add(get(key), get(blockCount)))]),
-            when(makesQueries, write(dq, dqAt, dqRows, pitch.dim, get(queryStart), i32.sub(get(queryStop), get(queryStart)), n.dim, scale)),
+        scale.set(f32.load(scaleAddress)),
+        zero(f, kRows, cleared),
+        loopRange(item, begin, end, 1, [
+          set(head, i32.divu(item, n.parts)),
+          operands.map((h, j) => { const address = addresses[j]; return address === undefined ? [] : set(address, h.address) }),
+          set(rest, head), nest.locate(f, rest, addresses),
+          loopRange(pass, 0, minimum(n.parts, 2), 1, [
+            share(keyStart, keyStop, pass, n.keys, n.partKeys),
+            share(queryStart, queryStop, i32.eqz(pass), n.queries, n.partQueries),
+            when(makesQueries, zero(f, dqRows, i32.mul(i32.sub(queryStop, queryStart), pitch.dim))),
+            set(key, keyStart),
+            loopWhile(i32.lt(key, causal ? minimum(keyStop, select(keyStop, queryStop, makesKeys)) : keyStop), [keyBlock, advance(key, blockCount)]),
+            when(makesQueries, write(dq, dqAt, dqRows, pitch.dim, queryStart, i32.sub(queryStop, queryStart), n.dim, scale)),
           ]),
         ]),
       ]

@@ -3,7 +3,7 @@
  * scale·k·qᵀ + mask. They lie with a row for each key, so that everything about a query, its largest score, its sum, its
  * log-sum-exp, is arithmetic between vectors of neighbouring queries.
  */
-import { type Code, f32, f32x4, get, i32, type FunctionBuilder, type Local, loopRange, loopWhile, select, set, v128 } from '../core/assembler.ts'
+import { advance, type Code, f32, f32x4, type FunctionBuilder, i32, type Local, loopRange, loopWhile, select, set, v128 } from '../core/assembler.ts'
 import type { AttentionSizes, Strided } from '../../ir/descriptor.ts'
 import type { Arguments } from '../core/arguments.ts'
 import type { Uniform } from '../core/lanes.ts'
@@ -60,7 +60,7 @@ export class Heads {
   }
 
   rowAt(address: Local, row: Code): Code {
-    return i32.add(get(address), i32.mul(row, get(this.row)))
+    return i32.add(address, i32.mul(row, this.row))
   }
 }
 
@@ -79,35 +79,35 @@ export function maskScores(f: FunctionBuilder, { scores, pitch, query, queries, 
   const i = (): Local => f.local('i32')
   const [column, row, at] = [i(), i(), i()]
   const sum = f.local('v128')
-  const next = (): Code => set(at, i32.add(get(at), get(pitch)))
+  const next = (): Code => advance(at, pitch)
   /** The masks of `n` neighbouring queries, key by key: each has a pointer of its own. */
   const addTo = (n: 1 | 4): Code => {
     if (mask === undefined) return []
     const { heads: { row: queryStep, element: keyStep }, address } = mask
     const pointers = Array.from({ length: n }, i)
-    return loopWhile(i32.le(i32.add(get(column), i32.const(n)), get(queries)), [
-      set(at, i32.add(scores, i32.shl(get(column), i32.const(2)))),
-      pointers.map((p, k) => set(p, i32.add(get(address), i32.add(i32.mul(i32.add(get(query), i32.add(get(column), i32.const(k))), get(queryStep)), i32.mul(get(key), get(keyStep)))))),
-      loopRange(row, i32.const(0), get(keys), 1, [
-        pointers.map((p, k) => set(sum, k === 0 ? v128.load32Zero(get(p)) : v128.load32Lane(get(p), get(sum), k))),
-        n === 1 ? f32.store(get(at), f32.add(f32.load(get(at)), f32x4.extract(get(sum), 0))) : v128.store(get(at), f32x4.add(v128.load(get(at)), get(sum))),
-        pointers.map((p) => set(p, i32.add(get(p), get(keyStep)))),
+    return loopWhile(i32.le(i32.add(column, n), queries), [
+      set(at, i32.add(scores, i32.shl(column, 2))),
+      pointers.map((p, k) => set(p, i32.add(address, i32.add(i32.mul(i32.add(query, i32.add(column, k)), queryStep), i32.mul(key, keyStep))))),
+      loopRange(row, 0, keys, 1, [
+        pointers.map((p, k) => set(sum, k === 0 ? v128.load32Zero(p) : v128.load32Lane(p, sum, k))),
+        n === 1 ? f32.store(at, f32.add(f32.load(at), f32x4.extract(sum, 0))) : v128.store(at, f32x4.add(v128.load(at), sum)),
+        pointers.map((p) => advance(p, keyStep)),
         next(),
       ]),
-      set(column, i32.add(get(column), i32.const(n))),
+      advance(column, n),
     ])
   }
-  const addMask = mask === undefined ? [] : [set(column, i32.const(0)), addTo(4), addTo(1)]
+  const addMask = mask === undefined ? [] : [set(column, 0), addTo(4), addTo(1)]
   if (!causal) return addMask
   /** How many of the block's queries come before the key at hand. */
-  const before = i32.sub(i32.add(get(key), get(row)), get(query))
-  const firstRow = i32.sub(get(query), get(key))
+  const before = i32.sub(i32.add(key, row), query)
+  const firstRow = i32.sub(query, key)
   return [
     addMask,
-    loopRange(row, select(firstRow, i32.const(0), i32.gt(firstRow, i32.const(0))), get(keys), 1, [
-      set(at, i32.add(scores, i32.mul(get(row), get(pitch)))),
-      loopRange(column, i32.const(0), select(before, get(queries), i32.lt(before, get(queries))), 1, [
-        f32.store(get(at), f32.const(-Infinity)), set(at, i32.add(get(at), i32.const(4))),
+    loopRange(row, select(firstRow, i32.const(0), i32.gt(firstRow, 0)), keys, 1, [
+      set(at, i32.add(scores, i32.mul(row, pitch))),
+      loopRange(column, 0, select(before, queries, i32.lt(before, queries)), 1, [
+        f32.store(at, -Infinity), advance(at, 4),
       ]),
     ]),
   ]

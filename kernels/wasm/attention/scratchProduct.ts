@@ -5,7 +5,7 @@
  * of 6 rows stays in registers over a block of terms, whose piece of a panel stays in the first-level cache. With
  * 256-bit code the tile has 16 columns, else 8, half a panel. What a sum adds up, and in which order, is the same.
  */
-import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, settled, v128, when } from '../core/assembler.ts'
+import { advance, type Code, doWhile, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, set, settled, v128, when } from '../core/assembler.ts'
 import type { Lanes } from '../core/lanes.ts'
 
 export const panelWidth = 16
@@ -36,8 +36,6 @@ export interface ProductOptions {
   readonly wide: boolean
 }
 
-const step = (local: Local, by: Code): Code => set(local, i32.add(get(local), by))
-
 /** Computes each of `products`, one after the other, by the same code. */
 export function multiply(f: FunctionBuilder, lanes: Lanes, options: ProductOptions, ...products: readonly ScratchProduct[]): Code {
   const i = (): Local => f.local('i32')
@@ -45,37 +43,37 @@ export function multiply(f: FunctionBuilder, lanes: Lanes, options: ProductOptio
   const [which, term, terms, column, row, left, right, result] = [i(), i(), i(), i(), i(), i(), i(), i()]
   const byTerms = options.adjacent === 'terms'
   const take = (p: ScratchProduct): Code => [
-    set(a, p.a), set(aStep, p.aStep), set(b, p.b), set(panelBytes, i32.mul(p.bDepth, i32.const(4 * panelWidth))),
+    set(a, p.a), set(aStep, p.aStep), set(b, p.b), set(panelBytes, i32.mul(p.bDepth, 4 * panelWidth)),
     set(c, p.c), set(cRow, p.cRow), set(rows, p.rows), set(columns, p.columns), set(depth, p.depth),
   ]
-  const [rowStep, termStep] = byTerms ? [get(aStep), i32.const(4)] : [i32.const(4), get(aStep)]
+  const [rowStep, termStep] = byTerms ? [aStep, i32.const(4)] : [i32.const(4), aStep]
   const tiles = (vectors: number): Code => {
     const tile = new RegisterTile(f, lanes, options, vectors, { left, aStep, right, terms, result, cRow, term })
     return [
-      set(left, i32.add(get(a), i32.mul(get(term), termStep))),
-      set(right, i32.add(i32.add(get(b), i32.mul(i32.shru(get(column), i32.const(4)), get(panelBytes))), i32.add(i32.shl(i32.and(get(column), i32.const(8)), i32.const(2)), i32.shl(get(term), i32.const(6))))),
-      set(result, i32.add(get(c), i32.shl(get(column), i32.const(2)))),
-      set(row, get(rows)),
-      loopWhile(i32.gt(get(row), i32.const(lastRows)), [
+      set(left, i32.add(a, i32.mul(term, termStep))),
+      set(right, i32.add(i32.add(b, i32.mul(i32.shru(column, 4), panelBytes)), i32.add(i32.shl(i32.and(column, 8), 2), i32.shl(term, 6)))),
+      set(result, i32.add(c, i32.shl(column, 2))),
+      set(row, rows),
+      loopWhile(i32.gt(row, lastRows), [
         tile.compute(tileRows),
-        step(left, i32.mul(rowStep, i32.const(tileRows))), step(result, i32.mul(get(cRow), i32.const(tileRows))), step(row, i32.const(-tileRows)),
+        advance(left, i32.mul(rowStep, tileRows)), advance(result, i32.mul(cRow, tileRows)), advance(row, -tileRows),
       ]),
-      when(i32.gt(get(row), i32.const(0)), tile.compute(lastRows)),
+      when(i32.gt(row, 0), tile.compute(lastRows)),
     ]
   }
   const depthBlock = byTerms ? 256 : 128
   const product = [
-    set(term, i32.const(0)),
-    loopWhile(i32.lt(get(term), get(depth)), [
-      set(terms, minimum(i32.const(depthBlock), i32.sub(get(depth), get(term)))),
-      loopRange(column, i32.const(0), get(columns), options.wide ? panelWidth : 8,
-        options.wide ? when(i32.gt(i32.sub(get(columns), get(column)), i32.const(8)), tiles(4), tiles(2)) : tiles(2)),
-      step(term, get(terms)),
+    set(term, 0),
+    loopWhile(i32.lt(term, depth), [
+      set(terms, minimum(depthBlock, i32.sub(depth, term))),
+      loopRange(column, 0, columns, options.wide ? panelWidth : 8,
+        options.wide ? when(i32.gt(i32.sub(columns, column), 8), tiles(4), tiles(2)) : tiles(2)),
+      advance(term, terms),
     ]),
   ]
   const [only] = products
   if (products.length === 1 && only !== undefined) return [take(only), product]
-  return loopRange(which, i32.const(0), i32.const(products.length), 1, [products.map((p, k) => when(i32.eq(get(which), i32.const(k)), take(p))), product])
+  return loopRange(which, 0, products.length, 1, [products.map((p, k) => when(i32.eq(which, k), take(p))), product])
 }
 
 type TileLocals = Readonly<Record<'left' | 'aStep' | 'right' | 'terms' | 'result' | 'cRow' | 'term', Local>>
@@ -110,35 +108,35 @@ class RegisterTile {
     const oneTerm = (u: number): Code => {
       const b = lanes.temporaryList(vectors)
       return [
-        b.map((local, v) => set(local, v128.load(get(right), 4 * panelWidth * u + 16 * v))),
+        b.map((local, v) => set(local, v128.load(right, 4 * panelWidth * u + 16 * v))),
         sums.map((line, r) => {
           const a = lanes.temporary()
           const source = lefts[byTerms ? r : 0] ?? left
           return [
-            set(a, v128.load32Splat(get(source), byTerms ? 4 * u : 4 * r)),
-            line.map((sum, v) => set(sum, lanes.madd(get(a), get(b[v] ?? a), get(sum)))),
+            set(a, v128.load32Splat(source, byTerms ? 4 * u : 4 * r)),
+            line.map((sum, v) => set(sum, lanes.madd(a, b[v] ?? a, sum))),
           ]
         }),
       ]
     }
     const eachRow = (body: (line: readonly Local[]) => Code): Code => [
-      set(left, get(at.result)),
-      sums.map((line, r) => [body(line), r === rows - 1 ? [] : step(left, get(at.cRow))]),
+      set(left, at.result),
+      sums.map((line, r) => [body(line), r === rows - 1 ? [] : advance(left, at.cRow)]),
     ]
-    const load = eachRow((line) => line.map((sum, v) => set(sum, v128.load(get(left), 16 * v))))
+    const load = eachRow((line) => line.map((sum, v) => set(sum, v128.load(left, 16 * v))))
     return [
-      options.add ? load : when(get(at.term), load, sums.flat().map((sum) => set(sum, v128.splatF32(0)))),
-      set(left, get(at.left)),
-      byTerms ? lefts.map((local, r) => set(local, r === 0 ? get(left) : i32.add(get(lefts[r - 1] ?? left), get(at.aStep)))) : [],
-      set(right, get(at.right)),
-      set(end, i32.add(get(right), i32.shl(get(at.terms), i32.const(6)))),
+      options.add ? load : when(at.term, load, sums.flat().map((sum) => set(sum, 0))),
+      set(left, at.left),
+      byTerms ? lefts.map((local, r) => set(local, r === 0 ? left : i32.add(lefts[r - 1] ?? left, at.aStep))) : [],
+      set(right, at.right),
+      set(end, i32.add(right, i32.shl(at.terms, 6))),
       doWhile([
         Array.from({ length: unrolled }, (_, u) => oneTerm(u)),
-        lefts.map((local) => step(local, byTerms ? i32.const(4 * unrolled) : get(at.aStep))),
-        step(right, i32.const(4 * panelWidth * unrolled)),
+        lefts.map((local) => advance(local, byTerms ? 4 * unrolled : at.aStep)),
+        advance(right, 4 * panelWidth * unrolled),
         lanes.clear,
-      ], i32.ne(get(right), get(end))),
-      eachRow((line) => line.map((sum, v) => v128.store(get(left), settled(sum), 16 * v))),
+      ], i32.ne(right, end)),
+      eachRow((line) => line.map((sum, v) => v128.store(left, settled(sum), 16 * v))),
     ]
   }
 }

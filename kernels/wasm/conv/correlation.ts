@@ -11,7 +11,7 @@ import { dot } from '../../ir/convShape.ts'
 import type { Epilogue, Operand } from '../../ir/descriptor.ts'
 import { product } from '../../ir/domain.ts'
 import { Arguments, begin, end } from '../core/arguments.ts'
-import { type Code, doWhile, get, i32, type Local, loopRange, loopWhile, minimum, set, when } from '../core/assembler.ts'
+import { advance, type Code, doWhile, i32, type Local, loopRange, loopWhile, minimum, set, when } from '../core/assembler.ts'
 import { convBlocking } from './blocking.ts'
 import { segmentBytes, segmentTable, spillBytes } from './tile.ts'
 import { type Tap, tapRecord } from './taps.ts'
@@ -165,12 +165,12 @@ export function correlationKernel(c: Correlation, target: WasmTarget): WasmKerne
         [local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local()]
       const grid = c.sourceStep.map(local)
       const inputBases = inputs.map(local)
-      const field = (at: number): Code => i32.load(get(phase), at)
+      const field = (at: number): Code => i32.load(phase, at)
       const indirection: Indirection = { ...walk, pointers, offsets, grid, base: source, taps, tapCount, zeros }
       const filter: Filter = { base: weight, ...sizes, sourceStep: steps.weightSource, targetStep: steps.weightTarget, adjacent: weightAdjacent, taps, tapCount, rank }
-      const offset = (row: number, pixel: Code): Code => i32.load(i32.add(i32.add(get(offsets), i32.mul(get(walk.rowBytes), i32.const(row))), i32.shl(pixel, i32.const(2))))
+      const offset = (row: number, pixel: Code): Code => i32.load(i32.add(i32.add(offsets, i32.mul(walk.rowBytes, row)), i32.shl(pixel, 2)))
       const convTile = new (tile.vectors === 'targets' ? PixelTile : LaneTile)(f, tile, target.relaxed)
-      const later = i32.ne(get(part), i32.add(get(tableAt), get(sizes.segments)))
+      const later = i32.ne(part, i32.add(tableAt, sizes.segments))
 
       const operands = inputs.map(({ operand, table: entry }, n): EpilogueOperand => ({
         dtype: operand.dtype,
@@ -180,81 +180,81 @@ export function correlationKernel(c: Correlation, target: WasmTarget): WasmKerne
         columnStep: inputSteps[n] ?? steps.targetChannel,
       }))
       const whole: EpilogueOperand = { dtype: 'f32', access: targetChannel === 4 ? 'vector' : 'lanes', base: out, rows: { offset: (position) => offset(0, position) }, columnStep: steps.targetChannel }
-      const finish = c.epilogue === undefined ? [] : when(i32.eq(get(partEnd), get(lastSegment)), emitEpilogue(f, { mc, n0, nc }, c.epilogue, operands, whole))
+      const finish = c.epilogue === undefined ? [] : when(i32.eq(partEnd, lastSegment), emitEpilogue(f, { mc, n0, nc }, c.epilogue, operands, whole))
 
       const enter = [
-        set(block, i32.remu(get(item), get(sizes.pixelBlocks))),
-        set(panels, i32.divu(get(item), get(sizes.pixelBlocks))),
-        set(problem, i32.divu(get(panels), get(sizes.panelGroups))),
-        set(group, i32.remu(get(problem), get(sizes.groups))),
-        set(phase, i32.add(get(tableAt), i32.mul(i32.divu(get(problem), get(sizes.groups)), i32.const(phaseBytes(rank, inputs.length))))),
-        set(source, i32.add(get(sourceOrigin), i32.mul(get(group), get(groupSteps.source)))),
-        set(weight, i32.add(get(weightOrigin), i32.mul(get(group), get(groupSteps.weight)))),
-        set(out, i32.add(i32.add(get(targetOrigin), i32.mul(get(group), get(groupSteps.target))), field(phaseFields.target))),
+        set(block, i32.remu(item, sizes.pixelBlocks)),
+        set(panels, i32.divu(item, sizes.pixelBlocks)),
+        set(problem, i32.divu(panels, sizes.panelGroups)),
+        set(group, i32.remu(problem, sizes.groups)),
+        set(phase, i32.add(tableAt, i32.mul(i32.divu(problem, sizes.groups), phaseBytes(rank, inputs.length)))),
+        set(source, i32.add(sourceOrigin, i32.mul(group, groupSteps.source))),
+        set(weight, i32.add(weightOrigin, i32.mul(group, groupSteps.weight))),
+        set(out, i32.add(i32.add(targetOrigin, i32.mul(group, groupSteps.target)), field(phaseFields.target))),
         inputBases.map((base, n) => set(base, i32.add(
-          i32.add(get(inputOrigins[n] ?? out), i32.mul(get(group), get(inputGroups[n] ?? out))),
+          i32.add(inputOrigins[n] ?? out, i32.mul(group, inputGroups[n] ?? out)),
           field(phaseBytes(rank, n)),
         ))),
         grid.map((g, d) => set(g, field(phaseFields.grid + 4 * d))),
-        set(taps, i32.add(get(tableAt), field(phaseFields.firstTap))),
+        set(taps, i32.add(tableAt, field(phaseFields.firstTap))),
         set(tapCount, field(phaseFields.taps)),
-        set(g0, i32.mul(i32.remu(get(panels), get(sizes.panelGroups)), get(sizes.groupChannels))),
-        set(gc, minimum(i32.sub(get(sizes.targetChannels), get(g0)), get(sizes.groupChannels))),
-        set(m0, i32.mul(get(block), field(phaseFields.pixelsPerBlock))),
-        set(mc, minimum(i32.sub(field(phaseFields.pixels), get(m0)), field(phaseFields.pixelsPerBlock))),
-        set(size, i32.mul(get(tapCount), get(sizes.sourceChannels))),
-        set(panelBytes, i32.mul(get(size), i32.const(4 * width))),
-        set(lastSegment, i32.add(i32.add(get(tableAt), get(sizes.segments)), i32.mul(get(tapCount), get(sizes.tapSegments)))),
+        set(g0, i32.mul(i32.remu(panels, sizes.panelGroups), sizes.groupChannels)),
+        set(gc, minimum(i32.sub(sizes.targetChannels, g0), sizes.groupChannels)),
+        set(m0, i32.mul(block, field(phaseFields.pixelsPerBlock))),
+        set(mc, minimum(i32.sub(field(phaseFields.pixels), m0), field(phaseFields.pixelsPerBlock))),
+        set(size, i32.mul(tapCount, sizes.sourceChannels)),
+        set(panelBytes, i32.mul(size, 4 * width)),
+        set(lastSegment, i32.add(i32.add(tableAt, sizes.segments), i32.mul(tapCount, sizes.tapSegments))),
       ]
       const prepare = [
-        when(i32.ne(get(packed), get(panels)), [set(packed, get(panels)), tile.vectors === 'targets' ? packFilter(f, width, filter, g0, gc, weights) : packLanes(f, width, filter, weights)]),
-        set(id, i32.add(i32.mul(get(problem), get(sizes.pixelBlocks)), get(block))),
-        when(i32.ne(get(filled), get(id)), [
-          set(filled, get(id)),
+        when(i32.ne(packed, panels), [set(packed, panels), tile.vectors === 'targets' ? packFilter(f, width, filter, g0, gc, weights) : packLanes(f, width, filter, weights)]),
+        set(id, i32.add(i32.mul(problem, sizes.pixelBlocks), block)),
+        when(i32.ne(filled, id), [
+          set(filled, id),
           fillIndirection(f, indirection, m0, mc),
           gathered ? gatherChannels(f, indirection, mc, sizes.sourceChannels, steps.sourceChannel, copies) : [],
         ]),
       ]
       const tiles = [
-        set(outColumn, i32.add(get(out), i32.mul(get(n0), get(steps.targetChannel)))),
-        set(pointer, get(pointers)),
-        loopRange(i, i32.const(0), get(mc), tile.rows, [
-          set(rows, minimum(i32.sub(get(mc), get(i)), i32.const(tile.rows))),
-          set(b, get(panel)),
+        set(outColumn, i32.add(out, i32.mul(n0, steps.targetChannel))),
+        set(pointer, pointers),
+        loopRange(i, 0, mc, tile.rows, [
+          set(rows, minimum(i32.sub(mc, i), tile.rows)),
+          set(b, panel),
           convTile.sum(part, partEnd, pointer, b),
           convTile.write({
             rows, columns: nc, later, adjacent: targetChannel === 4, columnStep: steps.targetChannel, spill,
-            pixel: (row) => i32.add(get(outColumn), offset(0, i32.add(get(i), row))),
+            pixel: (row) => i32.add(outColumn, offset(0, i32.add(i, row))),
           }),
-          set(pointer, i32.add(get(pointer), i32.const(4 * tile.rows))),
+          advance(pointer, 4 * tile.rows),
         ]),
       ]
       const sums = [
-        set(part, i32.add(get(tableAt), get(sizes.segments))),
-        set(depthAt, get(weights)),
+        set(part, i32.add(tableAt, sizes.segments)),
+        set(depthAt, weights),
         doWhile([
-          set(partEnd, minimum(i32.add(get(part), get(sizes.blockSegments)), get(lastSegment))),
-          set(panel, get(depthAt)),
-          set(n0, get(g0)),
-          loopWhile(i32.lt(get(n0), i32.add(get(g0), get(gc))), [
-            set(nc, minimum(i32.sub(i32.add(get(g0), get(gc)), get(n0)), i32.const(width))),
+          set(partEnd, minimum(i32.add(part, sizes.blockSegments), lastSegment)),
+          set(panel, depthAt),
+          set(n0, g0),
+          loopWhile(i32.lt(n0, i32.add(g0, gc)), [
+            set(nc, minimum(i32.sub(i32.add(g0, gc), n0), width)),
             tiles,
             finish,
-            set(panel, i32.add(get(panel), get(panelBytes))),
-            set(n0, i32.add(get(n0), i32.const(width))),
+            advance(panel, panelBytes),
+            advance(n0, width),
           ]),
           // The next part's weights follow the last panel's.
-          set(depthAt, i32.add(get(depthAt), i32.sub(i32.add(get(b), get(panelBytes)), get(panel)))),
-          set(part, get(partEnd)),
-        ], i32.ne(get(part), get(lastSegment))),
+          advance(depthAt, i32.sub(i32.add(b, panelBytes), panel)),
+          set(part, partEnd),
+        ], i32.ne(part, lastSegment)),
       ]
       f.emit(
         scratch.prologue(),
-        set(size, get(sizes.sourceChannels)),
-        when(get(size), zeroRun(f, zeros, size)),
-        set(packed, i32.const(-1)),
-        set(filled, i32.const(-1)),
-        loopRange(item, get(begin), get(end), 1, [enter, when(i32.gt(get(mc), i32.const(0)), [prepare, sums])]),
+        set(size, sizes.sourceChannels),
+        when(size, zeroRun(f, zeros, size)),
+        set(packed, -1),
+        set(filled, -1),
+        loopRange(item, begin, end, 1, [enter, when(i32.gt(mc, 0), [prepare, sums])]),
       )
       return f
     },

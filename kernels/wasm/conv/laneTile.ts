@@ -2,8 +2,8 @@
  * The tile of a convolution to up to four channels. Source channels fill the vectors, eight at a time:
  * a sum has eight lanes, which are added up, in a fixed order, when it is finished.
  */
-import { type Code, doWhile, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, set, v128 } from '../core/assembler.ts'
-import { advance, type ConvTile, type ConvTileShape, eachSegment, type PixelTarget, scatter } from './tile.ts'
+import { advance, type Code, doWhile, f32, f32x4, type FunctionBuilder, i32, type Local, loopRange, set, v128 } from '../core/assembler.ts'
+import { type ConvTile, type ConvTileShape, eachSegment, type PixelTarget, scatter } from './tile.ts'
 
 export class LaneTile implements ConvTile {
   private readonly f: FunctionBuilder
@@ -26,20 +26,20 @@ export class LaneTile implements ConvTile {
     const row = [f.local('v128'), f.local('v128')]
     const multiplyAdd = (x: Code, w: Code, sum: Code): Code => (relaxed ? f32x4.relaxedMadd(x, w, sum) : f32x4.add(f32x4.mul(x, w), sum))
     const eightChannels = [
-      sources.map((vectors, r) => vectors.map((x, v) => set(x, v128.load(get(pixels[r] ?? weights), 16 * v)))),
+      sources.map((vectors, r) => vectors.map((x, v) => set(x, v128.load(pixels[r] ?? weights, 16 * v)))),
       Array.from({ length: width }, (_, o) => [
-        row.map((w, v) => set(w, v128.load(get(weights), 32 * o + 16 * v))),
+        row.map((w, v) => set(w, v128.load(weights, 32 * o + 16 * v))),
         sources.map((vectors, r) => vectors.map((x, v) => {
           const sum = sums[r]?.[o]?.[v] ?? x
-          return set(sum, multiplyAdd(get(x), get(row[v] ?? x), get(sum)))
+          return set(sum, multiplyAdd(x, row[v] ?? x, sum))
         })),
       ]),
       pixels.map((pixel) => advance(pixel, 32)),
       advance(weights, 32 * width),
     ]
     return [
-      sums.flat(2).map((sum) => set(sum, v128.splatF32(0))),
-      eachSegment(f, from, to, pointers, weights, pixels, (last) => doWhile(eightChannels, i32.ne(get(weights), get(last)))),
+      sums.flat(2).map((sum) => set(sum, 0)),
+      eachSegment(f, from, to, pointers, weights, pixels, (last) => doWhile(eightChannels, i32.ne(weights, last))),
     ]
   }
 
@@ -47,14 +47,14 @@ export class LaneTile implements ConvTile {
     const { f, sums, width } = this
     const [i, from, to] = [f.local('i32'), f.local('i32'), f.local('i32')]
     const four = f.local('v128')
-    const lane = (k: number): Code => f32x4.extract(get(four), k)
+    const lane = (k: number): Code => f32x4.extract(four, k)
     return [
-      sums.flat(2).map((sum, n) => v128.store(get(target.spill), get(sum), 16 * n)),
-      set(from, get(target.spill)),
-      set(to, get(target.spill)),
-      loopRange(i, i32.const(0), i32.const(sums.length * width), 1, [
-        set(four, f32x4.add(v128.load(get(from)), v128.load(get(from), 16))),
-        f32.store(get(to), f32.add(f32.add(lane(0), lane(1)), f32.add(lane(2), lane(3)))),
+      sums.flat(2).map((sum, n) => v128.store(target.spill, sum, 16 * n)),
+      set(from, target.spill),
+      set(to, target.spill),
+      loopRange(i, 0, sums.length * width, 1, [
+        set(four, f32x4.add(v128.load(from), v128.load(from, 16))),
+        f32.store(to, f32.add(f32.add(lane(0), lane(1)), f32.add(lane(2), lane(3)))),
         advance(from, 32),
         advance(to, 4),
       ]),

@@ -3,7 +3,7 @@
  * offsets adds `rows` neighbouring floats, each broadcast, times a row of vectors. Sums over parts of a list are added
  * to the tile in memory, so that rounding errors grow with the number of parts.
  */
-import { type Code, doWhile, f32x4, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, doWhile, f32x4, type FunctionBuilder, i32, type Local, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
 import { entryBytes } from './tapLists.ts'
 
 /** Most entries in a part. */
@@ -46,29 +46,29 @@ export class OuterProduct {
     const accumulators = this.accumulators.slice(0, rows)
     const madd = (x: Code, y: Code, z: Code): Code => (relaxed ? f32x4.relaxedMadd(x, y, z) : f32x4.add(f32x4.mul(x, y), z))
     const product = (at: number): Code => [
-      set(elements, i32.add(get(operands.rows), i32.load(get(entry), at + fields.rows))),
-      set(row, i32.add(get(operands.columns), i32.load(get(entry), at + fields.columns))),
-      vectors.map((vector, v) => set(vector, v128.load(get(row), 16 * v))),
+      set(elements, i32.add(operands.rows, i32.load(entry, at + fields.rows))),
+      set(row, i32.add(operands.columns, i32.load(entry, at + fields.columns))),
+      vectors.map((vector, v) => set(vector, v128.load(row, 16 * v))),
       accumulators.map((sums, r) => [
-        set(element, v128.load32Splat(get(elements), 4 * r)),
-        sums.map((sum, v) => set(sum, madd(get(element), get(vectors[v] ?? element), get(sum)))),
+        set(element, v128.load32Splat(elements, 4 * r)),
+        sums.map((sum, v) => set(sum, madd(element, vectors[v] ?? element, sum))),
       ]),
     ]
-    const advance = (bytes: number): Code => set(entry, i32.add(get(entry), i32.const(bytes)))
-    const more = i32.ne(get(entry), get(stop))
+    const next = (bytes: number): Code => advance(entry, bytes)
+    const more = i32.ne(entry, stop)
     return [
-      set(entry, get(operands.first)),
-      loopWhile(i32.ne(get(entry), get(operands.end)), [
-        accumulators.flat().map((sum) => set(sum, v128.splatF32(0))),
-        set(stop, minimum(get(operands.end), i32.add(get(entry), i32.const(mostTerms * entryBytes)))),
+      set(entry, operands.first),
+      loopWhile(i32.ne(entry, operands.end), [
+        accumulators.flat().map((sum) => set(sum, 0)),
+        set(stop, minimum(operands.end, i32.add(entry, mostTerms * entryBytes))),
         // Two entries a round: V8 then computes the addresses of the elements once for both.
-        when(i32.and(i32.sub(get(stop), get(entry)), i32.const(entryBytes)), [product(0), advance(entryBytes)]),
-        when(more, doWhile([product(0), product(entryBytes), advance(2 * entryBytes)], more)),
+        when(i32.and(i32.sub(stop, entry), entryBytes), [product(0), next(entryBytes)]),
+        when(more, doWhile([product(0), product(entryBytes), next(2 * entryBytes)], more)),
         accumulators.map((sums, r) => {
           const at = (v: number): number => 16 * (r * vectors.length + v)
           return [
-            sums.map((sum, v) => set(sum, f32x4.add(get(sum), v128.load(get(operands.tile), at(v))))),
-            sums.map((sum, v) => v128.store(get(operands.tile), get(sum), at(v))),
+            sums.map((sum, v) => set(sum, f32x4.add(sum, v128.load(operands.tile, at(v))))),
+            sums.map((sum, v) => v128.store(operands.tile, sum, at(v))),
           ]
         }),
       ]),

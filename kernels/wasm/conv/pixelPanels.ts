@@ -2,7 +2,7 @@
  * Panels of an image's channels: position after position, the channels of one tile side by side, so that a tile walks
  * through memory that nothing else shares, whatever the number of channels.
  */
-import { type Code, f32, type FunctionBuilder, get, i32, type Local, loopRange, set, when } from '../core/assembler.ts'
+import { advance, type Code, f32, type FunctionBuilder, i32, type Local, loopRange, set, when } from '../core/assembler.ts'
 import type { Odometer } from '../core/odometer.ts'
 import { copyWidth, zeroWidth } from '../matmul/pack.ts'
 
@@ -48,35 +48,34 @@ export function packPixels(f: FunctionBuilder, source: PixelSource, panels: Pixe
   const { channels } = panels
   const local = (): Local => f.local('i32')
   const [i, panel, record, start, pixel, from, to, lane] = [local(), local(), local(), local(), local(), local(), local(), local()]
-  const advance = (pointer: Local, bytes: Code): Code => set(pointer, i32.add(get(pointer), bytes))
   const copy: Code = source.channelsAdjacent
     ? copyWidth(channels, to, from)
-    : Array.from({ length: channels }, (_, c) => [f32.store(get(to), f32.load(get(from)), 4 * c), advance(from, get(channelStep))])
-  const count = i32.load(get(record), panelFields.count)
+    : Array.from({ length: channels }, (_, c) => [f32.store(to, f32.load(from), 4 * c), advance(from, channelStep)])
+  const count = i32.load(record, panelFields.count)
   const copyCount = [
     zeroWidth(channels, to),
-    loopRange(lane, i32.const(0), count, 1, [
-      f32.store(i32.add(get(to), i32.shl(get(lane), i32.const(2))), f32.load(get(from))),
-      advance(from, get(channelStep)),
+    loopRange(lane, 0, count, 1, [
+      f32.store(i32.add(to, i32.shl(lane, 2)), f32.load(from)),
+      advance(from, channelStep),
     ]),
   ]
   const position = [
-    set(pixel, i32.add(get(source.base), get(walk.values[0] ?? pixel))),
-    set(record, i32.add(get(panels.records), i32.mul(get(first), i32.const(panelRecordBytes)))),
-    loopRange(panel, get(first), get(last), 1, [
-      set(from, i32.add(get(pixel), i32.load(get(record), panelFields.offset))),
-      panels.ragged ? when(i32.lt(count, i32.const(channels)), copyCount, copy) : copy,
-      advance(to, get(panels.panelBytes)),
-      advance(record, i32.const(panelRecordBytes)),
+    set(pixel, i32.add(source.base, walk.values[0] ?? pixel)),
+    set(record, i32.add(panels.records, i32.mul(first, panelRecordBytes))),
+    loopRange(panel, first, last, 1, [
+      set(from, i32.add(pixel, i32.load(record, panelFields.offset))),
+      panels.ragged ? when(i32.lt(count, channels), copyCount, copy) : copy,
+      advance(to, panels.panelBytes),
+      advance(record, panelRecordBytes),
     ]),
   ]
   return [
     walk.seek(source.from),
-    set(start, i32.add(get(panels.area), i32.mul(get(first), get(panels.panelBytes)))),
-    loopRange(i, i32.const(0), get(source.count), 1, [
-      set(to, get(start)),
+    set(start, i32.add(panels.area, i32.mul(first, panels.panelBytes))),
+    loopRange(i, 0, source.count, 1, [
+      set(to, start),
       source.exists === undefined ? position : when(source.exists, position, zeroWidth(channels, to)),
-      advance(start, i32.const(panels.pixelBytes)),
+      advance(start, panels.pixelBytes),
       walk.advance(),
     ]),
   ]

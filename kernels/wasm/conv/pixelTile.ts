@@ -2,8 +2,8 @@
  * The tile of a convolution to many channels: pixels × target channels in locals. For each source
  * channel it broadcasts an element a pixel and adds its products with a row of packed weights.
  */
-import { type Code, f32x4, type FunctionBuilder, get, i32, type Local, loopWhile, set, settled, v128, when } from '../core/assembler.ts'
-import { advance, type ConvTile, type ConvTileShape, eachSegment, type PixelTarget, scatter } from './tile.ts'
+import { advance, type Code, f32x4, type FunctionBuilder, i32, type Local, loopWhile, set, settled, v128, when } from '../core/assembler.ts'
+import { type ConvTile, type ConvTileShape, eachSegment, type PixelTarget, scatter } from './tile.ts'
 
 export class PixelTile implements ConvTile {
   private readonly f: FunctionBuilder
@@ -24,24 +24,24 @@ export class PixelTile implements ConvTile {
     const pixels = sums.map(() => f.local('i32'))
     const row = Array.from({ length: width / 4 }, () => f.local('v128'))
     const element = f.local('v128')
-    const multiplyAdd = (w: Code, sum: Code): Code => (relaxed ? f32x4.relaxedMadd(get(element), w, sum) : f32x4.add(f32x4.mul(get(element), w), sum))
+    const multiplyAdd = (w: Code, sum: Code): Code => (relaxed ? f32x4.relaxedMadd(element, w, sum) : f32x4.add(f32x4.mul(element, w), sum))
     const channels = (count: number): Code => [
       Array.from({ length: count }, (_, c) => [
-        row.map((w, v) => set(w, v128.load(get(weights), 4 * width * c + 16 * v))),
+        row.map((w, v) => set(w, v128.load(weights, 4 * width * c + 16 * v))),
         pixels.map((pixel, r) => [
-          set(element, v128.load32Splat(get(pixel), 4 * c)),
-          (sums[r] ?? []).map((sum, v) => set(sum, multiplyAdd(get(row[v] ?? element), get(sum)))),
+          set(element, v128.load32Splat(pixel, 4 * c)),
+          (sums[r] ?? []).map((sum, v) => set(sum, multiplyAdd(row[v] ?? element, sum))),
         ]),
       ]),
       pixels.map((pixel) => advance(pixel, 4 * count)),
       advance(weights, 4 * width * count),
     ]
     return [
-      sums.flat().map((sum) => set(sum, v128.splatF32(0))),
+      sums.flat().map((sum) => set(sum, 0)),
       eachSegment(f, from, to, pointers, weights, pixels, (last) => [
-        set(lastFour, i32.sub(get(last), i32.const(16 * width))),
-        loopWhile(i32.leu(get(weights), get(lastFour)), channels(4)),
-        loopWhile(i32.ne(get(weights), get(last)), channels(1)),
+        set(lastFour, i32.sub(last, 16 * width)),
+        loopWhile(i32.leu(weights, lastFour), channels(4)),
+        loopWhile(i32.ne(weights, last), channels(1)),
       ]),
     ]
   }
@@ -53,15 +53,15 @@ export class PixelTile implements ConvTile {
     const whole = sums.map((vectors, r): Code => {
       const row = [
         set(address, target.pixel(i32.const(r))),
-        paired ? [] : vectors.map((sum) => set(sum, v128.load(get(target.spill), 16 * r))),
-        when(target.later, vectors.map((sum, v) => set(sum, f32x4.add(get(sum), v128.load(get(address), 16 * v))))),
-        vectors.map((sum, v) => v128.store(get(address), get(sum), 16 * v)),
+        paired ? [] : vectors.map((sum) => set(sum, v128.load(target.spill, 16 * r))),
+        when(target.later, vectors.map((sum, v) => set(sum, f32x4.add(sum, v128.load(address, 16 * v))))),
+        vectors.map((sum, v) => v128.store(address, sum, 16 * v)),
       ]
-      return r === 0 ? row : when(i32.gt(get(target.rows), i32.const(r)), row)
+      return r === 0 ? row : when(i32.gt(target.rows, r), row)
     })
-    const spill = sums.map((vectors, r) => vectors.map((sum, v) => v128.store(get(target.spill), settled(sum), 4 * width * r + 16 * v)))
+    const spill = sums.map((vectors, r) => vectors.map((sum, v) => v128.store(target.spill, settled(sum), 4 * width * r + 16 * v)))
     if (!target.adjacent) return [spill, scatter(f, width, target)]
-    const fits = i32.eq(get(target.columns), i32.const(width))
+    const fits = i32.eq(target.columns, width)
     // Where a pixel is one vector, pairs are of two pixels, which part here: each is read from the copy.
     return paired ? when(fits, whole, [spill, scatter(f, width, target)]) : [spill, when(fits, whole, scatter(f, width, target))]
   }

@@ -7,7 +7,7 @@
  */
 import type { Epilogue } from '../../ir/descriptor.ts'
 import { Arguments, begin, end } from '../core/arguments.ts'
-import { type Code, doWhile, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, doWhile, f32, f32x4, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
 import { columnAccess, emitEpilogue, epilogueCost, epilogueKey, type EpilogueOperand, operandBytes } from '../matmul/epilogue.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
 import { gapVectors, lineHead, lineLayout, packLines } from './planeLines.ts'
@@ -111,30 +111,29 @@ export function planeConvKernel(c: PlaneCorrelation, target: WasmTarget): WasmKe
     build() {
       const f = args.open()
       const local = (): Local => f.local('i32')
-      const advance = (pointer: Local, by: Code): Code => set(pointer, i32.add(get(pointer), by))
       const [item, image, line, first, count, base, lineBase, x, x0, outLine, at, weight, tiles, entriesEnd, zero] = [local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local()]
       const lineBases = inputs.map(local)
       const sums = Array.from({ length: cut.size }, () => Array.from({ length: tile.columns * (lanes / 4) }, () => f.local('v128')))
       const shared = { entries: table, entriesEnd, base, weight, out: at, channelStep: steps.channel }
-      const sum = (rows: number, repeat: Local): Code => loopRange(tiles, i32.const(0), get(repeat), 1, tileCode(f, sums.slice(0, rows), { columns: tile.columns, taps: unrolled ? kernel[1] : 1, step: 4 * dilation[1], relaxed: target.relaxed }, shared))
+      const sum = (rows: number, repeat: Local): Code => loopRange(tiles, 0, repeat, 1, tileCode(f, sums.slice(0, rows), { columns: tile.columns, taps: unrolled ? kernel[1] : 1, step: 4 * dilation[1], relaxed: target.relaxed }, shared))
       const operands = inputs.map(({ dtype }, n): EpilogueOperand => {
         const o = operandSteps[n]
-        return { dtype, access: accesses[n] ?? 'lanes', base: lineBases[n] ?? item, rows: { offset: (row) => (o === undefined ? [] : i32.mul(row, get(o.channel))) }, columnStep: o?.column ?? item }
+        return { dtype, access: accesses[n] ?? 'lanes', base: lineBases[n] ?? item, rows: { offset: (row) => (o === undefined ? [] : i32.mul(row, o.channel)) }, columnStep: o?.column ?? item }
       })
-      const whole: EpilogueOperand = { dtype: 'f32', access: 'vector', base: outLine, rows: { offset: (row) => i32.mul(row, get(steps.channel)) }, columnStep: steps.column }
+      const whole: EpilogueOperand = { dtype: 'f32', access: 'vector', base: outLine, rows: { offset: (row) => i32.mul(row, steps.channel) }, columnStep: steps.column }
       const finish = c.epilogue === undefined ? [] : emitEpilogue(f, { mc: size.rows, n0: zero, nc: size.width }, c.epilogue, operands, whole)
       const inImage = (origin: Local, imageStep: Local, lineStep: Local): Code =>
-        i32.add(i32.add(get(origin), i32.mul(get(image), get(imageStep))), i32.mul(i32.add(get(first), get(line)), get(lineStep)))
+        i32.add(i32.add(origin, i32.mul(image, imageStep)), i32.mul(i32.add(first, line), lineStep))
 
       const oneLine = [
         set(outLine, inImage(outAt, steps.image, steps.line)),
         operandSteps.map((o, n) => set(lineBases[n] ?? item, inImage(o.origin, o.image, o.line))),
         // The last tile of a line moves back until all of it is inside.
-        loopRange(x, i32.const(0), get(size.width), lanes * tile.columns, [
-          set(x0, i32.shl(minimum(get(x), get(size.lastTile)), i32.const(2))),
-          set(base, i32.add(get(lineBase), get(x0))),
-          set(at, i32.add(get(outLine), get(x0))),
-          set(weight, get(weights)),
+        loopRange(x, 0, size.width, lanes * tile.columns, [
+          set(x0, i32.shl(minimum(x, size.lastTile), 2)),
+          set(base, i32.add(lineBase, x0)),
+          set(at, i32.add(outLine, x0)),
+          set(weight, weights),
           sum(cut.size, size.whole),
           cut.short > 0 ? sum(cut.size - 1, size.short) : [],
         ]),
@@ -144,20 +143,20 @@ export function planeConvKernel(c: PlaneCorrelation, target: WasmTarget): WasmKe
       const packed = local()
       f.emit(
         scratch.prologue(),
-        set(entriesEnd, i32.add(get(table), get(size.entries))),
+        set(entriesEnd, i32.add(table, size.entries)),
         packWeights(f, { sizes: [size.channels, ...size.taps], steps: [steps.weightSource, ...steps.weightTaps], base: weightAt, rowStep: steps.weightTarget }, [
           { rows: cut.size, tiles: size.whole }, ...(cut.short > 0 ? [{ rows: cut.size - 1, tiles: size.short }] : []),
         ], weights),
-        loopRange(item, get(begin), get(end), 1, [
-          set(image, i32.divu(get(item), get(size.blocks))),
-          set(first, i32.mul(i32.remu(get(item), get(size.blocks)), get(size.blockLines))),
-          set(count, minimum(i32.sub(get(size.height), get(first)), get(size.blockLines))),
-          when(i32.gt(get(count), i32.const(0)), [
-            set(sourceBase, i32.add(get(sourceAt), i32.mul(get(image), get(steps.sourceImage)))),
-            set(packed, i32.add(get(count), get(size.beyond))),
-            packLines(f, { base: sourceBase, channelStep: steps.sourceChannel, lineStep: steps.sourceLine, height: sourceHeight }, copy, i32.sub(get(first), get(size.padding)), packed, i32.const(0), get(size.channels)),
-            set(lineBase, i32.add(get(area), get(firstColumn))),
-            loopRange(line, i32.const(0), get(count), 1, [oneLine, advance(lineBase, get(copy.pitch))]),
+        loopRange(item, begin, end, 1, [
+          set(image, i32.divu(item, size.blocks)),
+          set(first, i32.mul(i32.remu(item, size.blocks), size.blockLines)),
+          set(count, minimum(i32.sub(size.height, first), size.blockLines)),
+          when(i32.gt(count, 0), [
+            set(sourceBase, i32.add(sourceAt, i32.mul(image, steps.sourceImage))),
+            set(packed, i32.add(count, size.beyond)),
+            packLines(f, { base: sourceBase, channelStep: steps.sourceChannel, lineStep: steps.sourceLine, height: sourceHeight }, copy, i32.sub(first, size.padding), packed, i32.const(0), size.channels),
+            set(lineBase, i32.add(area, firstColumn)),
+            loopRange(line, 0, count, 1, [oneLine, advance(lineBase, copy.pitch)]),
           ]),
         ]),
       )
@@ -183,9 +182,9 @@ function tileCode(f: FunctionBuilder, sums: readonly (readonly Local[])[], { col
   const rows = sums.length
   const pixels = (sums[0] ?? []).map(() => f.local('v128'))
   const elements = sums.map(() => f.local('v128'))
-  const madd = (w: Local, x: Local, z: Local): Code => (relaxed ? f32x4.relaxedMadd(get(w), get(x), get(z)) : f32x4.add(f32x4.mul(get(w), get(x)), get(z)))
-  const load = (j: number, v: number): Code => pixels.slice(v, v + 2).map((pixel, k) => set(pixel, v128.load(get(from), step * j + 16 * (v + k))))
-  const splat = (j: number, r: number): Code => elements.slice(r, r + 1).map((w) => set(w, v128.load32Splat(get(weight), 4 * (j * rows + r))))
+  const madd = (w: Local, x: Local, z: Local): Code => (relaxed ? f32x4.relaxedMadd(w, x, z) : f32x4.add(f32x4.mul(w, x), z))
+  const load = (j: number, v: number): Code => pixels.slice(v, v + 2).map((pixel, k) => set(pixel, v128.load(from, step * j + 16 * (v + k))))
+  const splat = (j: number, r: number): Code => elements.slice(r, r + 1).map((w) => set(w, v128.load32Splat(weight, 4 * (j * rows + r))))
   const add = (r: number, v: number): Code => pixels.slice(v, v + 2).map((pixel, k) => {
     const [sum, w] = [sums[r]?.[v + k] ?? pixel, elements[r] ?? pixel]
     return set(sum, madd(w, pixel, sum))
@@ -196,15 +195,15 @@ function tileCode(f: FunctionBuilder, sums: readonly (readonly Local[])[], { col
     ? [pairs.map((v) => load(j, v)), each.map((r) => [splat(j, r), pairs.map((v) => add(r, v))])]
     : [each.map((r) => splat(j, r)), pairs.map((v) => [load(j, v), each.map((r) => add(r, v))])]
   return [
-    sums.flat().map((sum) => set(sum, v128.splatF32(0))),
-    set(entry, get(entries)),
+    sums.flat().map((sum) => set(sum, 0)),
+    set(entry, entries),
     doWhile([
-      set(from, i32.add(get(base), i32.load(get(entry)))),
+      set(from, i32.add(base, i32.load(entry))),
       Array.from({ length: taps }, (_, j) => product(j)),
-      set(entry, i32.add(get(entry), i32.const(4))),
-      set(weight, i32.add(get(weight), i32.const(4 * rows * taps))),
-    ], i32.ne(get(entry), get(entriesEnd))),
-    sums.map((vectors) => [vectors.map((sum, v) => v128.store(get(out), get(sum), 16 * v)), set(out, i32.add(get(out), get(channelStep)))]),
+      advance(entry, 4),
+      advance(weight, 4 * rows * taps),
+    ], i32.ne(entry, entriesEnd)),
+    sums.map((vectors) => [vectors.map((sum, v) => v128.store(out, sum, 16 * v)), advance(out, channelStep)]),
   ]
 }
 
@@ -221,25 +220,24 @@ function packWeights(f: FunctionBuilder, { sizes, steps, base, rowStep }: Weight
   const [to, corner, tile] = [f.local('i32'), f.local('i32'), f.local('i32')]
   const counters = sizes.map(() => f.local('i32'))
   const starts = sizes.map(() => f.local('i32'))
-  const advance = (pointer: Local, by: Code): Code => set(pointer, i32.add(get(pointer), by))
   const nest = (axis: number, from: Local, rows: number): Code => {
     const [counter, start, size, step] = [counters[axis], starts[axis], sizes[axis], steps[axis]]
     if (counter === undefined || start === undefined || size === undefined || step === undefined) {
       return [
-        set(tile, get(from)),
-        Array.from({ length: rows }, (_, r) => [f32.store(get(to), f32.load(get(tile)), 4 * r), advance(tile, get(rowStep))]),
-        advance(to, i32.const(4 * rows)),
+        set(tile, from),
+        Array.from({ length: rows }, (_, r) => [f32.store(to, f32.load(tile), 4 * r), advance(tile, rowStep)]),
+        advance(to, 4 * rows),
       ]
     }
-    return [set(start, get(from)), loopRange(counter, i32.const(0), get(size), 1, [nest(axis + 1, start, rows), advance(start, get(step))])]
+    return [set(start, from), loopRange(counter, 0, size, 1, [nest(axis + 1, start, rows), advance(start, step)])]
   }
   const left = f.local('i32')
   return [
-    set(to, get(weights)),
-    set(corner, get(base)),
+    set(to, weights),
+    set(corner, base),
     parts.map(({ rows, tiles }) => [
-      set(left, get(tiles)),
-      loopWhile(get(left), [nest(0, corner, rows), advance(corner, i32.mul(i32.const(rows), get(rowStep))), advance(left, i32.const(-1))]),
+      set(left, tiles),
+      loopWhile(left, [nest(0, corner, rows), advance(corner, i32.mul(rows, rowStep)), advance(left, -1)]),
     ]),
   ]
 }

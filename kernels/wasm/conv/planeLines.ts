@@ -2,7 +2,7 @@
  * Lines of planes, copied to scratch memory one behind the other with zeros for what lies outside, so that every tap
  * of a convolution reads them at a constant distance. The zeros behind a line are also those before the next.
  */
-import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, type FunctionBuilder, i32, type Local, loopRange, loopWhile, set, v128, when } from '../core/assembler.ts'
 
 /** Where lines come from. Steps in bytes. */
 export interface LineSource {
@@ -54,46 +54,45 @@ export function packLines(f: FunctionBuilder, source: LineSource, copy: LineCopy
   const local = (): Local => f.local('i32')
   const [line, begin, end, channel, plane, corner, start, read, at, into, last, next] = [local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local()]
   const chunk = Array.from({ length: leastCopied / 4 }, () => f.local('v128'))
-  const advance = (pointer: Local, by: Code): Code => set(pointer, i32.add(get(pointer), by))
-  const zeros = (address: Local, vectors: number, offset = 0): Code => Array.from({ length: vectors }, (_, v) => v128.store(get(address), v128.splatF32(0), offset + 16 * v))
+  const zeros = (address: Local, vectors: number, offset = 0): Code => Array.from({ length: vectors }, (_, v) => v128.store(address, v128.splatF32(0), offset + 16 * v))
   const copyChunk = [
-    chunk.map((vector, v) => set(vector, v128.load(get(at), 16 * v))),
-    chunk.map((vector, v) => v128.store(get(into), get(vector), 16 * v)),
+    chunk.map((vector, v) => set(vector, v128.load(at, 16 * v))),
+    chunk.map((vector, v) => v128.store(into, vector, 16 * v)),
   ]
   const chunkBytes = i32.const(4 * leastCopied)
   const inside = [
-    set(at, get(read)),
-    set(into, get(start)),
-    set(last, i32.add(get(read), i32.sub(get(copy.copied), chunkBytes))),
-    loopWhile(i32.ltu(get(at), get(last)), [copyChunk, advance(at, chunkBytes), advance(into, chunkBytes)]),
+    set(at, read),
+    set(into, start),
+    set(last, i32.add(read, i32.sub(copy.copied, chunkBytes))),
+    loopWhile(i32.ltu(at, last), [copyChunk, advance(at, chunkBytes), advance(into, chunkBytes)]),
     // The last chunk overlaps the one before it.
-    advance(into, i32.sub(get(last), get(at))),
-    set(at, get(last)),
+    advance(into, i32.sub(last, at)),
+    set(at, last),
     copyChunk,
   ]
   // Vectors of zeros may reach into the next line, which is written later.
-  const outside = [set(at, get(start)), loopWhile(i32.ltu(get(at), get(next)), [zeros(at, 1), advance(at, i32.const(16))])]
+  const outside = [set(at, start), loopWhile(i32.ltu(at, next), [zeros(at, 1), advance(at, 16)])]
   return [
     set(begin, first),
-    set(end, i32.add(get(begin), get(count))),
+    set(end, i32.add(begin, count)),
     set(channel, from),
-    set(plane, i32.add(get(copy.area), i32.mul(get(channel), get(copy.planeBytes)))),
-    set(corner, i32.add(i32.add(get(source.base), i32.mul(get(channel), get(source.channelStep))), i32.mul(get(begin), get(source.lineStep)))),
-    loopRange(channel, get(channel), to, 1, [
+    set(plane, i32.add(copy.area, i32.mul(channel, copy.planeBytes))),
+    set(corner, i32.add(i32.add(source.base, i32.mul(channel, source.channelStep)), i32.mul(begin, source.lineStep))),
+    loopRange(channel, channel, to, 1, [
       zeros(plane, lineHead / 4),
-      set(start, i32.add(get(plane), i32.const(4 * lineHead))),
-      set(read, get(corner)),
-      loopRange(line, get(begin), get(end), 1, [
-        set(next, i32.add(get(start), get(copy.pitch))),
-        set(at, i32.sub(get(next), i32.const(16 * copy.gapVectors))),
+      set(start, i32.add(plane, 4 * lineHead)),
+      set(read, corner),
+      loopRange(line, begin, end, 1, [
+        set(next, i32.add(start, copy.pitch)),
+        set(at, i32.sub(next, 16 * copy.gapVectors)),
         zeros(at, copy.gapVectors),
-        when(i32.ltu(get(line), get(source.height)), inside, outside),
-        set(start, get(next)),
-        advance(read, get(source.lineStep)),
+        when(i32.ltu(line, source.height), inside, outside),
+        set(start, next),
+        advance(read, source.lineStep),
       ]),
       zeros(start, lineSpare / 4),
-      advance(plane, get(copy.planeBytes)),
-      advance(corner, get(source.channelStep)),
+      advance(plane, copy.planeBytes),
+      advance(corner, source.channelStep),
     ]),
   ]
 }

@@ -10,7 +10,7 @@ import { convBytes, convFlops } from '../../ir/convShape.ts'
 import type { ConvDescriptor } from '../../ir/descriptor.ts'
 import { product } from '../../ir/domain.ts'
 import { Arguments, begin, end } from '../core/arguments.ts'
-import { type Code, doWhile, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, select, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, doWhile, f32, f32x4, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, select, set, v128, when } from '../core/assembler.ts'
 import { inBytes } from './taps.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
 import { gapVectors, lineHead, lineLayout, packLines } from './planeLines.ts'
@@ -105,68 +105,68 @@ export function planeWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Wa
         [local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local()]
       const sums = new LaneSums(f, { ...tile, roundBytes, relaxed: target.relaxed }, { ...walk, x: xPart, y: yPart, bytes: yBytes, lines: yLines, table, column, tile: tileAt })
 
-      const rowOf = (bound: Code): Code => i32.divu(bound, get(size.columnTiles))
+      const rowOf = (bound: Code): Code => i32.divu(bound, size.columnTiles)
       /** Rows of a tile before the short ones are all of the same number. */
       const beginRow = [
-        set(rows, i32.sub(i32.const(cut.size), i32.ge(get(row), get(size.whole)))),
-        set(rowChannel, i32.sub(i32.mul(get(row), i32.const(cut.size)), select(i32.sub(get(row), get(size.whole)), i32.const(0), i32.gt(get(row), get(size.whole))))),
-        set(column, select(i32.remu(get(begin), get(size.columnTiles)), i32.const(0), i32.eq(get(row), get(firstRow)))),
-        set(columnTo, minimum(get(size.columnTiles), i32.sub(get(end), i32.mul(get(row), get(size.columnTiles))))),
+        set(rows, i32.sub(cut.size, i32.ge(row, size.whole))),
+        set(rowChannel, i32.sub(i32.mul(row, cut.size), select(i32.sub(row, size.whole), i32.const(0), i32.gt(row, size.whole)))),
+        set(column, select(i32.remu(begin, size.columnTiles), i32.const(0), i32.eq(row, firstRow))),
+        set(columnTo, minimum(size.columnTiles, i32.sub(end, i32.mul(row, size.columnTiles)))),
       ]
-      const eachTile = (code: Code): Code => loopWhile(i32.lt(get(column), get(columnTo)), [code, advance(tileAt, i32.const(tileBytes)), advance(column, i32.const(1))])
+      const eachTile = (code: Code): Code => loopWhile(i32.lt(column, columnTo), [code, advance(tileAt, tileBytes), advance(column, 1)])
       const block = [
-        set(packed, i32.add(get(count), get(size.beyond))),
-        set(xBase, i32.add(get(xAt), i32.mul(get(image), get(steps.xImage)))),
-        packLines(f, { base: xBase, channelStep: steps.xChannel, lineStep: steps.xLine, height: size.xHeight }, xCopy, i32.sub(get(first), get(size.padding)), packed, get(channelFrom), get(channelTo)),
-        set(part, i32.const(0)),
-        loopWhile(i32.lt(get(part), get(count)), [
-          set(partCount, minimum(i32.sub(get(count), get(part)), get(size.partLines))),
-          set(xPart, i32.add(get(xArea), i32.mul(get(part), get(pitchAt)))),
+        set(packed, i32.add(count, size.beyond)),
+        set(xBase, i32.add(xAt, i32.mul(image, steps.xImage))),
+        packLines(f, { base: xBase, channelStep: steps.xChannel, lineStep: steps.xLine, height: size.xHeight }, xCopy, i32.sub(first, size.padding), packed, channelFrom, channelTo),
+        set(part, 0),
+        loopWhile(i32.lt(part, count), [
+          set(partCount, minimum(i32.sub(count, part), size.partLines)),
+          set(xPart, i32.add(xArea, i32.mul(part, pitchAt))),
           inPlace
-            ? [set(yLines, get(partCount)), set(yBytes, get(walk.lineBytes))]
-            : [set(yLines, i32.const(1)), set(yBytes, i32.and(i32.add(i32.mul(get(partCount), get(pitchAt)), i32.const(roundBytes - 1)), i32.const(-roundBytes)))],
-          set(tileAt, get(tileArea)),
-          loopRange(row, get(firstRow), get(lastRow), 1, [
+            ? [set(yLines, partCount), set(yBytes, walk.lineBytes)]
+            : [set(yLines, 1), set(yBytes, i32.and(i32.add(i32.mul(partCount, pitchAt), roundBytes - 1), -roundBytes))],
+          set(tileAt, tileArea),
+          loopRange(row, firstRow, lastRow, 1, [
             beginRow,
-            set(yBase, i32.add(i32.add(get(yAt), i32.mul(get(image), get(steps.yImage))), i32.mul(get(rowChannel), get(steps.yChannel)))),
+            set(yBase, i32.add(i32.add(yAt, i32.mul(image, steps.yImage)), i32.mul(rowChannel, steps.yChannel))),
             inPlace
-              ? set(yPart, i32.add(get(yBase), i32.mul(i32.add(get(first), get(part)), get(steps.yLine))))
+              ? set(yPart, i32.add(yBase, i32.mul(i32.add(first, part), steps.yLine)))
               : [
-                packLines(f, { base: yBase, channelStep: steps.yChannel, lineStep: steps.yLine, height: size.height }, yCopy, i32.add(get(first), get(part)), partCount, i32.const(0), get(rows)),
-                set(yPart, i32.add(get(yArea), i32.const(4 * lineHead))),
+                packLines(f, { base: yBase, channelStep: steps.yChannel, lineStep: steps.yLine, height: size.height }, yCopy, i32.add(first, part), partCount, i32.const(0), rows),
+                set(yPart, i32.add(yArea, 4 * lineHead)),
               ],
-            cut.short > 0 ? when(i32.eq(get(rows), i32.const(cut.size)), eachTile(sums.add(cut.size)), eachTile(sums.add(cut.size - 1))) : eachTile(sums.add(cut.size)),
+            cut.short > 0 ? when(i32.eq(rows, cut.size), eachTile(sums.add(cut.size)), eachTile(sums.add(cut.size - 1))) : eachTile(sums.add(cut.size)),
           ]),
-          advance(part, get(partCount)),
+          advance(part, partCount),
         ]),
       ]
       const finish = [
-        set(tileAt, get(tileArea)),
-        loopRange(row, get(firstRow), get(lastRow), 1, [
+        set(tileAt, tileArea),
+        loopRange(row, firstRow, lastRow, 1, [
           beginRow,
-          eachTile(spreadSums(f, tile.columns, { tile: tileAt, table, column, columns: size.columns, rows, rowStep: steps.wOut, out: i32.add(get(wAt), i32.mul(get(rowChannel), get(steps.wOut))) })),
+          eachTile(spreadSums(f, tile.columns, { tile: tileAt, table, column, columns: size.columns, rows, rowStep: steps.wOut, out: i32.add(wAt, i32.mul(rowChannel, steps.wOut)) })),
         ]),
       ]
       f.emit(
         scratch.prologue(),
-        when(i32.lt(get(begin), get(end)), [
-          set(firstRow, rowOf(get(begin))),
-          set(lastRow, i32.add(rowOf(i32.sub(get(end), i32.const(1))), i32.const(1))),
+        when(i32.lt(begin, end), [
+          set(firstRow, rowOf(begin)),
+          set(lastRow, i32.add(rowOf(i32.sub(end, 1)), 1)),
           // Tiles of one row need the channels of their columns; those of several, all.
-          set(channelTo, get(size.channels)),
-          when(i32.eq(get(lastRow), i32.add(get(firstRow), i32.const(1))), [
-            set(channelFrom, i32.divu(i32.mul(i32.remu(get(begin), get(size.columnTiles)), i32.const(tile.columns)), get(size.columnsOfChannel))),
-            set(column, i32.mul(i32.add(i32.remu(i32.sub(get(end), i32.const(1)), get(size.columnTiles)), i32.const(1)), i32.const(tile.columns))),
-            set(channelTo, i32.add(i32.divu(i32.sub(minimum(get(column), get(size.columns)), i32.const(1)), get(size.columnsOfChannel)), i32.const(1))),
+          set(channelTo, size.channels),
+          when(i32.eq(lastRow, i32.add(firstRow, 1)), [
+            set(channelFrom, i32.divu(i32.mul(i32.remu(begin, size.columnTiles), tile.columns), size.columnsOfChannel)),
+            set(column, i32.mul(i32.add(i32.remu(i32.sub(end, 1), size.columnTiles), 1), tile.columns)),
+            set(channelTo, i32.add(i32.divu(i32.sub(minimum(column, size.columns), 1), size.columnsOfChannel), 1)),
           ]),
-          set(tileEnd, i32.add(get(tileArea), i32.mul(i32.sub(get(end), get(begin)), i32.const(tileBytes)))),
-          loopRange(tileAt, get(tileArea), get(tileEnd), 16, v128.store(get(tileAt), v128.splatF32(0))),
-          loopRange(image, i32.const(0), get(size.images), 1, [
-            set(first, i32.const(0)),
-            loopWhile(i32.lt(get(first), get(size.height)), [
-              set(count, minimum(i32.sub(get(size.height), get(first)), get(size.lines))),
+          set(tileEnd, i32.add(tileArea, i32.mul(i32.sub(end, begin), tileBytes))),
+          loopRange(tileAt, tileArea, tileEnd, 16, v128.store(tileAt, v128.splatF32(0))),
+          loopRange(image, 0, size.images, 1, [
+            set(first, 0),
+            loopWhile(i32.lt(first, size.height), [
+              set(count, minimum(i32.sub(size.height, first), size.lines)),
               block,
-              advance(first, get(count)),
+              advance(first, count),
             ]),
           ]),
           finish,
@@ -182,8 +182,6 @@ export function planeWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Wa
  * column in hand; bytes from one channel of y to the next; lines, bytes of one, and bytes from its end to the next in either image.
  */
 type SumLocals = Readonly<Record<'x' | 'y' | 'table' | 'tile' | 'column' | 'rowStep' | 'lines' | 'bytes' | 'xGap' | 'yGap', Local>>
-
-const advance = (pointer: Local, by: Code): Code => set(pointer, i32.add(get(pointer), by))
 
 interface LaneOptions extends RegisterTile {
   readonly roundBytes: number
@@ -219,8 +217,8 @@ class LaneSums {
     const lines = sums.map(() => f.local('i32'))
     const starts = columns.map(() => f.local('i32'))
     const [rowAt, columnAt] = [lines.map(() => f.local('i32')), starts.map(() => f.local('i32'))]
-    const madd = (a: Local, b: Local, c: Local): Code => (relaxed ? f32x4.relaxedMadd(get(a), get(b), get(c)) : f32x4.add(f32x4.mul(get(a), get(b)), get(c)))
-    const load = (vectors: readonly Local[], from: Local, k: number): Code => vectors.map((vector, v) => set(vector, v128.load(get(from), sumBytes * k + 16 * v)))
+    const madd = (a: Local, b: Local, c: Local): Code => (relaxed ? f32x4.relaxedMadd(a, b, c) : f32x4.add(f32x4.mul(a, b), c))
+    const load = (vectors: readonly Local[], from: Local, k: number): Code => vectors.map((vector, v) => set(vector, v128.load(from, sumBytes * k + 16 * v)))
     const add = (r: number, c: number): Code => (sums[r]?.[c] ?? []).map((sum, v) => set(sum, madd(this.rows[r]?.[v] ?? sum, columns[c]?.[v] ?? sum, sum)))
     const [everyRow, everyColumn] = [sums.map((_, r) => r), columns.map((_, c) => c)]
     const loadRow = (r: number, k: number): Code => load(this.rows[r] ?? [], rowAt[r] ?? record, k)
@@ -230,31 +228,31 @@ class LaneSums {
       ? [everyColumn.map((c) => loadColumn(c, k)), everyRow.map((r) => [loadRow(r, k), everyColumn.map((c) => add(r, c))])]
       : [everyRow.map((r) => loadRow(r, k)), everyColumn.map((c) => [loadColumn(c, k), everyRow.map((r) => add(r, c))])]
     return [
-      set(record, i32.add(get(at.table), i32.mul(get(at.column), i32.const(columnBytes * columns.length)))),
-      starts.map((start, c) => set(start, i32.add(get(at.x), i32.load(get(record), columnBytes * c + columnFields.source)))),
-      lines.map((line, r) => set(line, r === 0 ? get(at.y) : i32.add(get(lines[r - 1] ?? line), get(at.rowStep)))),
-      sums.flat(2).map((sum) => set(sum, v128.splatF32(0))),
-      set(xOffset, i32.const(0)),
-      set(yOffset, i32.const(0)),
-      set(left, get(at.lines)),
+      set(record, i32.add(at.table, i32.mul(at.column, columnBytes * columns.length))),
+      starts.map((start, c) => set(start, i32.add(at.x, i32.load(record, columnBytes * c + columnFields.source)))),
+      lines.map((line, r) => set(line, r === 0 ? at.y : i32.add(lines[r - 1] ?? line, at.rowStep))),
+      sums.flat(2).map((sum) => set(sum, 0)),
+      set(xOffset, 0),
+      set(yOffset, 0),
+      set(left, at.lines),
       doWhile([
-        set(stop, i32.add(get(yOffset), get(at.bytes))),
+        set(stop, i32.add(yOffset, at.bytes)),
         doWhile([
-          rowAt.map((to, r) => set(to, i32.add(get(lines[r] ?? to), get(yOffset)))),
-          columnAt.map((to, c) => set(to, i32.add(get(starts[c] ?? to), get(xOffset)))),
+          rowAt.map((to, r) => set(to, i32.add(lines[r] ?? to, yOffset))),
+          columnAt.map((to, c) => set(to, i32.add(starts[c] ?? to, xOffset))),
           Array.from({ length: roundBytes / sumBytes }, (_, k) => products(k)),
-          advance(xOffset, i32.const(roundBytes)),
-          advance(yOffset, i32.const(roundBytes)),
-        ], i32.ne(get(yOffset), get(stop))),
-        advance(xOffset, get(at.xGap)),
-        advance(yOffset, get(at.yGap)),
-        advance(left, i32.const(-1)),
-      ], get(left)),
+          advance(xOffset, roundBytes),
+          advance(yOffset, roundBytes),
+        ], i32.ne(yOffset, stop)),
+        advance(xOffset, at.xGap),
+        advance(yOffset, at.yGap),
+        advance(left, -1),
+      ], left),
       sums.map((row, r) => row.map((vectors, c) => {
         const place = (v: number): number => sumBytes * (r * columns.length + c) + 16 * v
         return [
-          vectors.map((sum, v) => set(sum, f32x4.add(get(sum), v128.load(get(at.tile), place(v))))),
-          vectors.map((sum, v) => v128.store(get(at.tile), get(sum), place(v))),
+          vectors.map((sum, v) => set(sum, f32x4.add(sum, v128.load(at.tile, place(v))))),
+          vectors.map((sum, v) => v128.store(at.tile, sum, place(v))),
         ]
       })),
     ]
@@ -276,22 +274,22 @@ interface Spread {
 /** Adds up the lanes of a tile's sums and writes them. */
 function spreadSums(f: FunctionBuilder, columnsOfTile: number, { tile, table, column, columns, rows, rowStep, out }: Spread): Code {
   const [row, c, count, from, to, record, four] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32'), f.local('v128')]
-  const lane = (k: number): Code => f32x4.extract(get(four), k)
+  const lane = (k: number): Code => f32x4.extract(four, k)
   return [
-    set(from, get(tile)),
+    set(from, tile),
     set(to, out),
-    set(count, minimum(i32.const(columnsOfTile), i32.sub(get(columns), i32.mul(get(column), i32.const(columnsOfTile))))),
-    loopRange(row, i32.const(0), get(rows), 1, [
-      set(record, i32.add(get(table), i32.mul(get(column), i32.const(columnBytes * columnsOfTile)))),
-      loopRange(c, i32.const(0), i32.const(columnsOfTile), 1, [
-        when(i32.lt(get(c), get(count)), [
-          set(four, f32x4.add(v128.load(get(from)), v128.load(get(from), 16))),
-          f32.store(i32.add(get(to), i32.load(get(record), columnFields.weight)), f32.add(f32.add(lane(0), lane(1)), f32.add(lane(2), lane(3)))),
+    set(count, minimum(columnsOfTile, i32.sub(columns, i32.mul(column, columnsOfTile)))),
+    loopRange(row, 0, rows, 1, [
+      set(record, i32.add(table, i32.mul(column, columnBytes * columnsOfTile))),
+      loopRange(c, 0, columnsOfTile, 1, [
+        when(i32.lt(c, count), [
+          set(four, f32x4.add(v128.load(from), v128.load(from, 16))),
+          f32.store(i32.add(to, i32.load(record, columnFields.weight)), f32.add(f32.add(lane(0), lane(1)), f32.add(lane(2), lane(3)))),
         ]),
-        set(record, i32.add(get(record), i32.const(columnBytes))),
-        set(from, i32.add(get(from), i32.const(sumBytes))),
+        advance(record, columnBytes),
+        advance(from, sumBytes),
       ]),
-      set(to, i32.add(get(to), get(rowStep))),
+      advance(to, rowStep),
     ]),
   ]
 }

@@ -4,7 +4,7 @@
  * asks where a position lies. A block is some whole rows, or a part of one. Offsets count from the block's first
  * image, so that blocks at the same place of an image share their lists.
  */
-import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, select, set, when } from '../core/assembler.ts'
+import { advance, type Code, type FunctionBuilder, i32, type Local, loopRange, loopWhile, select, set, when } from '../core/assembler.ts'
 import { Odometer, type Steps } from '../core/odometer.ts'
 
 /** Fields of a list's entry, in bytes. */
@@ -63,7 +63,7 @@ export class TapLists {
 
   /** A tap's first entry, and where its entries end. */
   first(tap: Local): Code {
-    return i32.add(get(this.areas.lists), i32.mul(get(tap), get(this.areas.listBytes)))
+    return i32.add(this.areas.lists, i32.mul(tap, this.areas.listBytes))
   }
 
   end(tap: Local): Code {
@@ -71,7 +71,7 @@ export class TapLists {
   }
 
   private endAddress(tap: Local): Code {
-    return i32.add(get(this.areas.ends), i32.shl(get(tap), i32.const(2)))
+    return i32.add(this.areas.ends, i32.shl(tap, 2))
   }
 
   /** Lists, for all of `taps`, the `count` positions from number `from` of an image on. */
@@ -82,53 +82,53 @@ export class TapLists {
     const [tap, record, rows, row, segment, segmentEnd, first, length, offset, kept, keptRow, entry, stop] = [local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local()]
     const width = output[axis] ?? count
     const step = steps[axis + 1] ?? count
-    const coordinateSteps = stride.slice(0, -1).map((s, d): Steps => [undefined, ...output.slice(0, -1).map((_, a) => (a === d ? get(s) : undefined))])
-    const odometer = new Odometer(this.f, [[], ...output.slice(0, -1).map(get)], [steps.slice(0, -1).map(get), ...coordinateSteps])
+    const coordinateSteps = stride.slice(0, -1).map((s, d): Steps => [undefined, ...output.slice(0, -1).map((_, a) => (a === d ? s : undefined))])
+    const odometer = new Odometer(this.f, [[], ...output.slice(0, -1)], [steps.slice(0, -1), ...coordinateSteps])
     const [source, ...coordinates] = odometer.values
     const inside = coordinates.map((c, d): Code =>
-      i32.ltu(i32.add(get(c), i32.load(get(record), recordFields.coordinates + 4 * d)), get(input[d] ?? count)))
+      i32.ltu(i32.add(c, i32.load(record, recordFields.coordinates + 4 * d)), input[d] ?? count))
     const list: Code = [
-      set(offset, i32.add(i32.add(get(source ?? offset), i32.load(get(record), recordFields.shift)), i32.mul(get(first), get(step)))),
-      set(kept, i32.add(get(keptRow), i32.mul(get(first), i32.const(keptBytes)))),
-      set(stop, i32.add(get(entry), i32.mul(get(length), i32.const(entryBytes)))),
-      loopWhile(i32.ne(get(entry), get(stop)), [
-        i32.store(get(entry), get(offset), entryFields.image),
-        i32.store(get(entry), get(kept), entryFields.kept),
-        set(offset, i32.add(get(offset), get(step))),
-        set(kept, i32.add(get(kept), i32.const(keptBytes))),
-        set(entry, i32.add(get(entry), i32.const(entryBytes))),
+      set(offset, i32.add(i32.add(source ?? offset, i32.load(record, recordFields.shift)), i32.mul(first, step))),
+      set(kept, i32.add(keptRow, i32.mul(first, keptBytes))),
+      set(stop, i32.add(entry, i32.mul(length, entryBytes))),
+      loopWhile(i32.ne(entry, stop), [
+        i32.store(entry, offset, entryFields.image),
+        i32.store(entry, kept, entryFields.kept),
+        advance(offset, step),
+        advance(kept, keptBytes),
+        advance(entry, entryBytes),
       ]),
     ]
-    const bound = (position: Code, compare: (a: Code, b: Code) => Code, limit: Local): Code => select(position, get(limit), compare(position, get(limit)))
+    const bound = (position: Code, compare: (a: Code, b: Code) => Code, limit: Local): Code => select(position, limit, compare(position, limit))
     return [
-      set(segment, i32.remu(get(from), get(width))),
-      set(rows, i32.divu(i32.add(i32.add(get(count), get(segment)), i32.sub(get(width), i32.const(1))), get(width))),
-      set(segmentEnd, bound(i32.add(get(segment), get(count)), i32.lt, width)),
-      set(this.low, i32.const(0x7fffffff)),
-      set(this.high, i32.const(-0x80000000)),
-      set(record, get(records)),
-      loopRange(tap, i32.const(0), get(taps), 1, [
+      set(segment, i32.remu(from, width)),
+      set(rows, i32.divu(i32.add(i32.add(count, segment), i32.sub(width, 1)), width)),
+      set(segmentEnd, bound(i32.add(segment, count), i32.lt, width)),
+      set(this.low, 0x7fffffff),
+      set(this.high, -0x80000000),
+      set(record, records),
+      loopRange(tap, 0, taps, 1, [
         set(entry, this.first(tap)),
-        set(first, bound(i32.load(get(record), recordFields.first), i32.gt, segment)),
-        set(length, i32.sub(bound(i32.load(get(record), recordFields.last), i32.lt, segmentEnd), get(first))),
-        when(i32.gt(get(length), i32.const(0)), [
-          odometer.seek(i32.divu(get(from), get(width))),
-          set(keptRow, i32.sub(i32.const(0), i32.mul(get(segment), i32.const(keptBytes)))),
-          loopRange(row, i32.const(0), get(rows), 1, [
+        set(first, bound(i32.load(record, recordFields.first), i32.gt, segment)),
+        set(length, i32.sub(bound(i32.load(record, recordFields.last), i32.lt, segmentEnd), first)),
+        when(i32.gt(length, 0), [
+          odometer.seek(i32.divu(from, width)),
+          set(keptRow, i32.sub(0, i32.mul(segment, keptBytes))),
+          loopRange(row, 0, rows, 1, [
             inside.length === 0 ? list : when(inside.reduce((all, one) => i32.and(all, one)), list),
-            set(keptRow, i32.add(get(keptRow), i32.mul(get(width), i32.const(keptBytes)))),
+            advance(keptRow, i32.mul(width, keptBytes)),
             odometer.advance(),
           ]),
         ]),
-        i32.store(this.endAddress(tap), get(entry)),
+        i32.store(this.endAddress(tap), entry),
         // A list ascends.
-        when(i32.ne(get(entry), this.first(tap)), [
+        when(i32.ne(entry, this.first(tap)), [
           set(offset, i32.load(this.first(tap), entryFields.image)),
-          set(this.low, bound(get(offset), i32.lt, this.low)),
-          set(offset, i32.load(i32.sub(get(entry), i32.const(entryBytes)), entryFields.image)),
-          set(this.high, bound(get(offset), i32.gt, this.high)),
+          set(this.low, bound(offset, i32.lt, this.low)),
+          set(offset, i32.load(i32.sub(entry, entryBytes), entryFields.image)),
+          set(this.high, bound(offset, i32.gt, this.high)),
         ]),
-        set(record, i32.add(get(record), i32.const(tapListRecordBytes(output.length)))),
+        advance(record, tapListRecordBytes(output.length)),
       ]),
     ]
   }

@@ -3,7 +3,7 @@
  * memory that a pointer finds. A tile's sum walks over segments (a tap, some of its channels) and takes
  * the pointers of its pixels from a table. A finished tile is written, or added to what is there.
  */
-import { type Code, f32, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set, when } from '../core/assembler.ts'
+import { advance, type Code, f32, type FunctionBuilder, i32, type Local, loopRange, loopWhile, set, when } from '../core/assembler.ts'
 
 /** Either target channels fill vectors and pixels are broadcast, or source channels do, which few target channels share. */
 export interface ConvTileShape {
@@ -52,18 +52,16 @@ export function segmentTable(taps: number, channels: number, perSegment: number,
   return Array.from({ length: taps }, (_, t) => firsts.map((c) => [t * pointerRow, 4 * c, 4 * width * Math.min(perSegment, channels - c)])).flat(2)
 }
 
-export const advance = (pointer: Local, bytes: number): Code => set(pointer, i32.add(get(pointer), i32.const(bytes)))
-
 /** Runs `body` for every segment, with `pixels` pointing to its first channel and `last` to the end of its weights. */
 export function eachSegment(f: FunctionBuilder, from: Local, to: Local, pointers: Local, weights: Local, pixels: readonly Local[], body: (last: Local) => Code): Code {
   const [segment, at, channel, last] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')]
   return [
-    set(segment, get(from)),
-    loopWhile(i32.ne(get(segment), get(to)), [
-      set(at, i32.add(get(pointers), i32.load(get(segment), segmentFields.pointers))),
-      set(channel, i32.load(get(segment), segmentFields.channel)),
-      pixels.map((pixel, r) => set(pixel, i32.add(i32.load(get(at), 4 * r), get(channel)))),
-      set(last, i32.add(get(weights), i32.load(get(segment), segmentFields.weights))),
+    set(segment, from),
+    loopWhile(i32.ne(segment, to), [
+      set(at, i32.add(pointers, i32.load(segment, segmentFields.pointers))),
+      set(channel, i32.load(segment, segmentFields.channel)),
+      pixels.map((pixel, r) => set(pixel, i32.add(i32.load(at, 4 * r), channel))),
+      set(last, i32.add(weights, i32.load(segment, segmentFields.weights))),
       body(last),
       advance(segment, segmentBytes),
     ]),
@@ -73,13 +71,13 @@ export function eachSegment(f: FunctionBuilder, from: Local, to: Local, pointers
 /** Writes a tile from its rows of `width` floats in scratch memory, channel by channel. */
 export function scatter(f: FunctionBuilder, width: number, { rows, columns, later, columnStep, pixel, spill }: PixelTarget): Code {
   const [r, c, source, address] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')]
-  return loopRange(r, i32.const(0), get(rows), 1, [
-    set(source, i32.add(get(spill), i32.mul(get(r), i32.const(4 * width)))),
-    set(address, pixel(get(r))),
-    loopRange(c, i32.const(0), get(columns), 1, [
-      when(later, f32.store(get(source), f32.add(f32.load(get(source)), f32.load(get(address))))),
-      f32.store(get(address), f32.load(get(source))),
-      set(address, i32.add(get(address), get(columnStep))),
+  return loopRange(r, 0, rows, 1, [
+    set(source, i32.add(spill, i32.mul(r, 4 * width))),
+    set(address, pixel(r)),
+    loopRange(c, 0, columns, 1, [
+      when(later, f32.store(source, f32.add(f32.load(source), f32.load(address)))),
+      f32.store(address, f32.load(source)),
+      advance(address, columnStep),
       advance(source, 4),
     ]),
   ])

@@ -11,7 +11,7 @@ import { boxPositions, convBytes, convFlops, dot } from '../../ir/convShape.ts'
 import type { ConvDescriptor } from '../../ir/descriptor.ts'
 import { product } from '../../ir/domain.ts'
 import { Arguments, begin, end } from '../core/arguments.ts'
-import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
 import { inBytes } from './taps.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
 import { Odometer } from '../core/odometer.ts'
@@ -95,7 +95,6 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
     build() {
       const f = args.open()
       const local = (): Local => f.local('i32')
-      const advance = (pointer: Local, by: Code): Code => set(pointer, i32.add(get(pointer), by))
       const [item, first, last, group, source, gradient, out] = [local(), local(), local(), local(), local(), local(), local()]
       const [k0, kc, phase, listedPhase, listedCount, imageNumber] = [local(), local(), local(), local(), local(), local()]
       const pass = passLocals(f)
@@ -108,102 +107,102 @@ export function convWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Was
       const operands = { rows: local(), columns: local(), first: local(), end: local(), tile: local() }
       const [rowBase, columnBase, xBase, yBase, xCount, zero, at] = [local(), local(), local(), local(), local(), local(), local()]
 
-      const rowRecord = i32.add(get(rowTable), i32.mul(get(rowTile), i32.const(panelRecordBytes)))
+      const rowRecord = i32.add(rowTable, i32.mul(rowTile, panelRecordBytes))
       const firstRow = i32.load(rowRecord, panelFields.first)
       const rowCount = i32.load(rowRecord, panelFields.count)
-      const roundedUp = (value: Code, divisor: Local): Code => i32.divu(i32.add(value, i32.sub(get(divisor), i32.const(1))), get(divisor))
+      const roundedUp = (value: Code, divisor: Local): Code => i32.divu(i32.add(value, i32.sub(divisor, 1)), divisor)
       /** Runs `code` for the pass's tiles at a tap, with `panel`, `rowTile` and the address of the tile. */
       const everyTile = (beginPanel: Code, code: Code): Code => [
-        [first, last].map((bound, i) => set(i === 0 ? pair : pairLast, roundedUp(i32.sub(get(bound), get(tap)), sizes.taps))),
-        loopRange(panel, get(pass.panelFirst), get(pass.panelLast), 1, [
-          set(rowTile, roundedUp(i32.sub(get(pair), get(panel)), sizes.panels)),
-          set(rowEnd, roundedUp(i32.sub(get(pairLast), get(panel)), sizes.panels)),
-          set(operands.tile, i32.sub(i32.add(i32.mul(get(rowTile), get(sizes.panels)), get(panel)), get(pass.pairFirst))),
-          set(operands.tile, i32.add(get(tileArea), i32.mul(i32.add(i32.mul(get(tap), get(pass.pairs)), get(operands.tile)), i32.const(tileBytes)))),
+        [first, last].map((bound, i) => set(i === 0 ? pair : pairLast, roundedUp(i32.sub(bound, tap), sizes.taps))),
+        loopRange(panel, pass.panelFirst, pass.panelLast, 1, [
+          set(rowTile, roundedUp(i32.sub(pair, panel), sizes.panels)),
+          set(rowEnd, roundedUp(i32.sub(pairLast, panel), sizes.panels)),
+          set(operands.tile, i32.sub(i32.add(i32.mul(rowTile, sizes.panels), panel), pass.pairFirst)),
+          set(operands.tile, i32.add(tileArea, i32.mul(i32.add(i32.mul(tap, pass.pairs), operands.tile), tileBytes))),
           beginPanel,
-          loopWhile(i32.lt(get(rowTile), get(rowEnd)), [
+          loopWhile(i32.lt(rowTile, rowEnd), [
             code,
-            advance(operands.tile, i32.mul(get(sizes.panels), i32.const(tileBytes))),
-            advance(rowTile, i32.const(1)),
+            advance(operands.tile, i32.mul(sizes.panels, tileBytes)),
+            advance(rowTile, 1),
           ]),
         ]),
       ]
 
       const beginPass = [
-        set(group, i32.divu(get(item), get(sizes.items))),
-        set(first, i32.remu(get(item), get(sizes.items))),
-        set(last, i32.add(get(first), minimum(minimum(i32.sub(get(end), get(item)), get(sizes.pass)), i32.sub(get(sizes.items), get(first))))),
-        [source, gradient, out].map((address, b) => set(address, i32.add(get(origins[b] ?? item), i32.mul(get(group), get(groupSteps[b] ?? item))))),
+        set(group, i32.divu(item, sizes.items)),
+        set(first, i32.remu(item, sizes.items)),
+        set(last, i32.add(first, minimum(minimum(i32.sub(end, item), sizes.pass), i32.sub(sizes.items, first)))),
+        [source, gradient, out].map((address, b) => set(address, i32.add(origins[b] ?? item, i32.mul(group, groupSteps[b] ?? item)))),
         setPass(pass, first, last, sizes),
-        set(at, get(tileArea)),
-        set(operands.end, i32.add(get(tileArea), i32.mul(i32.mul(get(pass.pairs), get(sizes.taps)), i32.const(tileBytes)))),
-        loopRange(at, get(tileArea), get(operands.end), 16, v128.store(get(at), v128.splatF32(0))),
+        set(at, tileArea),
+        set(operands.end, i32.add(tileArea, i32.mul(i32.mul(pass.pairs, sizes.taps), tileBytes))),
+        loopRange(at, tileArea, operands.end, 16, v128.store(at, v128.splatF32(0))),
       ]
 
-      const xWalk = new Odometer(f, [[], ...copied.map(get)], [xSteps.map(get), ...(merged ? [[undefined, ...copied.map((_, i) => (i === line ? i32.const(1) : undefined))]] : [])])
-      const yWalk = new Odometer(f, [[], ...output.map(get)], [ySteps.map(get)])
+      const xWalk = new Odometer(f, [[], ...copied], [xSteps, ...(merged ? [[undefined, ...copied.map((_, i) => (i === line ? i32.const(1) : undefined))]] : [])])
+      const yWalk = new Odometer(f, [[], ...output], [ySteps])
       const [rowsOf, columnsOf] = [[pass.rowFirst, pass.rowLast], [pass.panelFirst, pass.panelLast]] as const
       const [xPart, yPart] = swapped ? [columnsOf, rowsOf] : [merged ? [zero, sizes.one] as const : rowsOf, columnsOf]
-      const packX = when(i32.le(get(lists.low), get(lists.high)), [
-        set(xCount, i32.add(i32.divu(i32.sub(get(lists.high), get(lists.low)), i32.const(xPixel)), i32.const(merged ? (d.kernel[line] ?? 1) : 1))),
-        set(xBase, i32.add(get(source), i32.mul(get(imageNumber), get(steps.xImage)))),
-        merged ? set(xBase, i32.sub(get(xBase), get(padding.bytes))) : [],
+      const packX = when(i32.le(lists.low, lists.high), [
+        set(xCount, i32.add(i32.divu(i32.sub(lists.high, lists.low), xPixel), merged ? (d.kernel[line] ?? 1) : 1)),
+        set(xBase, i32.add(source, i32.mul(imageNumber, steps.xImage))),
+        merged ? set(xBase, i32.sub(xBase, padding.bytes)) : [],
         packPixels(f, {
-          base: xBase, walk: xWalk, from: i32.divu(get(lists.low), i32.const(xPixel)), count: xCount, channelStep: steps.xChannel, channelsAdjacent: xChannel === 4,
-          exists: merged ? i32.ltu(i32.sub(get(xWalk.values[1] ?? at), get(padding.positions)), get(padding.line)) : undefined,
+          base: xBase, walk: xWalk, from: i32.divu(lists.low, xPixel), count: xCount, channelStep: steps.xChannel, channelsAdjacent: xChannel === 4,
+          exists: merged ? i32.ltu(i32.sub(xWalk.values[1] ?? at, padding.positions), padding.line) : undefined,
         }, xPanels, ...xPart),
       ])
       const packY = [
-        set(yBase, i32.add(get(gradient), i32.mul(get(imageNumber), get(steps.yImage)))),
-        packPixels(f, { base: yBase, walk: yWalk, from: get(phase), count: kc, channelStep: steps.yChannel, channelsAdjacent: yChannel === 4 }, yPanels, ...yPart),
+        set(yBase, i32.add(gradient, i32.mul(imageNumber, steps.yImage))),
+        packPixels(f, { base: yBase, walk: yWalk, from: phase, count: kc, channelStep: steps.yChannel, channelsAdjacent: yChannel === 4 }, yPanels, ...yPart),
       ]
       const beginBlock = [
-        set(kc, minimum(i32.sub(get(sizes.stretch), i32.remu(get(k0), get(sizes.stretch))), get(sizes.block))),
-        set(phase, i32.remu(get(k0), get(sizes.image))),
-        set(imageNumber, i32.divu(get(k0), get(sizes.image))),
-        when(i32.or(i32.ne(get(phase), get(listedPhase)), i32.ne(get(kc), get(listedCount))), [
+        set(kc, minimum(i32.sub(sizes.stretch, i32.remu(k0, sizes.stretch)), sizes.block)),
+        set(phase, i32.remu(k0, sizes.image)),
+        set(imageNumber, i32.divu(k0, sizes.image)),
+        when(i32.or(i32.ne(phase, listedPhase), i32.ne(kc, listedCount)), [
           lists.fill(sizes.taps, phase, kc),
-          set(listedPhase, get(phase)),
-          set(listedCount, get(kc)),
+          set(listedPhase, phase),
+          set(listedCount, kc),
         ]),
         packX,
         packY,
-        set(swapped ? columnBase : rowBase, i32.sub(get(xPanels.area), get(lists.low))),
-        set(swapped ? rowBase : columnBase, get(yPanels.area)),
+        set(swapped ? columnBase : rowBase, i32.sub(xPanels.area, lists.low)),
+        set(swapped ? rowBase : columnBase, yPanels.area),
       ]
-      const rowPanelBytes = get((swapped ? yPanels : xPanels).panelBytes)
-      const accumulate = (rows: number): Code => [tiles.accumulate(rows, operands), advance(operands.rows, merged ? i32.const(4 * rows) : rowPanelBytes)]
-      const sumBlock = loopRange(tap, i32.const(0), get(sizes.taps), 1, [
+      const rowPanelBytes = (swapped ? yPanels : xPanels).panelBytes
+      const accumulate = (rows: number): Code => [tiles.accumulate(rows, operands), advance(operands.rows, merged ? 4 * rows : rowPanelBytes)]
+      const sumBlock = loopRange(tap, 0, sizes.taps, 1, [
         set(operands.first, lists.first(tap)),
         set(operands.end, lists.end(tap)),
         everyTile([
-          set(operands.rows, i32.add(get(rowBase), merged ? i32.shl(firstRow, i32.const(2)) : i32.mul(get(rowTile), rowPanelBytes))),
-          set(operands.columns, i32.add(get(columnBase), i32.mul(get(panel), get((swapped ? xPanels : yPanels).panelBytes)))),
-        ], ragged ? when(i32.eq(rowCount, i32.const(tileRows)), accumulate(tileRows), accumulate(tileRows - 1)) : accumulate(tileRows)),
+          set(operands.rows, i32.add(rowBase, merged ? i32.shl(firstRow, 2) : i32.mul(rowTile, rowPanelBytes))),
+          set(operands.columns, i32.add(columnBase, i32.mul(panel, (swapped ? xPanels : yPanels).panelBytes))),
+        ], ragged ? when(i32.eq(rowCount, tileRows), accumulate(tileRows), accumulate(tileRows - 1)) : accumulate(tileRows)),
       ])
 
       const [columnRecord, columns, rows, offsets] = [local(), local(), local(), local()]
-      const tapWeight = i32.load(i32.add(get(weightTable), i32.shl(i32.add(get(sizes.rows), get(tap)), i32.const(2))))
-      const spread = loopRange(tap, i32.const(0), get(sizes.taps), 1, everyTile([
-        set(columnRecord, i32.add(get(columnTable), i32.mul(get(panel), i32.const(panelRecordBytes)))),
-        set(columns, i32.load(get(columnRecord), panelFields.count)),
-        set(at, i32.add(i32.add(get(out), i32.mul(i32.load(get(columnRecord), panelFields.first), get(steps.column))), tapWeight)),
+      const tapWeight = i32.load(i32.add(weightTable, i32.shl(i32.add(sizes.rows, tap), 2)))
+      const spread = loopRange(tap, 0, sizes.taps, 1, everyTile([
+        set(columnRecord, i32.add(columnTable, i32.mul(panel, panelRecordBytes))),
+        set(columns, i32.load(columnRecord, panelFields.count)),
+        set(at, i32.add(i32.add(out, i32.mul(i32.load(columnRecord, panelFields.first), steps.column)), tapWeight)),
       ], [
         set(rows, rowCount),
-        set(offsets, i32.add(get(weightTable), i32.shl(firstRow, i32.const(2)))),
+        set(offsets, i32.add(weightTable, i32.shl(firstRow, 2))),
         spreadTile(f, c.vectors, { tile: operands.tile, out: at, rows, offsets, columns, columnStep: steps.column }),
       ]))
       f.emit(
         scratch.prologue(),
-        [rowTable, columnTable, weightTable, tapTable].map((part) => set(part, i32.add(get(table), get(part)))),
-        set(listedPhase, i32.const(-1)),
-        set(item, get(begin)),
-        loopWhile(i32.lt(get(item), get(end)), [
+        [rowTable, columnTable, weightTable, tapTable].map((part) => set(part, i32.add(table, part))),
+        set(listedPhase, -1),
+        set(item, begin),
+        loopWhile(i32.lt(item, end), [
           beginPass,
-          set(k0, i32.const(0)),
-          loopWhile(i32.lt(get(k0), get(sizes.positions)), [beginBlock, sumBlock, advance(k0, get(kc))]),
+          set(k0, 0),
+          loopWhile(i32.lt(k0, sizes.positions), [beginBlock, sumBlock, advance(k0, kc)]),
           spread,
-          advance(item, i32.sub(get(last), get(first))),
+          advance(item, i32.sub(last, first)),
         ]),
       )
       return f
@@ -221,17 +220,17 @@ function passLocals(f: FunctionBuilder): Pass {
 
 function setPass(pass: Pass, first: Local, last: Local, { taps, panels }: { readonly taps: Local; readonly panels: Local }): Code {
   const { pairFirst, pairs, rowFirst, rowLast, panelFirst, panelLast } = pass
-  const lastPair = i32.divu(i32.sub(get(last), i32.const(1)), get(taps))
+  const lastPair = i32.divu(i32.sub(last, 1), taps)
   return [
-    set(pairFirst, i32.divu(get(first), get(taps))),
-    set(pairs, i32.add(i32.sub(lastPair, get(pairFirst)), i32.const(1))),
-    set(rowFirst, i32.divu(get(pairFirst), get(panels))),
-    set(rowLast, i32.add(i32.divu(lastPair, get(panels)), i32.const(1))),
-    set(panelFirst, i32.const(0)),
-    set(panelLast, get(panels)),
-    when(i32.eq(get(rowLast), i32.add(get(rowFirst), i32.const(1))), [
-      set(panelFirst, i32.remu(get(pairFirst), get(panels))),
-      set(panelLast, i32.add(i32.remu(lastPair, get(panels)), i32.const(1))),
+    set(pairFirst, i32.divu(first, taps)),
+    set(pairs, i32.add(i32.sub(lastPair, pairFirst), 1)),
+    set(rowFirst, i32.divu(pairFirst, panels)),
+    set(rowLast, i32.add(i32.divu(lastPair, panels), 1)),
+    set(panelFirst, 0),
+    set(panelLast, panels),
+    when(i32.eq(rowLast, i32.add(rowFirst, 1)), [
+      set(panelFirst, i32.remu(pairFirst, panels)),
+      set(panelLast, i32.add(i32.remu(lastPair, panels), 1)),
     ]),
   ]
 }

@@ -1,5 +1,5 @@
 /** Spreading a finished tile over the weights, whose strides know nothing of tiles. */
-import { type Code, f32, type FunctionBuilder, get, i32, type Local, loopRange, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, f32, type FunctionBuilder, i32, type Local, loopRange, set, v128, when } from '../core/assembler.ts'
 
 export interface SpreadTile {
   readonly tile: Local
@@ -15,21 +15,21 @@ export interface SpreadTile {
 export function spreadTile(f: FunctionBuilder, vectors: number, { tile, out, rows, offsets, columns, columnStep }: SpreadTile): Code {
   const local = (): Local => f.local('i32')
   const [row, column, from, to, vector] = [local(), local(), local(), local(), f.local('v128')]
-  const next = set(to, i32.add(get(to), get(columnStep)))
+  const next = advance(to, columnStep)
   const wholeRow = Array.from({ length: vectors }, (_, v) => [
-    set(vector, v128.load(get(from), 16 * v)),
-    [0, 1, 2, 3].map((lane) => [v128.store32Lane(get(to), get(vector), lane), next]),
+    set(vector, v128.load(from, 16 * v)),
+    [0, 1, 2, 3].map((lane) => [v128.store32Lane(to, vector, lane), next]),
   ])
-  const partOfRow = loopRange(column, i32.const(0), get(columns), 1, [
-    f32.store(get(to), f32.load(i32.add(get(from), i32.shl(get(column), i32.const(2))))),
+  const partOfRow = loopRange(column, 0, columns, 1, [
+    f32.store(to, f32.load(i32.add(from, i32.shl(column, 2)))),
     next,
   ])
   return [
-    set(from, get(tile)),
-    loopRange(row, i32.const(0), get(rows), 1, [
-      set(to, i32.add(get(out), i32.load(i32.add(get(offsets), i32.shl(get(row), i32.const(2)))))),
-      when(i32.eq(get(columns), i32.const(4 * vectors)), wholeRow, partOfRow),
-      set(from, i32.add(get(from), i32.const(16 * vectors))),
+    set(from, tile),
+    loopRange(row, 0, rows, 1, [
+      set(to, i32.add(out, i32.load(i32.add(offsets, i32.shl(row, 2))))),
+      when(i32.eq(columns, 4 * vectors), wholeRow, partOfRow),
+      advance(from, 16 * vectors),
     ]),
   ]
 }

@@ -22,7 +22,7 @@ export const sizeShift: Readonly<Record<StorageType, number>> = { f32: 2, f16: 1
 export function loadVector(dtype: MemoryType, address: Code, offset: number): Code {
   switch (dtype) {
     case 'f32': case 'i32': case 'u32': return v128.load(address, offset)
-    case 'bf16': return i32x4.shl(v128.load16x4u(address, offset), i32.const(16))
+    case 'bf16': return i32x4.shl(v128.load16x4u(address, offset), 16)
     case 'u8': case 'bool': return i32x4.extendLowI16u(i16x8.extendLowI8u(v128.load32Zero(address, offset)))
   }
 }
@@ -40,7 +40,7 @@ export function loadLane(dtype: MemoryType, address: Code, vector: Code, lane: n
 export function loadSplat(dtype: MemoryType, address: Code): Code {
   switch (dtype) {
     case 'f32': case 'i32': case 'u32': return v128.load32Splat(address)
-    case 'bf16': return i32x4.shl(i32x4.splat(i32.load16u(address)), i32.const(16))
+    case 'bf16': return i32x4.shl(i32x4.splat(i32.load16u(address)), 16)
     case 'u8': case 'bool': return i32x4.splat(i32.load8u(address))
   }
 }
@@ -62,7 +62,7 @@ export function narrow(scope: VectorScope, dtype: MemoryType, type: ScalarType, 
 /** Rounds to nearest, ties to even; the upper 16 bits of each lane are the bf16. NaN stays NaN. */
 function roundToBf16(scope: VectorScope, value: Code): Code {
   const x = scope.keep(value)
-  const odd = v128.and(i32x4.shru(x, i32.const(16)), scope.i32(1))
+  const odd = v128.and(i32x4.shru(x, 16), scope.i32(1))
   const rounded = i32x4.add(i32x4.add(x, scope.i32(0x7fff)), odd)
   const quiet = v128.or(x, scope.i32(0x00400000))
   return v128.select(quiet, rounded, f32x4.ne(x, x))
@@ -72,7 +72,7 @@ function roundToBf16(scope: VectorScope, value: Code): Code {
 export function storeVector(scope: VectorScope, dtype: MemoryType, address: Code, lanes: Code, offset: number): Code {
   switch (dtype) {
     case 'f32': case 'i32': case 'u32': return v128.store(address, lanes, offset)
-    case 'bf16': return v128.store64Lane(address, i16x8.narrowI32u(i32x4.shru(lanes, i32.const(16)), scope.i32(0)), 0, offset)
+    case 'bf16': return v128.store64Lane(address, i16x8.narrowI32u(i32x4.shru(lanes, 16), scope.i32(0)), 0, offset)
     case 'u8': case 'bool': return v128.store32Lane(address, i8x16.narrowI16u(i16x8.narrowI32u(lanes, scope.i32(0)), scope.i32(0)), 0, offset)
   }
 }

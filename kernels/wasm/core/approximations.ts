@@ -4,7 +4,7 @@
  * Every function takes a value that is free to repeat. pmin and pmax, unlike min and max, are one
  * instruction; with the variable first they let NaN through.
  */
-import { type Code, f32x4, i32, i32x4, v128 } from './assembler.ts'
+import { type Code, f32x4, i32x4, v128 } from './assembler.ts'
 import { polynomial, signBit, splitExponent, withSignOf } from './floats.ts'
 import type { VectorScope } from './scope.ts'
 
@@ -13,7 +13,7 @@ const roundingShift = 1.5 * 2 ** 23
 const roundingBits = 0x4b400000
 
 /** 2ⁿ for integers −127 < n < 128. */
-const powerOfTwo = (scope: VectorScope, n: Code): Code => i32x4.shl(i32x4.add(n, scope.i32(127)), i32.const(23))
+const powerOfTwo = (scope: VectorScope, n: Code): Code => i32x4.shl(i32x4.add(n, scope.i32(127)), 23)
 
 /** x = n·ln 2 + r with |r| ≤ ½ ln 2 (Cody & Waite's two-part ln 2); gives n and eʳ − 1 (Cephes' expf). */
 function reduceExp(scope: VectorScope, x: Code): { n: Code; expm1: Code } {
@@ -29,7 +29,7 @@ export function exp(scope: VectorScope, x: Code): Code {
   const clamped = scope.keep(f32x4.pmax(f32x4.pmin(x, scope.f32(89)), scope.f32(-104)))
   const { n, expm1 } = reduceExp(scope, clamped)
   const whole = scope.keep(n)
-  const half = scope.keep(i32x4.shr(whole, i32.const(1)))
+  const half = scope.keep(i32x4.shr(whole, 1))
   const scaled = f32x4.mul(f32x4.add(expm1, scope.f32(1)), powerOfTwo(scope, half))
   return f32x4.mul(scaled, powerOfTwo(scope, i32x4.sub(whole, half)))
 }

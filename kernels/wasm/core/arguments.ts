@@ -3,7 +3,7 @@
  * local that holds it inside the function, so that the two lists cannot fall out of step.
  */
 import { mergeStrides } from '../../ir/axes.ts'
-import { type Code, FunctionBuilder, get, i32, type Local, set } from './assembler.ts'
+import { advance, type Code, FunctionBuilder, i32, type Local, set } from './assembler.ts'
 import type { Argument } from './kernel.ts'
 
 /** First item of the launch, and the one after the last. */
@@ -71,10 +71,10 @@ export class Nest {
   locate(f: FunctionBuilder, item: Local, addresses: readonly Local[]): Code {
     const at = f.local('i32')
     return this.axes.toReversed().map(({ size, steps }, k) => [
-      k === this.axes.length - 1 ? set(at, get(item)) : [set(at, i32.remu(get(item), get(size))), set(item, i32.divu(get(item), get(size)))],
+      k === this.axes.length - 1 ? set(at, item) : [set(at, i32.remu(item, size)), set(item, i32.divu(item, size))],
       addresses.map((address, o) => {
         const step = steps[o]
-        return step === undefined ? [] : set(address, i32.add(get(address), i32.mul(get(at), get(step))))
+        return step === undefined ? [] : advance(address, i32.mul(at, step))
       }),
     ])
   }

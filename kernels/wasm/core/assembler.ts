@@ -4,8 +4,11 @@
  * Encoding: WebAssembly core specification 2.0, section 5, with the SIMD and threads proposals.
  */
 
-/** Bytes of an instruction sequence; nested so that composing expressions copies nothing. */
-export type Code = number | readonly Code[]
+/** Bytes of an instruction sequence; nested so that composing expressions copies nothing. A local stands for its value. */
+export type Code = Local | readonly (number | Code)[]
+
+/** What has a known scalar type: a number is a constant of it. */
+export type Value = Code | number
 
 export type ValueType = 'i32' | 'i64' | 'f32' | 'f64' | 'v128'
 const typeByte = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const
@@ -67,63 +70,85 @@ const simd = (opcode: number): Code => [0xfd, unsigned(opcode)]
 
 type Unary = (x: Code) => Code
 type Binary = (x: Code, y: Code) => Code
+type ScalarUnary = (x: Value) => Code
+type ScalarBinary = (x: Value, y: Value) => Code
+/** By a count of bits. */
+type Shift = (x: Code, count: Value) => Code
 type Ternary = (x: Code, y: Code, z: Code) => Code
 type Load = (address: Code, offset?: number) => Code
 type Store = (address: Code, value: Code, offset?: number) => Code
+type ScalarStore = (address: Code, value: Value, offset?: number) => Code
 type LaneAccess = (address: Code, vector: Code, lane: number, offset?: number) => Code
 type Extract = (x: Code, lane: number) => Code
 type Replace = (x: Code, lane: number, value: Code) => Code
 
-const unary = (opcode: Code): Unary => (x) => [x, opcode]
-const binary = (opcode: Code): Binary => (x, y) => [x, y, opcode]
-const ternary = (opcode: Code): Ternary => (x, y, z) => [x, y, z, opcode]
-const load = (opcode: Code): Load => (address, offset = 0) => [address, opcode, memarg(offset)]
-const store = (opcode: Code): Store => (address, value, offset = 0) => [address, value, opcode, memarg(offset)]
+type Opcode = number | Code
+const unary = (opcode: Opcode): Unary => (x) => [x, opcode]
+const binary = (opcode: Opcode): Binary => (x, y) => [x, y, opcode]
+const ternary = (opcode: Opcode): Ternary => (x, y, z) => [x, y, z, opcode]
+const load = (opcode: Opcode): Load => (address, offset = 0) => [address, opcode, memarg(offset)]
+const store = (opcode: Opcode): Store => (address, value, offset = 0) => [address, value, opcode, memarg(offset)]
 const laneAccess = (opcode: number): LaneAccess => (address, vector, lane, offset = 0) => [address, vector, simd(opcode), memarg(offset), lane]
 
-export const get = (local: Local): Code => [0x20, unsigned(local.index)]
-export const set = (local: Local, value: Code): Code => [value, 0x21, unsigned(local.index)]
-export const tee = (local: Local, value: Code): Code => [value, 0x22, unsigned(local.index)]
+const int = (x: Value): Code => (typeof x === 'number' ? [0x41, signed(x)] : x)
+const float = (x: Value): Code => (typeof x === 'number' ? [0x43, floatBytes(x)] : x)
+const intBinary = (opcode: number): ScalarBinary => (x, y) => [int(x), int(y), opcode]
+const intStore = (opcode: number): ScalarStore => (address, value, offset = 0) => [address, int(value), opcode, memarg(offset)]
+const shift = (opcode: number): Shift => (x, count) => [x, int(count), simd(opcode)]
+
+const floatBinary = (opcode: number): ScalarBinary => (x, y) => [float(x), float(y), opcode]
+
+/** `x` in a local of `type`: a number is a constant, in all four lanes of a vector. */
+function valueOf(type: ValueType, x: Value): Code {
+  if (typeof x !== 'number') return x
+  switch (type) {
+    case 'i32': return int(x)
+    case 'f32': return float(x)
+    case 'v128': return v128.splatF32(x)
+    case 'i64': case 'f64': throw new TypeError(`assembler: no constants of ${type} here`)
+  }
+}
+
+export const set = (local: Local, value: Value): Code => [valueOf(local.type, value), 0x21, unsigned(local.index)]
+export const tee = (local: Local, value: Value): Code => [valueOf(local.type, value), 0x22, unsigned(local.index)]
 
 export const i32: Readonly<
   Record<'load' | 'load8u' | 'load16u', Load>
-  & Record<'store' | 'store8' | 'store16', Store>
-  & Record<'eqz' | 'truncSatF32' | 'reinterpretF32' | 'wrapI64', Unary>
-  & Record<'eq' | 'ne' | 'lt' | 'ltu' | 'gt' | 'gtu' | 'le' | 'leu' | 'ge' | 'geu' | 'add' | 'sub' | 'mul' | 'div' | 'divu' | 'rem' | 'remu' | 'and' | 'or' | 'xor' | 'shl' | 'shr' | 'shru', Binary>
+  & Record<'store' | 'store8' | 'store16', ScalarStore>
+  & Record<'eqz' | 'reinterpretF32' | 'wrapI64', Unary>
+  & Record<'eq' | 'ne' | 'lt' | 'ltu' | 'gt'  | 'le' | 'leu' | 'ge' | 'geu' | 'add' | 'sub' | 'mul' | 'div' | 'divu' | 'rem' | 'remu' | 'and' | 'or' | 'xor' | 'shl' | 'shr' | 'shru', ScalarBinary>
   & { const(value: number): Code }
 > = {
-  const: (value: number): Code => [0x41, signed(value)],
-  load: load(0x28), store: store(0x36), load8u: load(0x2d), load16u: load(0x2f), store8: store(0x3a), store16: store(0x3b),
-  eqz: unary(0x45), eq: binary(0x46), ne: binary(0x47), lt: binary(0x48), ltu: binary(0x49), gt: binary(0x4a), gtu: binary(0x4b),
-  le: binary(0x4c), leu: binary(0x4d), ge: binary(0x4e), geu: binary(0x4f),
-  add: binary(0x6a), sub: binary(0x6b), mul: binary(0x6c), div: binary(0x6d), divu: binary(0x6e), rem: binary(0x6f), remu: binary(0x70),
-  and: binary(0x71), or: binary(0x72), xor: binary(0x73), shl: binary(0x74), shr: binary(0x75), shru: binary(0x76),
-  truncSatF32: unary([0xfc, 0]), reinterpretF32: unary(0xbc), wrapI64: unary(0xa7),
+  const: int,
+  load: load(0x28), store: intStore(0x36), load8u: load(0x2d), load16u: load(0x2f), store8: intStore(0x3a), store16: intStore(0x3b),
+  eqz: unary(0x45), eq: intBinary(0x46), ne: intBinary(0x47), lt: intBinary(0x48), ltu: intBinary(0x49), gt: intBinary(0x4a),
+  le: intBinary(0x4c), leu: intBinary(0x4d), ge: intBinary(0x4e), geu: intBinary(0x4f),
+  add: intBinary(0x6a), sub: intBinary(0x6b), mul: intBinary(0x6c), div: intBinary(0x6d), divu: intBinary(0x6e), rem: intBinary(0x6f), remu: intBinary(0x70),
+  and: intBinary(0x71), or: intBinary(0x72), xor: intBinary(0x73), shl: intBinary(0x74), shr: intBinary(0x75), shru: intBinary(0x76),
+  reinterpretF32: unary(0xbc), wrapI64: unary(0xa7),
 }
 
 export const i64: Readonly<
   Record<'load', Load>
   & Record<'store', Store>
-  & Record<'extendU' | 'extend', Unary>
-  & Record<'add' | 'mul' | 'and' | 'or' | 'xor' | 'shl' | 'shru' | 'lt' | 'ltu', Binary>
+  & Record<'extendU', Unary>
+  & Record<'add' | 'mul' | 'and' | 'or' | 'xor' | 'shl' | 'shru' | 'lt', Binary>
 > = {
-  load: load(0x29), store: store(0x37), add: binary(0x7c), mul: binary(0x7e), and: binary(0x83), shru: binary(0x88), extendU: unary(0xad), extend: unary(0xac),
-  lt: binary(0x53), ltu: binary(0x54), or: binary(0x84), xor: binary(0x85), shl: binary(0x86),
+  load: load(0x29), store: store(0x37), add: binary(0x7c), mul: binary(0x7e), and: binary(0x83), shru: binary(0x88), extendU: unary(0xad),
+  lt: binary(0x53), or: binary(0x84), xor: binary(0x85), shl: binary(0x86),
 }
 
 export const f32: Readonly<
   Record<'load', Load>
-  & Record<'store', Store>
-  & Record<'abs' | 'neg' | 'ceil' | 'floor' | 'trunc' | 'nearest' | 'sqrt' | 'convertI32' | 'convertI32u' | 'reinterpretI32' | 'demoteF64', Unary>
-  & Record<'eq' | 'ne' | 'lt' | 'gt' | 'le' | 'ge' | 'add' | 'sub' | 'mul' | 'div' | 'min' | 'max', Binary>
+  & Record<'store', ScalarStore>
+  & Record<'neg' | 'reinterpretI32' | 'demoteF64', Unary>
+  & Record<'ne' | 'add' | 'sub' | 'mul' | 'div' | 'max', ScalarBinary>
   & { const(value: number): Code }
 > = {
-  const: (value: number): Code => [0x43, floatBytes(value)],
-  load: load(0x2a), store: store(0x38),
-  eq: binary(0x5b), ne: binary(0x5c), lt: binary(0x5d), gt: binary(0x5e), le: binary(0x5f), ge: binary(0x60),
-  abs: unary(0x8b), neg: unary(0x8c), ceil: unary(0x8d), floor: unary(0x8e), trunc: unary(0x8f), nearest: unary(0x90), sqrt: unary(0x91),
-  add: binary(0x92), sub: binary(0x93), mul: binary(0x94), div: binary(0x95), min: binary(0x96), max: binary(0x97),
-  convertI32: unary(0xb2), convertI32u: unary(0xb3), reinterpretI32: unary(0xbe), demoteF64: unary(0xb6),
+  const: float,
+  load: load(0x2a), store: (address, value, offset = 0) => [address, float(value), 0x38, memarg(offset)],
+  ne: floatBinary(0x5c), add: floatBinary(0x92), sub: floatBinary(0x93), mul: floatBinary(0x94), div: floatBinary(0x95), max: floatBinary(0x97),
+  neg: unary(0x8c), reinterpretI32: unary(0xbe), demoteF64: unary(0xb6),
 }
 
 export const f64: { readonly const: (value: number) => Code; readonly mul: Binary; readonly convertI64: Unary } = {
@@ -131,7 +156,7 @@ export const f64: { readonly const: (value: number) => Code; readonly mul: Binar
 }
 
 export const v128: Readonly<
-  Record<'load' | 'load8Splat' | 'load16Splat' | 'load32Splat' | 'load32Zero' | 'load64Zero' | 'load64Splat' | 'load16x4u', Load>
+  Record<'load' | 'load32Splat' | 'load32Zero' | 'load64Zero' | 'load16x4u', Load>
   & Record<'store', Store>
   & Record<'load32Lane' | 'store32Lane' | 'load8Lane' | 'store8Lane' | 'load16Lane' | 'store16Lane' | 'store64Lane', LaneAccess>
   & Record<'not' | 'anyTrue', Unary>
@@ -146,8 +171,7 @@ export const v128: Readonly<
     return [simd(12), [lane, lane, lane, lane]]
   },
   load: load(simd(0)), store: store(simd(11)),
-  load8Splat: load(simd(7)), load16Splat: load(simd(8)), load16x4u: load(simd(4)),
-  load32Splat: load(simd(9)), load32Zero: load(simd(92)), load64Zero: load(simd(93)), load64Splat: load(simd(10)),
+  load16x4u: load(simd(4)), load32Splat: load(simd(9)), load32Zero: load(simd(92)), load64Zero: load(simd(93)),
   load32Lane: laneAccess(86), store32Lane: laneAccess(90), load8Lane: laneAccess(84), store8Lane: laneAccess(88), load16Lane: laneAccess(85), store16Lane: laneAccess(89), store64Lane: laneAccess(91),
   not: unary(simd(77)), and: binary(simd(78)), andnot: binary(simd(79)), or: binary(simd(80)), xor: binary(simd(81)),
   /** Bits of `x` where `mask` is set, of `y` elsewhere. */
@@ -175,41 +199,40 @@ export const f32x4: Readonly<
 }
 
 export const i32x4: Readonly<
-  Record<'splat' | 'abs' | 'neg' | 'allTrue' | 'truncSatF32' | 'truncSatF32u' | 'extendLowI16u', Unary>
-  & Record<'eq' | 'ne' | 'lt' | 'ltu' | 'gt' | 'gtu' | 'le' | 'leu' | 'ge' | 'geu' | 'shl' | 'shr' | 'shru' | 'add' | 'sub' | 'mul' | 'min' | 'minu' | 'max' | 'maxu', Binary>
-  & { extract: Extract; replace: Replace }
+  Record<'abs' | 'neg' | 'truncSatF32' | 'truncSatF32u' | 'extendLowI16u', Unary>
+  & Record<'eq' | 'ne' | 'lt' | 'ltu' | 'le' | 'leu' | 'add' | 'sub' | 'mul' | 'min' | 'minu' | 'max' | 'maxu', Binary>
+  & Record<'shl' | 'shr' | 'shru', Shift>
+  & { splat: ScalarUnary; extract: Extract; replace: Replace }
 > = {
-  splat: unary(simd(17)),
+  splat: (x) => [int(x), simd(17)],
   extract: (x: Code, lane: number): Code => [x, simd(27), lane],
   replace: (x: Code, lane: number, value: Code): Code => [x, value, simd(28), lane],
-  eq: binary(simd(55)), ne: binary(simd(56)), lt: binary(simd(57)), ltu: binary(simd(58)), gt: binary(simd(59)), gtu: binary(simd(60)),
-  le: binary(simd(61)), leu: binary(simd(62)), ge: binary(simd(63)), geu: binary(simd(64)),
-  abs: unary(simd(160)), neg: unary(simd(161)), allTrue: unary(simd(163)),
-  shl: binary(simd(171)), shr: binary(simd(172)), shru: binary(simd(173)),
+  eq: binary(simd(55)), ne: binary(simd(56)), lt: binary(simd(57)), ltu: binary(simd(58)),
+  le: binary(simd(61)), leu: binary(simd(62)),
+  abs: unary(simd(160)), neg: unary(simd(161)),
+  shl: shift(171), shr: shift(172), shru: shift(173),
   add: binary(simd(174)), sub: binary(simd(177)), mul: binary(simd(181)),
   min: binary(simd(182)), minu: binary(simd(183)), max: binary(simd(184)), maxu: binary(simd(185)),
   truncSatF32: unary(simd(248)), truncSatF32u: unary(simd(249)),
   extendLowI16u: unary(simd(169)),
 }
 
-export const i16x8: Readonly<
-  Record<'extendLowI8u', Unary>
-  & Record<'narrowI32u', Binary>
-> = {
+export const i16x8: { readonly extendLowI8u: Unary; readonly narrowI32u: Binary } = {
   extendLowI8u: unary(simd(137)),
   /** Eight signed 32-bit lanes to unsigned 16 bits, saturating. */
   narrowI32u: binary(simd(134)),
 }
 export const i8x16: { readonly narrowI16u: Binary } = { narrowI16u: binary(simd(102)) }
 export const i64x2: Readonly<
-  Record<'splat' | 'extendLowI32u' | 'extendHighI32u', Unary>
-  & Record<'mul' | 'add' | 'shru' | 'shl', Binary>
+  Record<'splat', Unary>
+  & Record<'mul' | 'add', Binary>
+  & Record<'shru' | 'shl', Shift>
   & { extract: Extract; replace: Replace }
 > = {
   extract: (x: Code, lane: number): Code => [x, simd(29), lane],
   replace: (x: Code, lane: number, value: Code): Code => [x, value, simd(30), lane],
-  mul: binary(simd(213)), add: binary(simd(206)), shru: binary(simd(205)), shl: binary(simd(203)),
-  splat: unary(simd(18)), extendLowI32u: unary(simd(201)), extendHighI32u: unary(simd(202)),
+  mul: binary(simd(213)), add: binary(simd(206)), shru: shift(205), shl: shift(203),
+  splat: unary(simd(18)),
 }
 
 export const f64x2: Readonly<Record<'promoteLow' | 'demote' | 'truncSatI32', Unary> & Record<'add' | 'sub' | 'mul' | 'div' | 'pmin' | 'pmax', Binary>> = {
@@ -220,6 +243,9 @@ export const f64x2: Readonly<Record<'promoteLow' | 'demote' | 'truncSatI32', Una
   demote: unary(simd(94)), truncSatI32: unary(simd(252)),
 }
 
+/** local += by */
+export const advance = (local: Local, by: Value): Code => set(local, i32.add(local, by))
+
 /** `condition ? x : y` without a branch, for scalars. */
 export const select = (x: Code, y: Code, condition: Code): Code => [x, y, condition, 0x1b]
 
@@ -227,16 +253,16 @@ export const select = (x: Code, y: Code, condition: Code): Code => [x, y, condit
  * What a vector holds after a loop, to be stored: a value of its own. V8 stores the lower half of a pair once more alone, and that of one that a
  * loop carries would leave the loop beside the pair: see docs/cpu.md.
  */
-export const settled = (vector: Local): Code => v128.or(get(vector), get(vector))
+export const settled = (vector: Local): Code => v128.or(vector, vector)
 
 /**
  * Whether a comes before b: numbers with a sign or addresses, which have none and reach 4 GiB, but less than 2³¹ apart. Sums that are
  * compared may pass the largest number.
  */
-const before = (a: Code, b: Code): Code => i32.lt(i32.sub(a, b), i32.const(0))
+const before = (a: Value, b: Value): Code => i32.lt(i32.sub(a, b), 0)
 
 /** The one that comes before the other; both are computed twice. */
-export const minimum = (a: Code, b: Code): Code => select(a, b, before(a, b))
+export const minimum = (a: Value, b: Value): Code => select(int(a), int(b), before(a, b))
 
 /** Code that runs if `condition` is not zero. */
 export function when(condition: Code, then: Code, otherwise?: Code): Code {
@@ -254,8 +280,8 @@ export function doWhile(body: Code, condition: Code): Code {
 }
 
 /** `for (i = from; i < to; i += step) body`, for numbers or addresses: see `before`. */
-export function loopRange(i: Local, from: Code, to: Code, step: number, body: Code): Code {
-  return [set(i, from), loopWhile(before(get(i), to), [body, set(i, i32.add(get(i), i32.const(step)))])]
+export function loopRange(i: Local, from: Value, to: Value, step: number, body: Code): Code {
+  return [set(i, from), loopWhile(before(i, to), [body, advance(i, step)])]
 }
 
 /** One function: parameters first, then locals as they are asked for. */
@@ -293,11 +319,12 @@ class Writer {
   private bytes: Uint8Array<ArrayBuffer> = new Uint8Array(4096)
   private length = 0
 
-  write(code: Code): void {
+  write(code: number | Code): void {
     if (typeof code === 'number') {
       if (this.length === this.bytes.length) this.grow()
       this.bytes[this.length++] = code
-    } else for (let i = 0; i < code.length; i++) this.write(code[i] ?? 0)
+    } else if ('index' in code) this.write([0x20, unsigned(code.index)])
+    else for (let i = 0; i < code.length; i++) this.write(code[i] ?? 0)
   }
 
   private grow(): void {

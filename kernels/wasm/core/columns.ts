@@ -4,7 +4,7 @@
  * them (a cache line); otherwise an item is a single line.
  */
 import { mergeStrides } from '../../ir/axes.ts'
-import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set } from './assembler.ts'
+import { advance, type Code, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, set } from './assembler.ts'
 import { type Arguments, begin, end, Nest } from './arguments.ts'
 
 const blockLines = 16
@@ -48,21 +48,21 @@ export class Columns {
     const at = this.operands.map(() => f.local('i32'))
     const run = (vectors: number, scalar: boolean): Code => {
       const width = scalar ? 1 : 4 * vectors
-      return loopWhile(i32.ge(get(left), i32.const(width)), [
+      return loopWhile(i32.ge(left, width), [
         body(at, vectors, scalar),
-        this.operands.map((o, k) => { const a = at[k]; return a === undefined || o.shared === true ? [] : set(a, i32.add(get(a), i32.const(4 * width))) }),
-        set(left, i32.sub(get(left), i32.const(width))),
+        this.operands.map((o, k) => { const a = at[k]; return a === undefined || o.shared === true ? [] : advance(a, 4 * width) }),
+        set(left, i32.sub(left, width)),
       ])
     }
-    const firstLine = i32.mul(i32.remu(get(item), get(this.blocks)), i32.const(blockLines))
-    return loopRange(item, get(begin), get(end), 1, [
+    const firstLine = i32.mul(i32.remu(item, this.blocks), blockLines)
+    return loopRange(item, begin, end, 1, [
       set(left, firstLine),
       this.operands.map((o, k) => {
         const a = at[k]
-        return a === undefined ? [] : set(a, o.shared === true ? get(o.address) : i32.add(get(o.address), i32.shl(get(left), i32.const(2))))
+        return a === undefined ? [] : set(a, o.shared === true ? o.address : i32.add(o.address, i32.shl(left, 2)))
       }),
-      set(left, minimum(i32.sub(get(this.lines), get(left)), i32.const(blockLines))),
-      set(position, i32.divu(get(item), get(this.blocks))),
+      set(left, minimum(i32.sub(this.lines, left), blockLines)),
+      set(position, i32.divu(item, this.blocks)),
       this.nest.locate(f, position, at),
       this.vectors ? [run(4, false), run(1, false)] : [],
       run(1, true),

@@ -4,7 +4,7 @@
  */
 import type { ScalarType } from '../../ir/expression.ts'
 import { loadLane, loadSplat, loadVector, type MemoryType, narrow, sizeShift, storeLane, storeVector } from './access.ts'
-import { type Code, get, i32, i32x4, type Local, set, when } from './assembler.ts'
+import { advance, type Code, i32, i32x4, type Local, set, when } from './assembler.ts'
 import type { VectorScope } from './scope.ts'
 
 /** How an operand moves along the vectorised axis: not there at all, one by one, not at all, or with a stride. */
@@ -30,16 +30,16 @@ export interface Place {
   readonly stop: Local | undefined
 }
 
-const at = (position: Local, lane: number): Code => (lane === 0 ? get(position) : i32.add(get(position), i32.const(lane)))
+const at = (position: Local, lane: number): Code => (lane === 0 ? position : i32.add(position, lane))
 
 function laneExists({ range }: Cursor, { position, stop }: Place, lane: number): Code {
-  if (range !== undefined) return i32.ltu(i32.sub(at(position, lane), get(range.lo)), i32.sub(get(range.hi), get(range.lo)))
-  return stop === undefined ? i32.const(1) : i32.ltu(at(position, lane), get(stop))
+  if (range !== undefined) return i32.ltu(i32.sub(at(position, lane), range.lo), i32.sub(range.hi, range.lo))
+  return stop === undefined ? i32.const(1) : i32.ltu(at(position, lane), stop)
 }
 
 function vectorExists({ range }: Cursor, { position, stop }: Place, lane: number): Code {
-  if (range !== undefined) return i32.and(i32.geu(at(position, lane), get(range.lo)), i32.leu(at(position, lane + 4), get(range.hi)))
-  return stop === undefined ? i32.const(1) : i32.leu(at(position, lane + 4), get(stop))
+  if (range !== undefined) return i32.and(i32.geu(at(position, lane), range.lo), i32.leu(at(position, lane + 4), range.hi))
+  return stop === undefined ? i32.const(1) : i32.leu(at(position, lane + 4), stop)
 }
 
 /** A vector to load lanes into, one by one. */
@@ -53,24 +53,24 @@ export function readLanes(scope: VectorScope, cursor: Cursor, place: Place, vect
   const first = 4 * vector
   switch (access) {
     case 'blank': return scope.i32(0)
-    case 'splat': return range === undefined ? scope.keep(loadSplat(dtype, get(pointer))) : readSplat(scope, cursor, range)
+    case 'splat': return range === undefined ? scope.keep(loadSplat(dtype, pointer)) : readSplat(scope, cursor, range)
     case 'vector': {
-      if (!guarded) return scope.keep(loadVector(dtype, get(pointer), first * bytes))
+      if (!guarded) return scope.keep(loadVector(dtype, pointer, first * bytes))
       // Before its first element a masked operand may lie below address 0: sums must wrap, which static offsets do not.
-      const address = (lane: number): Code => i32.add(get(pointer), i32.const(lane * bytes))
+      const address = (lane: number): Code => i32.add(pointer, lane * bytes)
       const lanes = scope.temporary()
       const whole = loadVector(dtype, address(first), 0)
-      const single = [0, 1, 2, 3].map((k) => when(laneExists(cursor, place, first + k), set(lanes, loadLane(dtype, address(first + k), get(lanes), k))))
+      const single = [0, 1, 2, 3].map((k) => when(laneExists(cursor, place, first + k), set(lanes, loadLane(dtype, address(first + k), lanes, k))))
       scope.emit(when(vectorExists(cursor, place, first), set(lanes, whole), [set(lanes, empty(scope)), single]))
       return scope.read(lanes)
     }
     case 'lanes': {
       const lanes = scope.temporary()
       scope.emit(set(lanes, empty(scope)))
-      if (vector === 0) scope.emit(set(walker, get(pointer)))
+      if (vector === 0) scope.emit(set(walker, pointer))
       for (let k = 0; k < 4; k++) {
-        const read = set(lanes, loadLane(dtype, get(walker), get(lanes), k))
-        scope.emit(guarded ? when(laneExists(cursor, place, first + k), read) : read, set(walker, i32.add(get(walker), get(stride))))
+        const read = set(lanes, loadLane(dtype, walker, lanes, k))
+        scope.emit(guarded ? when(laneExists(cursor, place, first + k), read) : read, advance(walker, stride))
       }
       return scope.read(lanes)
     }
@@ -79,7 +79,7 @@ export function readLanes(scope: VectorScope, cursor: Cursor, place: Place, vect
 
 function readSplat(scope: VectorScope, { dtype, pointer }: Cursor, range: { lo: Local; hi: Local }): Code {
   const lanes = scope.temporary()
-  scope.emit(set(lanes, empty(scope)), when(i32.ltu(get(range.lo), get(range.hi)), set(lanes, loadSplat(dtype, get(pointer)))))
+  scope.emit(set(lanes, empty(scope)), when(i32.ltu(range.lo, range.hi), set(lanes, loadSplat(dtype, pointer))))
   return scope.read(lanes)
 }
 
@@ -91,32 +91,32 @@ export function write(scope: VectorScope, cursor: Cursor, place: Place, type: Sc
   narrowed.forEach((lanes, vector) => {
     const first = 4 * vector
     if (access === 'vector') {
-      const whole = storeVector(scope, dtype, get(pointer), lanes, first * bytes)
-      const single = [0, 1, 2, 3].map((k) => when(laneExists(cursor, place, first + k), storeLane(dtype, get(pointer), lanes, k, (first + k) * bytes)))
+      const whole = storeVector(scope, dtype, pointer, lanes, first * bytes)
+      const single = [0, 1, 2, 3].map((k) => when(laneExists(cursor, place, first + k), storeLane(dtype, pointer, lanes, k, (first + k) * bytes)))
       scope.emit(place.stop === undefined ? whole : when(vectorExists(cursor, place, first), whole, single))
       return
     }
-    if (vector === 0) scope.emit(set(walker, get(pointer)))
+    if (vector === 0) scope.emit(set(walker, pointer))
     for (let k = 0; k < 4; k++) {
-      const single = storeLane(dtype, get(walker), lanes, k)
-      scope.emit(place.stop === undefined ? single : when(laneExists(cursor, place, first + k), single), set(walker, i32.add(get(walker), get(stride))))
+      const single = storeLane(dtype, walker, lanes, k)
+      scope.emit(place.stop === undefined ? single : when(laneExists(cursor, place, first + k), single), advance(walker, stride))
     }
   })
 }
 
 /** Stores the first lane of `value` where the cursor points. */
 export function writeOne(scope: VectorScope, { dtype, pointer }: Cursor, type: ScalarType, value: Code): void {
-  scope.emit(storeLane(dtype, get(pointer), narrow(scope, dtype, type, value), 0))
+  scope.emit(storeLane(dtype, pointer, narrow(scope, dtype, type, value), 0))
 }
 
 /** Moves the cursor on by `elements`. */
-export function advance({ dtype, access, pointer, stride }: Cursor, elements: number): Code {
-  if (access === 'vector') return set(pointer, i32.add(get(pointer), i32.const(elements << sizeShift[dtype])))
-  return access === 'lanes' ? set(pointer, i32.add(get(pointer), i32.mul(get(stride), i32.const(elements)))) : []
+export function advanceCursor({ dtype, access, pointer, stride }: Cursor, elements: number): Code {
+  if (access === 'vector') return advance(pointer, elements << sizeShift[dtype])
+  return access === 'lanes' ? advance(pointer, i32.mul(stride, elements)) : []
 }
 
 /** The positions of vector `vector` as integers. */
 export function positions(scope: VectorScope, position: Local, vector: number): Code {
   const offsets = new Uint8Array(new Int32Array([0, 1, 2, 3].map((k) => 4 * vector + k)).buffer)
-  return scope.keep(i32x4.add(i32x4.splat(get(position)), scope.bytes([...offsets])))
+  return scope.keep(i32x4.add(i32x4.splat(position), scope.bytes([...offsets])))
 }

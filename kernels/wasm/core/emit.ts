@@ -122,7 +122,7 @@ const unaryI32: UnaryTable = {
   neg: plain(i32x4.neg), abs: plain(i32x4.abs), not: plain(v128.not),
   sign: (scope, code) => {
     const x = scope.keep(code)
-    return v128.or(i32x4.shr(x, i32.const(31)), i32x4.shru(i32x4.neg(x), i32.const(31)))
+    return v128.or(i32x4.shr(x, 31), i32x4.shru(i32x4.neg(x), 31))
   },
 }
 

@@ -1,5 +1,5 @@
 /** Building blocks of the approximations of functions on f32 lanes. */
-import { type Code, f32x4, i32, i32x4, v128 } from './assembler.ts'
+import { type Code, f32x4, i32x4, v128 } from './assembler.ts'
 import type { VectorScope } from './scope.ts'
 
 export const signBit = 0x80000000
@@ -16,7 +16,7 @@ export function splitExponent(scope: VectorScope, x: Code): { k: Code; m: Code }
   const tiny = scope.keep(f32x4.lt(x, scope.f32(2 ** -126)))
   const normal = v128.select(f32x4.mul(x, scope.f32(2 ** 25)), x, tiny)
   const bits = scope.keep(i32x4.sub(normal, scope.i32(0x3f3504f3))) // √½
-  const k = f32x4.sub(f32x4.convertI32(i32x4.shr(bits, i32.const(23))), v128.and(tiny, scope.f32(25)))
+  const k = f32x4.sub(f32x4.convertI32(i32x4.shr(bits, 23)), v128.and(tiny, scope.f32(25)))
   const m = i32x4.add(v128.and(bits, scope.i32(0x007fffff)), scope.i32(0x3f3504f3))
   return { k: scope.keep(k), m: scope.keep(m) }
 }

@@ -5,7 +5,7 @@
  * no value lives on to the next round: hence the clearing, which costs nothing. What it has joined no single vector may
  * use, too: hence two sets of constants, and `Uniform`. docs/cpu.md says why.
  */
-import { type Code, f32, f32x4, type FunctionBuilder, get, i32, i32x4, type Local, set, v128 } from './assembler.ts'
+import { type Code, f32, f32x4, type FunctionBuilder, i32x4, type Local, set, v128 } from './assembler.ts'
 
 /** Of eʳ for |r| ≤ ½ ln 2, from r² on, by Remez' algorithm; relative error 3e-9. */
 const expCoefficients: readonly number[] = [0.49999994, 0.166665211, 0.041668389, 0.00836874545, 0.00138145406]
@@ -35,7 +35,7 @@ export class Lanes {
       this.constants.set(key, local)
       this.loads.push(set(local, value))
     }
-    return get(local)
+    return local
   }
 
   /** What `write` makes, for bundles of `width` vectors: one alone shares no constant with those that come in pairs. */
@@ -76,7 +76,7 @@ export class Lanes {
 
   /** Clears the temporaries made so far: the last code in a loop's body. */
   get clear(): Code {
-    return this.temporaries.map((t) => set(t, get(this.zero)))
+    return this.temporaries.map((t) => set(t, this.zero))
   }
 
   /** x·y + z, fused where the target has it. */
@@ -88,7 +88,7 @@ export class Lanes {
   exp(x: Code): Code {
     const clamped = this.temporary()
     const power = this.power(x, clamped, 1)
-    return v128.andnot(power, f32x4.le(get(clamped), this.f32(-exponentRange)))
+    return v128.andnot(power, f32x4.le(clamped, this.f32(-exponentRange)))
   }
 
   /**
@@ -99,36 +99,36 @@ export class Lanes {
     const [n, whole, r, square, p] = [this.temporary(), this.temporary(), this.temporary(), this.temporary(), this.temporary()]
     const magic = this.f32(1.5 * 2 ** 23) // adding it rounds to an integer
     const c = (k: number): Code => this.f32((expCoefficients[k - 2] ?? 0) * sign ** k)
-    const less = (times: number, from: Code): Code => this.madd(get(whole), this.f32(-sign * times), from) // ln 2 in one part loses 4e-9·|x| if fused, else too much
-    const pair = (k: number): Code => this.madd(get(r), c(k + 1), c(k))
+    const less = (times: number, from: Code): Code => this.madd(whole, this.f32(-sign * times), from) // ln 2 in one part loses 4e-9·|x| if fused, else too much
+    const pair = (k: number): Code => this.madd(r, c(k + 1), c(k))
     return [
       set(clamped, f32x4.pmin(f32x4.pmax(x, this.f32(-exponentRange)), this.f32(exponentRange))),
-      set(n, this.madd(get(clamped), this.f32(sign * Math.LOG2E), magic)),
-      set(whole, f32x4.sub(get(n), magic)),
-      set(r, this.relaxed ? less(Math.LN2, get(clamped)) : less(-2.12194440e-4, less(0.693359375, get(clamped)))), // x − sign·n·ln 2
-      set(square, f32x4.mul(get(r), get(r))),
-      set(p, this.madd(get(square), this.madd(get(r), this.madd(get(r), c(6), c(5)), c(4)), pair(2))),
-      set(p, this.madd(get(square), get(p), sign > 0 ? f32x4.add(this.f32(1), get(r)) : f32x4.sub(this.f32(1), get(r)))),
-      i32x4.add(get(p), i32x4.shl(get(n), i32.const(23))),
+      set(n, this.madd(clamped, this.f32(sign * Math.LOG2E), magic)),
+      set(whole, f32x4.sub(n, magic)),
+      set(r, this.relaxed ? less(Math.LN2, clamped) : less(-2.12194440e-4, less(0.693359375, clamped))), // x − sign·n·ln 2
+      set(square, f32x4.mul(r, r)),
+      set(p, this.madd(square, this.madd(r, this.madd(r, c(6), c(5)), c(4)), pair(2))),
+      set(p, this.madd(square, p, sign > 0 ? f32x4.add(this.f32(1), r) : f32x4.sub(this.f32(1), r))),
+      i32x4.add(p, i32x4.shl(n, 23)),
     ]
   }
 
   /** The natural logarithm of positive normal numbers, as Cephes' logf; NaN of NaN. */
   log(x: Code): Code {
     const [value, exponent, m, r, p] = [this.temporary(), this.temporary(), this.temporary(), this.temporary(), this.temporary()]
-    const shifted = i32x4.sub(get(value), this.i32(0x3f3504f3)) // √½, so that the mantissa is in [√½, √2)
+    const shifted = i32x4.sub(value, this.i32(0x3f3504f3)) // √½, so that the mantissa is in [√½, √2)
     return [
       set(value, x),
-      set(exponent, i32x4.shr(shifted, i32.const(23))),
-      set(m, i32x4.sub(get(value), i32x4.shl(get(exponent), i32.const(23)))),
-      set(exponent, f32x4.convertI32(get(exponent))),
-      set(r, f32x4.sub(get(m), this.f32(1))),
-      set(p, this.horner(get(r), [7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1])),
-      set(p, f32x4.mul(f32x4.mul(get(r), f32x4.mul(get(r), get(r))), get(p))),
-      set(p, this.madd(get(exponent), this.f32(-2.12194440e-4), get(p))),
-      set(p, this.madd(f32x4.mul(get(r), get(r)), this.f32(-0.5), get(p))),
-      set(p, this.madd(get(exponent), this.f32(0.693359375), f32x4.add(get(r), get(p)))),
-      f32x4.add(get(p), f32x4.sub(get(value), get(value))),
+      set(exponent, i32x4.shr(shifted, 23)),
+      set(m, i32x4.sub(value, i32x4.shl(exponent, 23))),
+      set(exponent, f32x4.convertI32(exponent)),
+      set(r, f32x4.sub(m, this.f32(1))),
+      set(p, this.horner(r, [7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1])),
+      set(p, f32x4.mul(f32x4.mul(r, f32x4.mul(r, r)), p)),
+      set(p, this.madd(exponent, this.f32(-2.12194440e-4), p)),
+      set(p, this.madd(f32x4.mul(r, r), this.f32(-0.5), p)),
+      set(p, this.madd(exponent, this.f32(0.693359375), f32x4.add(r, p))),
+      f32x4.add(p, f32x4.sub(value, value)),
     ]
   }
 
@@ -139,7 +139,7 @@ export class Lanes {
 
   /** x / (1 + e⁻ˣ). */
   silu(x: Local): Code {
-    return f32x4.div(get(x), this.onePlusExpNegative(get(x)))
+    return f32x4.div(x, this.onePlusExpNegative(x))
   }
 
   private onePlusExpNegative(x: Code): Code {
@@ -165,18 +165,18 @@ export class Uniform {
 
   /** Sets it to an f32. */
   set(x: Code): Code {
-    return [set(this.number, x), [this.paired, this.single].map((vector) => set(vector, f32x4.splat(get(this.number))))]
+    return [set(this.number, x), [this.paired, this.single].map((vector) => set(vector, f32x4.splat(this.number)))]
   }
 
   /** For bundles of `width` vectors. */
   of(width: number): Code {
-    return get(width === 1 ? this.single : this.paired)
+    return width === 1 ? this.single : this.paired
   }
 }
 
 /** The sum of the four lanes, (0 + 2) + (1 + 3). */
 export function sumLanes(x: Local): Code {
-  const lane = (i: number): Code => f32x4.extract(get(x), i)
+  const lane = (i: number): Code => f32x4.extract(x, i)
   return f32.add(f32.add(lane(0), lane(2)), f32.add(lane(1), lane(3)))
 }
 

@@ -4,7 +4,7 @@
  */
 import type { Axis } from '../../ir/domain.ts'
 import { type Arguments } from './arguments.ts'
-import { type Code, type FunctionBuilder, get, i32, type Local } from './assembler.ts'
+import { type Code, type FunctionBuilder, i32, type Local } from './assembler.ts'
 import { Odometer } from './odometer.ts'
 
 /** An axis as arguments: sizes and bounds in elements, strides in bytes. */
@@ -43,24 +43,24 @@ export class Walk {
     const taking = (o: number): boolean => axes.some((axis) => axis.steps[o] !== undefined)
     this.operands = (axes[0]?.steps ?? []).flatMap((_, o) => (taking(o) ? [o] : []))
     this.counted = axes.flatMap((axis, a) => (axis.index !== undefined || axis.ranges.some((r) => r !== undefined) ? [a] : []))
-    const moves = this.operands.map((o) => axes.map((axis) => code(axis.steps[o])))
+    const moves = this.operands.map((o) => axes.map((axis) => axis.steps[o]))
     const counts = this.counted.map((a) => axes.map((_, b) => (a === b ? i32.const(1) : undefined)))
-    this.odometer = new Odometer(f, axes.map((axis) => get(axis.size)), [...moves, ...counts, ...extra])
+    this.odometer = new Odometer(f, axes.map((axis) => axis.size), [...moves, ...counts, ...extra])
   }
 
   /** Bytes from the first element of operand `o` to the current one. */
   offset(o: number): Code {
     const at = this.operands.indexOf(o)
-    return code(at < 0 ? undefined : this.odometer.values[at]) ?? i32.const(0)
+    return this.odometer.values[at] ?? i32.const(0)
   }
 
   private counter(axis: number): Code {
-    return code(this.odometer.values[this.operands.length + this.counted.indexOf(axis)]) ?? i32.const(0)
+    return this.odometer.values[this.operands.length + this.counted.indexOf(axis)] ?? i32.const(0)
   }
 
   /** The current value of extra function `number`. */
   extra(number: number): Code {
-    return code(this.odometer.values[this.operands.length + this.counted.length + number]) ?? i32.const(0)
+    return this.odometer.values[this.operands.length + this.counted.length + number] ?? i32.const(0)
   }
 
   /** The position along axis `index` of the descriptor, if this walk counts it. */
@@ -73,10 +73,8 @@ export class Walk {
   exists(o: number): Code | undefined {
     const checks = this.axes.flatMap((axis, a) => {
       const range = axis.ranges[o]
-      return range === undefined ? [] : [i32.ltu(i32.sub(this.counter(a), get(range.lo)), get(range.length))]
+      return range === undefined ? [] : [i32.ltu(i32.sub(this.counter(a), range.lo), range.length)]
     })
     return checks.length === 0 ? undefined : checks.reduce((a, b) => i32.and(a, b))
   }
 }
-
-const code = (local: Local | undefined): Code | undefined => (local === undefined ? undefined : get(local))

@@ -3,7 +3,7 @@
  * them: an address, a coordinate. Stepping to the next position costs one addition a function,
  * where decoding its number would cost a division an axis.
  */
-import { type Code, type FunctionBuilder, get, i32, type Local, set, when } from './assembler.ts'
+import { advance, type Code, type FunctionBuilder, i32, type Local, set, when } from './assembler.ts'
 
 /** A linear function of a position: what each axis adds, outermost first; absent means nothing. */
 export type Steps = readonly (Code | undefined)[]
@@ -36,11 +36,11 @@ export class Odometer {
     const decode = this.digits.map((digit, axis): Code => {
       const size = this.sizes[axis] ?? []
       return [
-        axis === 0 ? set(digit, get(this.rest)) : [set(digit, i32.remu(get(this.rest), size)), set(this.rest, i32.divu(get(this.rest), size))],
-        this.each(axis, (value, step) => set(value, i32.add(get(value), i32.mul(get(digit), step)))),
+        axis === 0 ? set(digit, this.rest) : [set(digit, i32.remu(this.rest, size)), set(this.rest, i32.divu(this.rest, size))],
+        this.each(axis, (value, step) => advance(value, i32.mul(digit, step))),
       ]
     })
-    return [set(this.rest, index), this.values.map((value) => set(value, i32.const(0))), decode.toReversed()]
+    return [set(this.rest, index), this.values.map((value) => set(value, 0)), decode.toReversed()]
   }
 
   /** Goes to the next position; past the last one the values mean nothing. */
@@ -48,13 +48,13 @@ export class Odometer {
     const [digit, size] = [this.digits[axis], this.sizes[axis]]
     if (digit === undefined || size === undefined) return []
     return [
-      set(digit, i32.add(get(digit), i32.const(1))),
-      this.each(axis, (value, step) => set(value, i32.add(get(value), step))),
+      advance(digit, 1),
+      this.each(axis, (value, step) => advance(value, step)),
       axis === 0
         ? []
-        : when(i32.eq(get(digit), size), [
-            set(digit, i32.const(0)),
-            this.each(axis, (value, step) => set(value, i32.sub(get(value), i32.mul(size, step)))),
+        : when(i32.eq(digit, size), [
+            set(digit, 0),
+            this.each(axis, (value, step) => set(value, i32.sub(value, i32.mul(size, step)))),
             this.advance(axis - 1),
           ]),
     ]

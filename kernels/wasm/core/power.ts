@@ -1,5 +1,5 @@
 /** xʸ for four f32 lanes. */
-import { type Code, f32x4, f64x2, i32, i64x2, v128 } from './assembler.ts'
+import { type Code, f32x4, f64x2, i64x2, v128 } from './assembler.ts'
 import { double, doublePolynomial, joinLow, promote } from './doubles.ts'
 import { splitExponent } from './floats.ts'
 import type { VectorScope } from './scope.ts'
@@ -25,7 +25,7 @@ function powerOfHalf(scope: VectorScope, k: Code, m: Code, y: Code): Code {
   const t = scope.keep(f64x2.pmax(f64x2.pmin(f64x2.mul(log2, y), double(scope, 200)), double(scope, -200)))
   const shifted = scope.keep(f64x2.add(t, double(scope, roundingShift)))
   const r = scope.keep(f64x2.sub(t, f64x2.sub(shifted, double(scope, roundingShift))))
-  const scale = i64x2.add(i64x2.shl(shifted, i32.const(52)), scope.bytes([...one64, ...one64]))
+  const scale = i64x2.add(i64x2.shl(shifted, 52), scope.bytes([...one64, ...one64]))
   return scope.keep(f64x2.demote(f64x2.mul(doublePolynomial(scope, r, powerTerms), scale)))
 }
 

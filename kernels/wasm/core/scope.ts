@@ -4,7 +4,7 @@
  * around the loop, hence `reset`, and only if both use one constant, hence constants in locals. What it has made
  * 256 bits wide no single vector may use, too, hence a second set of constants: see docs/cpu.md.
  */
-import { type Code, type FunctionBuilder, get, type Local, set, v128, type ValueType } from './assembler.ts'
+import { type Code, type FunctionBuilder, type Local, set, v128, type ValueType } from './assembler.ts'
 
 const bitsOf = (value: number): number => new Int32Array(new Float32Array([value]).buffer)[0] ?? 0
 
@@ -48,10 +48,9 @@ export class VectorScope {
     if (known !== undefined) return known
     const local = this.f.local('v128')
     this.setup.push(set(local, v128.const(bytes)))
-    const code = get(local)
-    this.named.add(code)
-    this.constants.set(key, code)
-    return code
+    this.named.add(local)
+    this.constants.set(key, local)
+    return local
   }
 
   /** What `write` makes, for bundles of `width` vectors: one alone shares no constant with those that come in pairs. */
@@ -95,9 +94,8 @@ export class VectorScope {
 
   /** The value of `local`, marked as free to repeat. */
   read(local: Local): Code {
-    const code = get(local)
-    this.named.add(code)
-    return code
+    this.named.add(local)
+    return local
   }
 
   /** Keeps the `count` results of `compute` and releases the temporaries that it took. */

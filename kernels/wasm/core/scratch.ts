@@ -1,5 +1,5 @@
 /** Areas of the thread's scratch memory, given out before a kernel's code exists; their sizes stay out of the code. */
-import { type Code, get, i32, type Local, set } from './assembler.ts'
+import { advance, type Code, type Local } from './assembler.ts'
 import type { Arguments } from './arguments.ts'
 
 export class ScratchAreas {
@@ -24,6 +24,6 @@ export class ScratchAreas {
 
   /** Turns the offsets passed as arguments into addresses; goes first in the function. */
   prologue(): Code {
-    return this.areas.map((area) => set(area, i32.add(get(area), get(this.base))))
+    return this.areas.map((area) => advance(area, this.base))
   }
 }

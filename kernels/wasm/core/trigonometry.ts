@@ -1,5 +1,5 @@
 /** Sine, cosine and the angle of a point for four f32 lanes. Polynomials of Cephes' sinf, cosf and atanf. */
-import { type Code, f32, f32x4, f64, f64x2, get, i32, i32x4, i64, i64x2, type Local, loopRange, select, set, v128, when } from './assembler.ts'
+import { type Code, f32, f32x4, f64, f64x2, i32, i32x4, i64, i64x2, type Local, loopRange, select, set, v128, when } from './assembler.ts'
 import { double, joinLow, promote } from './doubles.ts'
 import { polynomial, withSignOf } from './floats.ts'
 import type { VectorScope } from './scope.ts'
@@ -45,33 +45,33 @@ function reduceLarge(scope: VectorScope, x: Code, [low, high]: readonly Reduced[
   const words = [0, 1, 2].map(() => scope.variable('i64'))
   const turn = scope.variable('i64')
   const [first = lane, second = lane, third = lane] = words
-  const window = (a: Local, b: Local): Code => i64.or(i64.shl(get(a), get(shift)), i64.shru(i64.shru(get(b), wide(1)), i64.xor(get(shift), wide(63))))
+  const window = (a: Local, b: Local): Code => i64.or(i64.shl(a, shift), i64.shru(i64.shru(b, wide(1)), i64.xor(shift, wide(63))))
   const word = (i: number): Code => i64Of(twoOverPi[i]?.[0] ?? 0, twoOverPi[i]?.[1] ?? 0)
-  const beyond = i32.ge(get(exponent), i32.const(152 + 64))
-  const mantissa = i64.extendU(i32.or(i32.and(get(bits), i32.const(0x7fffff)), i32.const(0x800000)))
-  const sign = i32.shr(get(bits), i32.const(31))
+  const beyond = i32.ge(exponent, 152 + 64)
+  const mantissa = i64.extendU(i32.or(i32.and(bits, 0x7fffff), 0x800000))
+  const sign = i32.shr(bits, 31)
   const reduce = [
     // Bits of 2/π from 2⁻¹ⁿ on, n = exponent − 152, so that the product counts turns.
-    set(shift, i64.and(i64.extendU(i32.sub(get(exponent), i32.const(152))), wide(63))),
+    set(shift, i64.and(i64.extendU(i32.sub(exponent, 152)), wide(63))),
     words.map((local, i) => set(local, select(word(i + 1), word(i), beyond))),
     set(third, window(second, third)), set(first, window(first, second)),
-    set(turn, i64.add(i64.mul(mantissa, get(first)), i64.shru(i64.mul(mantissa, i64.shru(get(third), wide(32))), wide(32)))),
-    set(turn, i64.add(get(turn), i64Of(0x20000000, 0))), // to the nearest quadrant
-    set(n, i32.wrapI64(i64.shru(get(turn), wide(62)))),
-    set(r, i32.reinterpretF32(f32.demoteF64(f64.mul(f64.convertI64(i64.add(i64.and(get(turn), i64Of(0x3fffffff, -1)), i64Of(0xe0000000, 0))), f64.const(Math.PI * 2 ** -63))))),
-    set(r, i32.xor(get(r), i32.and(get(bits), i32.const(-0x80000000)))), set(n, i32.sub(i32.xor(get(n), sign), sign)),
+    set(turn, i64.add(i64.mul(mantissa, first), i64.shru(i64.mul(mantissa, i64.shru(third, wide(32))), wide(32)))),
+    set(turn, i64.add(turn, i64Of(0x20000000, 0))), // to the nearest quadrant
+    set(n, i32.wrapI64(i64.shru(turn, wide(62)))),
+    set(r, i32.reinterpretF32(f32.demoteF64(f64.mul(f64.convertI64(i64.add(i64.and(turn, i64Of(0x3fffffff, -1)), i64Of(0xe0000000, 0))), f64.const(Math.PI * 2 ** -63))))),
+    set(r, i32.xor(r, i32.and(bits, -0x80000000))), set(n, i32.sub(i32.xor(n, sign), sign)),
   ]
   const pass = ([front = lane, back = lane]: readonly Local[], next: Code): Code =>
-    [set(front, i64.or(i64.shru(get(front), wide(32)), i64.shl(get(back), wide(32)))), set(back, i64.or(i64.shru(get(back), wide(32)), i64.shl(next, wide(32))))]
+    [set(front, i64.or(i64.shru(front, wide(32)), i64.shl(back, wide(32)))), set(back, i64.or(i64.shru(back, wide(32)), i64.shl(next, wide(32))))]
   return [
-    queues.map((queue, i) => queue.map((local, k) => set(local, i === 0 ? i64x2.extract(x, k) : i64x2.extract(get((k === 0 ? low : high)[i === 1 ? 'r' : 'n']), 0)))),
-    loopRange(lane, i32.const(0), i32.const(4), 1, [
-      set(bits, i32.wrapI64(get(xs[0] ?? lane))), set(r, i32.wrapI64(get(rs[0] ?? lane))), set(n, i32.wrapI64(get(ns[0] ?? lane))),
-      set(exponent, i32.and(i32.shru(get(bits), i32.const(23)), i32.const(255))),
-      when(i32.ltu(i32.sub(get(exponent), i32.const(127 + 28)), i32.const(100)), reduce), // neither infinite nor NaN
-      pass(xs, wide(0)), pass(rs, i64.extendU(get(r))), pass(ns, i64.extendU(get(n))),
+    queues.map((queue, i) => queue.map((local, k) => set(local, i === 0 ? i64x2.extract(x, k) : i64x2.extract((k === 0 ? low : high)[i === 1 ? 'r' : 'n'], 0)))),
+    loopRange(lane, 0, 4, 1, [
+      set(bits, i32.wrapI64(xs[0] ?? lane)), set(r, i32.wrapI64(rs[0] ?? lane)), set(n, i32.wrapI64(ns[0] ?? lane)),
+      set(exponent, i32.and(i32.shru(bits, 23), 255)),
+      when(i32.ltu(i32.sub(exponent, 127 + 28), 100), reduce), // neither infinite nor NaN
+      pass(xs, wide(0)), pass(rs, i64.extendU(r)), pass(ns, i64.extendU(n)),
     ]),
-    [low, high].map((half, k) => [set(half.r, i64x2.splat(get(rs[k] ?? lane))), set(half.n, i64x2.splat(get(ns[k] ?? lane)))]),
+    [low, high].map((half, k) => [set(half.r, i64x2.splat(rs[k] ?? lane)), set(half.n, i64x2.splat(ns[k] ?? lane))]),
   ]
 }
 
@@ -91,7 +91,7 @@ export function sines(scope: VectorScope, given: readonly Code[], turns: 0 | 1):
 
 function sine(scope: VectorScope, [low, high]: readonly Reduced[], turns: 0 | 1): Code {
   if (low === undefined || high === undefined) throw new Error('a vector has two halves')
-  const [q, r] = [scope.keep(joinLow(get(low.n), get(high.n))), scope.keep(joinLow(get(low.r), get(high.r)))]
+  const [q, r] = [scope.keep(joinLow(low.n, high.n)), scope.keep(joinLow(low.r, high.r))]
   const z = scope.keep(f32x4.mul(r, r))
   const p = polynomial(scope, z, [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1])
   // The sign is put back for the sake of −0.
@@ -100,7 +100,7 @@ function sine(scope: VectorScope, [low, high]: readonly Reduced[], turns: 0 | 1)
   const cosine = f32x4.add(f32x4.sub(f32x4.mul(f32x4.mul(c, z), z), f32x4.mul(scope.f32(0.5), z)), scope.f32(1))
   const turned = scope.keep(turns === 0 ? q : i32x4.add(q, scope.i32(1)))
   const odd = i32x4.ne(v128.and(turned, scope.i32(1)), scope.i32(0))
-  return v128.xor(v128.select(cosine, s, odd), i32x4.shl(v128.and(turned, scope.i32(2)), i32.const(30)))
+  return v128.xor(v128.select(cosine, s, odd), i32x4.shl(v128.and(turned, scope.i32(2)), 30))
 }
 
 /** The angle of the point (x, y), −π to π, within 2.8 ulp. Signed zeros and infinities as in C99. */
@@ -123,7 +123,7 @@ export function atan2(scope: VectorScope, y: Code, x: Code): Code {
   const eighth = f32x4.add(f32x4.add(f32x4.mul(f32x4.mul(p, z), t), t), v128.and(far, scope.f32(Math.PI / 4)))
   const first = scope.keep(eighth)
   const quarter = scope.keep(v128.select(f32x4.sub(scope.f32(Math.PI / 2), first), first, steep))
-  const half = v128.select(f32x4.sub(scope.f32(Math.PI), quarter), quarter, i32x4.shr(x, i32.const(31)))
+  const half = v128.select(f32x4.sub(scope.f32(Math.PI), quarter), quarter, i32x4.shr(x, 31))
   const unordered = v128.or(f32x4.ne(x, x), f32x4.ne(y, y))
   return v128.or(withSignOf(scope, half, y), unordered)
 }

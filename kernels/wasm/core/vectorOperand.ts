@@ -3,7 +3,7 @@ import type { Operand } from '../../ir/descriptor.ts'
 import type { Axis } from '../../ir/domain.ts'
 import { memoryType, type MemoryType, sizeShift } from './access.ts'
 import type { Arguments } from './arguments.ts'
-import { type Code, type FunctionBuilder, get, i32, type Local, select, set } from './assembler.ts'
+import { type Code, type FunctionBuilder, i32, type Local, select, set } from './assembler.ts'
 import type { Access, Cursor } from './cursor.ts'
 
 export interface PlannedOperand {
@@ -47,8 +47,8 @@ export function openCursor(f: FunctionBuilder, { dtype, access, stride, bounds }
 
 /** Puts a cursor `offset` bytes behind the first element; where the outer axes lie outside the mask, nothing exists. */
 export function placeCursor(cursor: Cursor, { base, bounds }: PlannedOperand, offset: Code, exists: Code | undefined): Code {
-  const pointer = set(cursor.pointer, i32.add(get(base), offset))
+  const pointer = set(cursor.pointer, i32.add(base, offset))
   if (cursor.range === undefined || bounds === undefined) return pointer
-  const bound = (x: Local): Code => (exists === undefined ? get(x) : select(get(x), i32.const(0), exists))
+  const bound = (x: Local): Code => (exists === undefined ? x : select(x, i32.const(0), exists))
   return [pointer, set(cursor.range.lo, bound(bounds.lo)), set(cursor.range.hi, bound(bounds.hi))]
 }

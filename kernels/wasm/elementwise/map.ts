@@ -12,8 +12,8 @@ import { type Expression, expressionKey } from '../../ir/expression.ts'
 import { checkAccess, hoist, unknownNodes } from '../../ir/nodes.ts'
 import { sizeShift } from '../core/access.ts'
 import { Arguments, begin, end } from '../core/arguments.ts'
-import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, set, when } from '../core/assembler.ts'
-import { advance, type Cursor, type Place, write } from '../core/cursor.ts'
+import { advance, type Code, doWhile, type FunctionBuilder, i32, type Local, loopWhile, minimum, set, when } from '../core/assembler.ts'
+import { advanceCursor, type Cursor, type Place, write } from '../core/cursor.ts'
 import { emitExpressions, Hoisted, type Leaf } from '../core/emit.ts'
 import type { WasmKernel } from '../core/kernel.ts'
 import { leaves } from '../core/leaves.ts'
@@ -111,25 +111,25 @@ function buildMap(plan: MapPlan): FunctionBuilder {
   // The chunks are an axis of the walk, whose extra function is where a chunk starts.
   const chunks: PassedAxis = { size: plan.chunks, index: undefined, steps: plan.operands.map(() => undefined), ranges: [] }
   const axes = plan.outer.toSpliced(plan.chunksLast ? plan.outer.length : -1, 0, chunks)
-  const walk = new Walk(f, axes, [axes.map((axis) => (axis === chunks ? get(plan.chunk) : undefined))])
+  const walk = new Walk(f, axes, [axes.map((axis) => (axis === chunks ? plan.chunk : undefined))])
   const emission: Emission = { plan, scope, cursors, walk, known: new Hoisted(scope) }
   const [once = [], perItem = []] = hoist(plan.values, 2, (leaf) => levelOf(emission, leaf))
 
   const code = scope.block(() => {
     placeCursors(emission, position, 0)
     emission.known.compute(once, width, () => mapLeaves(emission, { position, stop: undefined }))
-    scope.emit(set(item, get(begin)), walk.odometer.seek(get(begin)))
+    scope.emit(set(item, begin), walk.odometer.seek(begin))
     const body = scope.block(() => {
-      scope.emit(set(position, walk.extra(0)), set(stop, minimum(i32.add(get(position), get(plan.chunk)), get(plan.lane.size))))
+      scope.emit(set(position, walk.extra(0)), set(stop, minimum(i32.add(position, plan.chunk), plan.lane.size)))
       placeCursors(emission, position, 1)
       emission.known.compute(perItem, width, () => mapLeaves(emission, { position, stop: undefined }))
-      scope.emit(loopWhile(i32.geu(i32.sub(get(stop), get(position)), i32.const(4 * width)), emitBundle(emission, width, { position, stop: undefined })))
-      scope.emit(loopWhile(i32.ltu(get(position), get(stop)), emitBundle(emission, 1, { position, stop })))
-      scope.emit(walk.odometer.advance(), set(item, i32.add(get(item), i32.const(1))))
+      scope.emit(loopWhile(i32.geu(i32.sub(stop, position), 4 * width), emitBundle(emission, width, { position, stop: undefined })))
+      scope.emit(loopWhile(i32.ltu(position, stop), emitBundle(emission, 1, { position, stop })))
+      scope.emit(walk.odometer.advance(), advance(item, 1))
     })
-    scope.emit(doWhile(body, i32.ltu(get(item), get(end))))
+    scope.emit(doWhile(body, i32.ltu(item, end)))
   })
-  f.emit(when(i32.ltu(get(begin), get(end)), [scope.setup, code]))
+  f.emit(when(i32.ltu(begin, end), [scope.setup, code]))
   return f
 }
 
@@ -153,7 +153,7 @@ function placeCursors({ plan, scope, cursors, walk }: Emission, position: Local,
   plan.operands.forEach((o, i) => {
     const cursor = cursors[i]
     if (cursor === undefined || o.access === 'blank' || Math.min(plan.levels[i] ?? 2, 1) !== level) return
-    const along = o.access === 'splat' ? walk.offset(i) : i32.add(walk.offset(i), i32.mul(get(position), get(o.stride)))
+    const along = o.access === 'splat' ? walk.offset(i) : i32.add(walk.offset(i), i32.mul(position, o.stride))
     scope.emit(placeCursor(cursor, o, level === 0 ? i32.const(0) : along, walk.exists(i)))
   })
 }
@@ -170,8 +170,8 @@ function emitBundle(emission: Emission, count: number, place: Place): Code {
       const [values = [], value] = [results[i], plan.values[i]]
       if (value !== undefined) write(scope, cursor, place, value.type, Array.from({ length: count }, (_, vector) => values[vector] ?? values[0] ?? []))
     })
-    scope.emit(cursors.map((cursor, i) => ((plan.levels[i] ?? 2) === 2 ? advance(cursor, 4 * count) : [])))
-    scope.emit(set(place.position, i32.add(get(place.position), i32.const(4 * count))))
+    scope.emit(cursors.map((cursor, i) => ((plan.levels[i] ?? 2) === 2 ? advanceCursor(cursor, 4 * count) : [])))
+    scope.emit(advance(place.position, 4 * count))
     scope.reset()
   }))
 }

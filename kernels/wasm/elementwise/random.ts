@@ -6,7 +6,7 @@
  * the words zero-extended, so that one multiplication gives both halves of a product. The last
  * words of a row come from a full round of four, of which only the needed ones are kept.
  */
-import { type Code, get, i32, i64, i64x2, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, i32, i64, i64x2, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
 import { philoxMultipliers, philoxRounds, philoxWeyl } from '../../ir/philox.ts'
 import { Arguments, begin, end } from '../core/arguments.ts'
 import type { WasmKernel } from '../core/kernel.ts'
@@ -34,9 +34,9 @@ export function philoxKernel({ rows, length }: { readonly rows: number; readonly
       const wide = (words: readonly number[]): Code => v128.const(words.flatMap((w) => [w & 255, (w >>> 8) & 255, (w >>> 16) & 255, (w >>> 24) & 255, 0, 0, 0, 0]))
       const keyWords = Array.from({ length: philoxRounds }, () => [f.local('v128'), f.local('v128')] as const)
       const splat = (word: Code): Code => i64x2.splat(i64.extendU(word))
-      const rowOf = (base: Local): Code => i32.add(get(base), i32.shl(get(row), i32.const(3)))
+      const rowOf = (base: Local): Code => i32.add(base, i32.shl(row, 3))
       const loadKeys = keyWords.map(([k0, k1], round) => [k0, k1].map((local, j) =>
-        set(local, splat(i32.add(i32.load(rowOf(keys), 4 * j), i32.const(Math.imul(round, philoxWeyl[j === 0 ? 0 : 1])))))))
+        set(local, splat(i32.add(i32.load(rowOf(keys), 4 * j), Math.imul(round, philoxWeyl[j === 0 ? 0 : 1]))))))
 
       const step = f.local('v128')
       const counts = [f.local('v128'), f.local('v128')]
@@ -51,45 +51,45 @@ export function philoxKernel({ rows, length }: { readonly rows: number; readonly
         return [
           each(([a, b, c, d], _, pair) => {
             const count = counts[pair]
-            return count === undefined ? [] : [set(a, v128.and(get(count), get(mask))), set(b, i64x2.shru(get(count), i32.const(32))), set(c, v128.splatF32(0)), set(d, v128.splatF32(0)), set(count, i64x2.add(get(count), get(step)))]
+            return count === undefined ? [] : [set(a, v128.and(count, mask)), set(b, i64x2.shru(count, 32)), set(c, 0), set(d, 0), set(count, i64x2.add(count, step))]
           }),
           keyWords.map(([k0, k1]) => [
-            each(([a, , c], [p, q]) => [set(p, i64x2.mul(get(a), get(m0))), set(q, i64x2.mul(get(c), get(m1)))]),
+            each(([a, , c], [p, q]) => [set(p, i64x2.mul(a, m0)), set(q, i64x2.mul(c, m1))]),
             each(([a, b, c, d], [p, q]) => [
-              set(a, v128.xor(v128.xor(i64x2.shru(get(q), i32.const(32)), get(b)), get(k0))),
-              set(c, v128.xor(v128.xor(i64x2.shru(get(p), i32.const(32)), get(d)), get(k1))),
-              set(b, v128.and(get(q), get(mask))),
-              set(d, v128.and(get(p), get(mask))),
+              set(a, v128.xor(v128.xor(i64x2.shru(q, 32), b), k0)),
+              set(c, v128.xor(v128.xor(i64x2.shru(p, 32), d), k1)),
+              set(b, v128.and(q, mask)),
+              set(d, v128.and(p, mask)),
             ]),
           ]),
           each(([a, b, c, d], [p, q]) => [
-            set(p, v128.or(get(a), i64x2.shl(get(b), i32.const(32)))),
-            set(q, v128.or(get(c), i64x2.shl(get(d), i32.const(32)))),
+            set(p, v128.or(a, i64x2.shl(b, 32))),
+            set(q, v128.or(c, i64x2.shl(d, 32))),
           ]),
           // Neighbouring stores let 256-bit code form; the words then take their order in 64-bit moves.
-          [0, 1].map((half) => products.map((product, pair) => { const words = product[half]; return words === undefined ? [] : v128.store(get(scratch), get(words), 32 * half + 16 * pair) })),
-          [0, 1, 2, 3].map((counter) => [0, 1].map((half) => i64.store(get(address), i64.load(get(scratch), 32 * half + 8 * counter), 16 * counter + 8 * half))),
-          [...states.flat(), ...products.flat()].map((local) => set(local, v128.splatF32(0))),
+          [0, 1].map((half) => products.map((product, pair) => { const words = product[half]; return words === undefined ? [] : v128.store(scratch, words, 32 * half + 16 * pair) })),
+          [0, 1, 2, 3].map((counter) => [0, 1].map((half) => i64.store(address, i64.load(scratch, 32 * half + 8 * counter), 16 * counter + 8 * half))),
+          [...states.flat(), ...products.flat()].map((local) => set(local, 0)),
         ]
       }
       f.emit(
         set(mask, wide([0xffffffff, 0xffffffff])), set(m0, wide([philoxMultipliers[0], philoxMultipliers[0]])), set(m1, wide([philoxMultipliers[1], philoxMultipliers[1]])),
         set(step, wide([4, 4])),
-        loopRange(item, get(begin), get(end), 1, [
-          set(row, i32.divu(get(item), get(blocksArg))),
-          set(first, i32.mul(i32.remu(get(item), get(blocksArg)), i32.const(itemWords))),
-          set(left, minimum(i32.sub(get(lengthArg), get(first)), i32.const(itemWords))),
-          set(to, i32.add(get(output), i32.shl(i32.add(i32.mul(get(row), get(lengthArg)), get(first)), i32.const(2)))),
+        loopRange(item, begin, end, 1, [
+          set(row, i32.divu(item, blocksArg)),
+          set(first, i32.mul(i32.remu(item, blocksArg), itemWords)),
+          set(left, minimum(i32.sub(lengthArg, first), itemWords)),
+          set(to, i32.add(output, i32.shl(i32.add(i32.mul(row, lengthArg), first), 2))),
           loadKeys,
-          set(start, i64.add(i64.load(rowOf(counters)), i64.extendU(i32.shru(get(first), i32.const(2))))),
-          counts.map((count, pair) => set(count, i64x2.add(i64x2.splat(get(start)), wide([2 * pair, 2 * pair + 1])))),
-          loopWhile(i32.ge(get(left), i32.const(16)), [generate(to), set(to, i32.add(get(to), i32.const(64))), set(left, i32.sub(get(left), i32.const(16)))]),
-          when(get(left), [
-            set(from, i32.add(get(scratch), i32.const(64))),
+          set(start, i64.add(i64.load(rowOf(counters)), i64.extendU(i32.shru(first, 2)))),
+          counts.map((count, pair) => set(count, i64x2.add(i64x2.splat(start), wide([2 * pair, 2 * pair + 1])))),
+          loopWhile(i32.ge(left, 16), [generate(to), advance(to, 64), set(left, i32.sub(left, 16))]),
+          when(left, [
+            set(from, i32.add(scratch, 64)),
             generate(from),
-            loopWhile(get(left), [
-              i32.store(get(to), i32.load(get(from))),
-              set(to, i32.add(get(to), i32.const(4))), set(from, i32.add(get(from), i32.const(4))), set(left, i32.sub(get(left), i32.const(1))),
+            loopWhile(left, [
+              i32.store(to, i32.load(from)),
+              advance(to, 4), advance(from, 4), set(left, i32.sub(left, 1)),
             ]),
           ]),
         ]),

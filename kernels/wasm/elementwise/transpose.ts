@@ -10,7 +10,7 @@ import type { MapDescriptor } from '../../ir/descriptor.ts'
 import { product } from '../../ir/domain.ts'
 import { sizeShift } from '../core/access.ts'
 import { Arguments, begin, end, Nest } from '../core/arguments.ts'
-import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
 import type { WasmKernel } from '../core/kernel.ts'
 
 /** Lanes are the output's neighbours, positions the input's. */
@@ -18,8 +18,6 @@ const tile = { lanes: 64, positions: 64 } as const
 const stripPositions = 4 * tile.positions
 /** Below so many positions the general kernel, which gathers along lanes, is as fast. */
 const fewPositions = 8
-
-const advance = (pointer: Local, bytes: Code): Code => set(pointer, i32.add(get(pointer), bytes))
 
 /** The kernel of a map that only transposes elements of four bytes; undefined for others. */
 export function transposeKernel({ shape, inputs: [input], outputs: [output, second] }: MapDescriptor): WasmKernel | undefined {
@@ -75,76 +73,76 @@ function build(args: Arguments, { source, target, scratch, nest, width, height, 
   const f = args.open()
   const local = (): Local => f.local('i32')
   const [item, rest, from, to, lanes, position, last, count, at, into, lane, step, row] = [local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local()]
-  const strip = i32.mul(get(position), i32.const(4))
+  const strip = i32.mul(position, 4)
   /** Four lanes of `count` positions from `from`, to `into`, `step` bytes apart. */
   const fourLanes = (first: Local): Code => {
     const rows = [local(), local(), local(), local()]
     const [left, value] = [local(), f.local('v128')]
     const column = (offset: number): Code => [
-      set(value, v128.load32Zero(get(rows[0] ?? first), offset)),
-      rows.slice(1).map((r, k) => set(value, v128.load32Lane(get(r), get(value), k + 1, offset))),
-      v128.store(get(into), get(value)),
-      advance(into, get(step)),
+      set(value, v128.load32Zero(rows[0] ?? first, offset)),
+      rows.slice(1).map((r, k) => set(value, v128.load32Lane(r, value, k + 1, offset))),
+      v128.store(into, value),
+      advance(into, step),
     ]
-    const columns = (n: number): Code => [Array.from({ length: n }, (_, c) => column(4 * c)), rows.map((r) => advance(r, i32.const(4 * n))), advance(left, i32.const(-n))]
+    const columns = (n: number): Code => [Array.from({ length: n }, (_, c) => column(4 * c)), rows.map((r) => advance(r, 4 * n)), advance(left, -n)]
     return [
-      rows.map((r, k) => set(r, k === 0 ? get(first) : i32.add(get(rows[k - 1] ?? first), get(laneStep)))),
-      set(left, get(count)),
-      loopWhile(i32.ge(get(left), i32.const(4)), columns(4)),
-      loopWhile(get(left), columns(1)),
+      rows.map((r, k) => set(r, k === 0 ? first : i32.add(rows[k - 1] ?? first, laneStep))),
+      set(left, count),
+      loopWhile(i32.ge(left, 4), columns(4)),
+      loopWhile(left, columns(1)),
     ]
   }
   const overLanes = (start: Code): Code => [
-    set(at, get(from)),
-    set(lane, i32.const(0)),
-    loopWhile(i32.le(i32.add(get(lane), i32.const(4)), get(lanes)), [
-      set(into, i32.add(start, i32.shl(get(lane), i32.const(2)))),
+    set(at, from),
+    set(lane, 0),
+    loopWhile(i32.le(i32.add(lane, 4), lanes), [
+      set(into, i32.add(start, i32.shl(lane, 2))),
       fourLanes(at),
-      advance(at, i32.shl(get(laneStep), i32.const(2))),
-      advance(lane, i32.const(4)),
+      advance(at, i32.shl(laneStep, 2)),
+      advance(lane, 4),
     ]),
   ]
   const whole = [
-    set(step, i32.const(4 * tile.lanes)),
-    overLanes(get(scratch)),
-    set(row, get(scratch)),
-    set(into, get(to)),
-    loopRange(lane, i32.const(0), get(count), 1, [
-      loopRange(step, i32.const(0), i32.shl(get(lanes), i32.const(2)), 64,
-        Array.from({ length: 4 }, (_, v) => v128.store(i32.add(get(into), get(step)), v128.load(i32.add(get(row), get(step)), 16 * v), 16 * v))),
-      advance(row, i32.const(4 * tile.lanes)),
-      advance(into, get(positionStep)),
+    set(step, 4 * tile.lanes),
+    overLanes(scratch),
+    set(row, scratch),
+    set(into, to),
+    loopRange(lane, 0, count, 1, [
+      loopRange(step, 0, i32.shl(lanes, 2), 64,
+        Array.from({ length: 4 }, (_, v) => v128.store(i32.add(into, step), v128.load(i32.add(row, step), 16 * v), 16 * v))),
+      advance(row, 4 * tile.lanes),
+      advance(into, positionStep),
     ]),
   ]
   const ragged = [
-    set(step, get(positionStep)),
-    overLanes(get(to)),
-    loopRange(lane, get(lane), get(lanes), 1, [
-      set(into, i32.add(get(to), i32.shl(get(lane), i32.const(2)))),
-      loopRange(row, get(at), i32.add(get(at), i32.shl(get(count), i32.const(2))), 4, [
-        i32.store(get(into), i32.load(get(row))),
-        advance(into, get(step)),
+    set(step, positionStep),
+    overLanes(to),
+    loopRange(lane, lane, lanes, 1, [
+      set(into, i32.add(to, i32.shl(lane, 2))),
+      loopRange(row, at, i32.add(at, i32.shl(count, 2)), 4, [
+        i32.store(into, i32.load(row)),
+        advance(into, step),
       ]),
-      advance(at, get(laneStep)),
+      advance(at, laneStep),
     ]),
   ]
-  f.emit(loopRange(item, get(begin), get(end), 1, [
-    set(rest, get(item)),
-    set(position, i32.mul(i32.remu(get(rest), get(along)), i32.const(stripPositions))),
-    set(rest, i32.divu(get(rest), get(along))),
-    set(lane, i32.mul(i32.remu(get(rest), get(across)), i32.const(tile.lanes))),
-    set(rest, i32.divu(get(rest), get(across))),
-    set(from, i32.add(i32.add(get(source), i32.mul(get(lane), get(laneStep))), strip)),
-    set(to, i32.add(i32.add(get(target), i32.shl(get(lane), i32.const(2))), i32.mul(get(position), get(positionStep)))),
+  f.emit(loopRange(item, begin, end, 1, [
+    set(rest, item),
+    set(position, i32.mul(i32.remu(rest, along), stripPositions)),
+    set(rest, i32.divu(rest, along)),
+    set(lane, i32.mul(i32.remu(rest, across), tile.lanes)),
+    set(rest, i32.divu(rest, across)),
+    set(from, i32.add(i32.add(source, i32.mul(lane, laneStep)), strip)),
+    set(to, i32.add(i32.add(target, i32.shl(lane, 2)), i32.mul(position, positionStep))),
     nest.locate(f, rest, [from, to]),
-    set(lanes, minimum(i32.sub(get(width), get(lane)), i32.const(tile.lanes))),
-    set(last, minimum(get(height), i32.add(get(position), i32.const(stripPositions)))),
-    loopWhile(i32.lt(get(position), get(last)), [
-      set(count, minimum(i32.sub(get(last), get(position)), i32.const(tile.positions))),
-      when(i32.and(get(lanes), i32.const(15)), ragged, whole),
-      advance(from, i32.const(4 * tile.positions)),
-      advance(to, i32.mul(get(positionStep), i32.const(tile.positions))),
-      advance(position, i32.const(tile.positions)),
+    set(lanes, minimum(i32.sub(width, lane), tile.lanes)),
+    set(last, minimum(height, i32.add(position, stripPositions))),
+    loopWhile(i32.lt(position, last), [
+      set(count, minimum(i32.sub(last, position), tile.positions)),
+      when(i32.and(lanes, 15), ragged, whole),
+      advance(from, 4 * tile.positions),
+      advance(to, i32.mul(positionStep, tile.positions)),
+      advance(position, tile.positions),
     ]),
   ]))
   return f

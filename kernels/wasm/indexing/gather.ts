@@ -7,7 +7,7 @@
  */
 import { mergeStrides } from '../../ir/axes.ts'
 import { memoryType } from '../core/access.ts'
-import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
 import type { GatherDescriptor } from '../../ir/descriptor.ts'
 import { Arguments, begin, end, Nest } from '../core/arguments.ts'
 import type { WasmKernel } from '../core/kernel.ts'
@@ -41,17 +41,17 @@ export function gatherKernel({ shape, axis, extent, x, index, out, ...d }: Gathe
   const rowBody = (f: FunctionBuilder, [from, indexAt, to]: readonly Local[]): Code => {
     const [chosen, left] = [f.local('i32'), f.local('i32')]
     if (from === undefined || indexAt === undefined || to === undefined) return []
-    const move = (count: number, copy: Code, also: Code = []): Code => loopWhile(i32.geu(get(left), i32.const(count)), [
-      copy, also, set(to, i32.add(get(to), i32.const(count))), set(left, i32.sub(get(left), i32.const(count))),
+    const move = (count: number, copy: Code, also: Code = []): Code => loopWhile(i32.geu(left, count), [
+      copy, also, advance(to, count), set(left, i32.sub(left, count)),
     ])
-    const copied = (count: number, copy: Code): Code => move(count, copy, set(from, i32.add(get(from), i32.const(count))))
+    const copied = (count: number, copy: Code): Code => move(count, copy, advance(from, count))
     return [
-      set(chosen, i32.load(get(indexAt))), set(left, get(n.inner)),
-      when(i32.ltu(get(chosen), get(n.extent)), [
-        set(from, i32.add(get(from), i32.mul(get(chosen), get(n.axisStep)))),
-        copied(16, v128.store(get(to), v128.load(get(from)))),
-        copied(width, stores[width](get(to), loads[width](get(from)))),
-      ], move(width, stores[width](get(to), i32.const(invalid[dtype])))),
+      set(chosen, i32.load(indexAt)), set(left, n.inner),
+      when(i32.ltu(chosen, n.extent), [
+        advance(from, i32.mul(chosen, n.axisStep)),
+        copied(16, v128.store(to, v128.load(from))),
+        copied(width, stores[width](to, loads[width](from))),
+      ], move(width, stores[width](to, i32.const(invalid[dtype])))),
     ]
   }
   /** Up to `blockElements` elements. */
@@ -60,18 +60,18 @@ export function gatherKernel({ shape, axis, extent, x, index, out, ...d }: Gathe
     const [from, indexAt, to] = at
     if (from === undefined || indexAt === undefined || to === undefined) return []
     return [
-      set(block, i32.mul(get(block), i32.const(blockElements))),
-      at.map((a, k) => { const step = steps[k]; return step === undefined ? [] : set(a, i32.add(get(a), i32.mul(get(block), get(step)))) }),
-      set(left, minimum(i32.sub(get(n.inner), get(block)), i32.const(blockElements))),
-      loopWhile(get(left), [
-        set(chosen, i32.load(get(indexAt))),
+      set(block, i32.mul(block, blockElements)),
+      at.map((a, k) => { const step = steps[k]; return step === undefined ? [] : advance(a, i32.mul(block, step)) }),
+      set(left, minimum(i32.sub(n.inner, block), blockElements)),
+      loopWhile(left, [
+        set(chosen, i32.load(indexAt)),
         when(
-          i32.ltu(get(chosen), get(n.extent)),
-          stores[width](get(to), loads[width](i32.add(get(from), i32.mul(get(chosen), get(n.axisStep))))),
-          stores[width](get(to), i32.const(invalid[dtype])),
+          i32.ltu(chosen, n.extent),
+          stores[width](to, loads[width](i32.add(from, i32.mul(chosen, n.axisStep)))),
+          stores[width](to, i32.const(invalid[dtype])),
         ),
-        at.map((a, k) => { const step = steps[k]; return step === undefined ? [] : set(a, i32.add(get(a), get(step))) }),
-        set(left, i32.sub(get(left), i32.const(1))),
+        at.map((a, k) => { const step = steps[k]; return step === undefined ? [] : advance(a, step) }),
+        set(left, i32.sub(left, 1)),
       ]),
     ]
   }
@@ -85,10 +85,10 @@ export function gatherKernel({ shape, axis, extent, x, index, out, ...d }: Gathe
       const f = args.open()
       const [item, position, block] = [f.local('i32'), f.local('i32'), f.local('i32')]
       const at = operands.map(() => f.local('i32'))
-      f.emit(loopRange(item, get(begin), get(end), 1, [
-        at.map((a, k) => { const operand = operands[k]; return operand === undefined ? [] : set(a, get(operand)) }),
-        set(position, rows ? get(item) : i32.divu(get(item), get(n.blocks))),
-        rows ? [] : set(block, i32.remu(get(item), get(n.blocks))),
+      f.emit(loopRange(item, begin, end, 1, [
+        at.map((a, k) => { const operand = operands[k]; return operand === undefined ? [] : set(a, operand) }),
+        set(position, rows ? item : i32.divu(item, n.blocks)),
+        rows ? [] : set(block, i32.remu(item, n.blocks)),
         nest.locate(f, position, at),
         rows ? rowBody(f, at) : elementBody(f, at, block),
       ]))

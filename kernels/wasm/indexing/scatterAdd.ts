@@ -7,7 +7,7 @@
  * and are an item; otherwise one line is. A source whose index lies outside the axis is dropped, and
  * marks its line: element 0 becomes NaN (floats only).
  */
-import { type Code, f32x4, get, i32, i32x4, type Local, loopRange, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, f32x4, i32, i32x4, type Local, loopRange, set, v128, when } from '../core/assembler.ts'
 import type { ScatterAddDescriptor } from '../../ir/descriptor.ts'
 import { Arguments } from '../core/arguments.ts'
 import { Columns } from '../core/columns.ts'
@@ -42,25 +42,25 @@ export function scatterAddKernel(options: ScatterAddDescriptor): WasmKernel {
       if (x === undefined || index === undefined || src === undefined || y === undefined) throw new Error('scatterAdd: operands')
       const step = (k: number): Code => {
         const [address, operand] = [at[k], operands[k]]
-        return address === undefined || operand === undefined ? [] : set(address, i32.add(get(address), get(operand.step)))
+        return address === undefined || operand === undefined ? [] : advance(address, operand.step)
       }
       const add = integer ? i32x4.add : f32x4.add
       f.emit(columns.each(f, (first, vectors, scalar) => {
         const used = values.slice(0, vectors)
-        const read = (p: Local, u: number): Code => (scalar ? v128.load32Zero(get(p)) : v128.load(get(p), 16 * u))
-        const write = (p: Local, value: Local, u: number): Code => (scalar ? v128.store32Lane(get(p), get(value), 0) : v128.store(get(p), get(value), 16 * u))
-        const start = (k: number): Code => { const [a, b] = [at[k], first[k]]; return a === undefined || b === undefined ? [] : set(a, get(b)) }
+        const read = (p: Local, u: number): Code => (scalar ? v128.load32Zero(p) : v128.load(p, 16 * u))
+        const write = (p: Local, value: Local, u: number): Code => (scalar ? v128.store32Lane(p, value, 0) : v128.store(p, value, 16 * u))
+        const start = (k: number): Code => { const [a, b] = [at[k], first[k]]; return a === undefined || b === undefined ? [] : set(a, b) }
         const yStep = operands[3]?.step
         if (yStep === undefined) return []
-        const target = (offset: Code): Code => { const base = first[3]; return base === undefined ? [] : set(y, i32.add(get(base), offset)) }
+        const target = (offset: Code): Code => { const base = first[3]; return base === undefined ? [] : set(y, i32.add(base, offset)) }
         return [
           [0, 1, 2, 3].map(start),
-          loopRange(i, i32.const(0), get(extentArg), 1, [used.map((v, u) => set(v, read(x, u))), used.map((v, u) => write(y, v, u)), step(0), step(3)]),
-          loopRange(i, i32.const(0), get(count), 1, [
-            set(chosen, i32.load(get(index))),
+          loopRange(i, 0, extentArg, 1, [used.map((v, u) => set(v, read(x, u))), used.map((v, u) => write(y, v, u)), step(0), step(3)]),
+          loopRange(i, 0, count, 1, [
+            set(chosen, i32.load(index)),
             when(
-              i32.ltu(get(chosen), get(extentArg)),
-              [target(i32.mul(get(chosen), get(yStep))), used.map((v, u) => set(v, add(read(y, u), read(src, u)))), used.map((v, u) => write(y, v, u))],
+              i32.ltu(chosen, extentArg),
+              [target(i32.mul(chosen, yStep)), used.map((v, u) => set(v, add(read(y, u), read(src, u)))), used.map((v, u) => write(y, v, u))],
               integer ? [] : [target(i32.const(0)), used.map((v) => set(v, v128.splatF32(Number.NaN))), used.map((v, u) => write(y, v, u))],
             ),
             step(1), step(2),

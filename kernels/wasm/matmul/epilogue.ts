@@ -7,8 +7,8 @@ import type { Epilogue, Operand } from '../../ir/descriptor.ts'
 import { expressionKey } from '../../ir/expression.ts'
 import { checkAccess, unknownNodes } from '../../ir/nodes.ts'
 import { memoryType, sizeShift } from '../core/access.ts'
-import { type Code, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, set } from '../core/assembler.ts'
-import { type Access, advance, type Cursor, type Place, readLanes, write } from '../core/cursor.ts'
+import { advance, type Code, type FunctionBuilder, i32, type Local, loopRange, loopWhile, set } from '../core/assembler.ts'
+import { type Access, advanceCursor, type Cursor, type Place, readLanes, write } from '../core/cursor.ts'
 import { emitExpressions } from '../core/emit.ts'
 import type { GemmBlock, Side } from './gemm.ts'
 import { leaves } from '../core/leaves.ts'
@@ -59,7 +59,7 @@ export function emitEpilogue(f: FunctionBuilder, block: Pick<GemmBlock, 'mc' | '
   const cursorOf = ({ dtype, access, columnStep }: EpilogueOperand): Cursor => ({ dtype: memoryType(dtype), access, stride: columnStep, pointer: f.local('i32'), walker: f.local('i32'), range: undefined })
   const [target, inputs] = [cursorOf(out), operands.map(cursorOf)]
   const enterRow = ({ base, rows, columnStep }: EpilogueOperand, { pointer }: Cursor): Code =>
-    set(pointer, i32.add(i32.add(get(base), rows.offset(get(row))), i32.mul(get(block.n0), get(columnStep))))
+    set(pointer, i32.add(i32.add(base, rows.offset(row)), i32.mul(block.n0, columnStep)))
   const vectors = (count: number, stop: Local | undefined): Code => scope.within(count, () => scope.block(() => {
     const place: Place = { position, stop }
     const numbers = Array.from({ length: count }, (_, vector) => vector)
@@ -67,15 +67,15 @@ export function emitEpilogue(f: FunctionBuilder, block: Pick<GemmBlock, 'mc' | '
     const leaf = leaves({ scope, cursors: inputs, place, laneIndex: undefined, position: () => undefined, accumulator })
     const [values = []] = emitExpressions(scope, [value], count, new Map(), leaf)
     write(scope, target, place, value.type, numbers.map((vector) => values[vector] ?? values[0] ?? []))
-    scope.emit([target, ...inputs].map((cursor) => advance(cursor, 4 * count)), set(position, i32.add(get(position), i32.const(4 * count))))
+    scope.emit([target, ...inputs].map((cursor) => advanceCursor(cursor, 4 * count)), advance(position, 4 * count))
     scope.reset()
   }))
   const columns = [
-    loopWhile(i32.le(i32.add(get(position), i32.const(4 * bundle)), get(block.nc)), vectors(bundle, undefined)),
-    loopWhile(i32.lt(get(position), get(block.nc)), vectors(1, block.nc)),
+    loopWhile(i32.le(i32.add(position, 4 * bundle), block.nc), vectors(bundle, undefined)),
+    loopWhile(i32.lt(position, block.nc), vectors(1, block.nc)),
   ]
   return [
     scope.setup,
-    loopRange(row, i32.const(0), get(block.mc), 1, [enterRow(out, target), operands.map((o, i) => enterRow(o, inputs[i] ?? target)), set(position, i32.const(0)), columns]),
+    loopRange(row, 0, block.mc, 1, [enterRow(out, target), operands.map((o, i) => enterRow(o, inputs[i] ?? target)), set(position, 0), columns]),
   ]
 }

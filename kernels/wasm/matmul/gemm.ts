@@ -10,7 +10,7 @@
  */
 import type { Arguments } from '../core/arguments.ts'
 import { begin, end } from '../core/arguments.ts'
-import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, set, when } from '../core/assembler.ts'
+import { advance, type Code, doWhile, type FunctionBuilder, i32, type Local, loopWhile, minimum, set, when } from '../core/assembler.ts'
 import type { WasmTarget } from '../core/kernel.ts'
 import { ScratchAreas } from '../core/scratch.ts'
 import { maxDepth, type PanelLayout, rowPitch, type Tile, TileCode, type TileTarget } from './tile.ts'
@@ -142,37 +142,37 @@ export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: GemmBlock, code:
   const [item, rowItem, items, mFirst, mLast] = [local(), local(), local(), local(), local()]
 
   const rowBlocks = [
-    set(m0, get(mFirst)),
-    loopWhile(i32.lt(get(m0), get(mLast)), [
-      set(mc, minimum(i32.sub(get(mLast), get(m0)), get(sizes.rows))),
+    set(m0, mFirst),
+    loopWhile(i32.lt(m0, mLast), [
+      set(mc, minimum(i32.sub(mLast, m0), sizes.rows)),
       code.packA(),
       tiles(f, gemm, block, code),
-      code.epilogue === undefined ? [] : when(i32.ge(i32.add(get(k0), get(kc)), get(code.k)), code.epilogue),
-      set(m0, i32.add(get(m0), get(mc))),
+      code.epilogue === undefined ? [] : when(i32.ge(i32.add(k0, kc), code.k), code.epilogue),
+      advance(m0, mc),
     ]),
   ]
   f.emit(
     gemm.scratch.prologue(),
-    set(item, get(begin)),
-    loopWhile(i32.lt(get(item), get(end)), [
-      set(rowItem, i32.remu(get(item), get(sizes.rowItems))),
-      set(items, minimum(i32.sub(get(end), get(item)), i32.sub(get(sizes.rowItems), get(rowItem)))),
-      set(problem, i32.divu(get(item), get(sizes.rowItems))),
-      set(n0, i32.mul(i32.remu(get(problem), get(sizes.columnBlocks)), get(sizes.columns))),
-      set(problem, i32.divu(get(problem), get(sizes.columnBlocks))),
+    set(item, begin),
+    loopWhile(i32.lt(item, end), [
+      set(rowItem, i32.remu(item, sizes.rowItems)),
+      set(items, minimum(i32.sub(end, item), i32.sub(sizes.rowItems, rowItem))),
+      set(problem, i32.divu(item, sizes.rowItems)),
+      set(n0, i32.mul(i32.remu(problem, sizes.columnBlocks), sizes.columns)),
+      set(problem, i32.divu(problem, sizes.columnBlocks)),
       code.enter(),
-      set(nc, minimum(i32.sub(get(code.n), get(n0)), get(sizes.columns))),
-      set(mFirst, i32.mul(get(rowItem), get(sizes.rowsPerItem))),
-      set(mLast, minimum(get(code.m), i32.mul(i32.add(get(rowItem), get(items)), get(sizes.rowsPerItem)))),
+      set(nc, minimum(i32.sub(code.n, n0), sizes.columns)),
+      set(mFirst, i32.mul(rowItem, sizes.rowsPerItem)),
+      set(mLast, minimum(code.m, i32.mul(i32.add(rowItem, items), sizes.rowsPerItem))),
       // Problems of one launch may differ in size: some have fewer rows than there are items.
-      when(i32.lt(get(mFirst), get(mLast)), [
-        set(k0, i32.const(0)),
+      when(i32.lt(mFirst, mLast), [
+        set(k0, 0),
         doWhile(
-          [set(kc, minimum(i32.sub(get(code.k), get(k0)), get(sizes.depth))), code.packB(), rowBlocks, set(k0, i32.add(get(k0), get(kc)))],
-          i32.lt(get(k0), get(code.k)),
+          [set(kc, minimum(i32.sub(code.k, k0), sizes.depth)), code.packB(), rowBlocks, advance(k0, kc)],
+          i32.lt(k0, code.k),
         ),
       ]),
-      set(item, i32.add(get(item), get(items))),
+      advance(item, items),
     ]),
   )
 }
@@ -185,34 +185,34 @@ function tiles(f: FunctionBuilder, gemm: Gemm, block: GemmBlock, code: GemmCode)
   const local = (): Local => f.local('i32')
   const [i, j, a, b, bStart, bEnd, rows, columns, outColumn] = [local(), local(), local(), local(), local(), local(), local(), local(), local()]
   const tileCode = new TileCode(f, tile)
-  const row = (r: Code): Code => i32.add(get(i), r)
+  const row = (r: Code): Code => i32.add(i, r)
   const target: TileTarget = {
     rows,
     columns,
-    later: get(k0),
-    adjacent: i32.and(i32.eq(get(columns), i32.const(width)), code.columns.adjacent?.(j) ?? i32.const(0)),
-    outRow: (r) => i32.add(get(outColumn), code.rows.offset(row(i32.const(r)))),
-    outElement: (r, c) => i32.add(i32.add(get(code.out), code.columns.offset(i32.add(get(j), c))), code.rows.offset(row(r))),
+    later: k0,
+    adjacent: i32.and(i32.eq(columns, width), code.columns.adjacent?.(j) ?? 0),
+    outRow: (r) => i32.add(outColumn, code.rows.offset(row(i32.const(r)))),
+    outElement: (r, c) => i32.add(i32.add(code.out, code.columns.offset(i32.add(j, c))), code.rows.offset(row(r))),
     spill: gemm.spill,
   }
   return [
-    set(j, i32.const(0)),
-    set(bStart, get(gemm.bPanels)),
-    loopWhile(i32.lt(get(j), get(nc)), [
-      set(columns, minimum(i32.sub(get(nc), get(j)), i32.const(width))),
-      set(bEnd, i32.add(get(bStart), i32.mul(get(kc), i32.const(4 * width)))),
-      set(outColumn, i32.add(get(code.out), code.columns.offset(get(j)))),
-      set(i, i32.const(0)),
-      loopWhile(i32.lt(get(i), get(mc)), [
-        set(rows, minimum(i32.sub(get(mc), get(i)), i32.const(tile.rows))),
-        set(a, i32.add(get(gemm.aPanels), layout === 'rows' ? i32.mul(get(i), i32.const(rowPitch)) : i32.mul(i32.mul(get(i), i32.const(4)), get(kc)))),
-        set(b, get(bStart)),
+    set(j, 0),
+    set(bStart, gemm.bPanels),
+    loopWhile(i32.lt(j, nc), [
+      set(columns, minimum(i32.sub(nc, j), width)),
+      set(bEnd, i32.add(bStart, i32.mul(kc, 4 * width))),
+      set(outColumn, i32.add(code.out, code.columns.offset(j))),
+      set(i, 0),
+      loopWhile(i32.lt(i, mc), [
+        set(rows, minimum(i32.sub(mc, i), tile.rows)),
+        set(a, i32.add(gemm.aPanels, layout === 'rows' ? i32.mul(i, rowPitch) : i32.mul(i32.mul(i, 4), kc))),
+        set(b, bStart),
         tileCode.multiply(layout, gemm.relaxed, a, b, bEnd),
         tileCode.write(target),
-        set(i, i32.add(get(i), i32.const(tile.rows))),
+        advance(i, tile.rows),
       ]),
-      set(j, i32.add(get(j), i32.const(width))),
-      set(bStart, get(bEnd)),
+      advance(j, width),
+      set(bStart, bEnd),
     ]),
   ]
 }

@@ -5,7 +5,7 @@
  */
 import type { Epilogue, MatmulDescriptor, Operand, Strided } from '../../ir/descriptor.ts'
 import { Arguments, Nest } from '../core/arguments.ts'
-import { type Code, type FunctionBuilder, get, i32, type Local, set } from '../core/assembler.ts'
+import { type Code, type FunctionBuilder, i32, type Local, set } from '../core/assembler.ts'
 import { columnAccess, emitEpilogue, epilogueCost, epilogueKey, type EpilogueOperand, operandBytes } from './epilogue.ts'
 import { type GemmBlock, blockLocals, emitGemm, Gemm } from './gemm.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
@@ -97,8 +97,8 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?:
         columns: evenSide(block.n0, outStep.column, outAdjacent),
         epilogue: epilogue && emitEpilogue(f, block, epilogue, inputs.map((_, i) => operand(i)), whole),
         enter: () => [
-          addresses.map((address, i) => set(address, get(origins[i] ?? address))),
-          set(index, get(block.problem)),
+          addresses.map((address, i) => set(address, origins[i] ?? address)),
+          set(index, block.problem),
           nest.locate(f, index, addresses),
         ],
         packA: () => layout === 'rows'
@@ -119,4 +119,4 @@ function packMatrix(f: FunctionBuilder, width: number, base: Local, [from, count
 
 /** Where the panels of a block begin, if all of a matrix lie at `base`: `row` bytes for each k, block of k after block of k. */
 export const panelsAt = (base: Local, { k0, kc, n0 }: Pick<GemmBlock, 'k0' | 'kc' | 'n0'>, row: Local): Code =>
-  i32.add(get(base), i32.add(i32.mul(get(k0), get(row)), i32.shl(i32.mul(get(n0), get(kc)), i32.const(2))))
+  i32.add(base, i32.add(i32.mul(k0, row), i32.shl(i32.mul(n0, kc), 2)))

@@ -5,7 +5,7 @@
  */
 import type { MatmulDescriptor, Strided } from '../../ir/descriptor.ts'
 import { Arguments, begin, end } from '../core/arguments.ts'
-import { get, i32, type Local, loopRange, minimum, set } from '../core/assembler.ts'
+import { i32, type Local, loopRange, minimum, set } from '../core/assembler.ts'
 import { product } from '../../ir/domain.ts'
 import { blockDepth, chooseTile } from './gemm.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
@@ -70,11 +70,11 @@ function packingKernel({ n, k, row }: Sizes, b: Matrix, width: number): WasmKern
       const f = args.open()
       const local = (): Local => f.local('i32')
       const [item, start, k0, kc, n0, nc] = [local(), local(), local(), local(), local(), local()]
-      f.emit(loopRange(item, get(begin), get(end), 1, [
-        set(n0, i32.mul(i32.remu(get(item), get(sizes.groups)), i32.const(columnsPerItem))),
-        set(nc, minimum(i32.sub(get(sizes.n), get(n0)), i32.const(columnsPerItem))),
-        set(k0, i32.mul(i32.divu(get(item), get(sizes.groups)), get(sizes.depth))),
-        set(kc, minimum(i32.sub(get(sizes.k), get(k0)), get(sizes.depth))),
+      f.emit(loopRange(item, begin, end, 1, [
+        set(n0, i32.mul(i32.remu(item, sizes.groups), columnsPerItem)),
+        set(nc, minimum(i32.sub(sizes.n, n0), columnsPerItem)),
+        set(k0, i32.mul(i32.divu(item, sizes.groups), sizes.depth)),
+        set(kc, minimum(i32.sub(sizes.k, k0), sizes.depth)),
         set(start, panelsAt(panels, { k0, kc, n0 }, sizes.row)),
         packColumns(f, width, { base: source, from: n0, count: nc, first: k0, depth: kc, columnStep: sizes.columnStep, adjacent, depthStep: sizes.depthStep, depthAdjacent }, start),
       ]))

@@ -4,7 +4,7 @@
  * holds each row of A in one piece. Panels that stick out are filled up with zeros: what is computed
  * from them is dropped, but leftovers in scratch memory may be denormal numbers, which are slow.
  */
-import { type Code, doWhile, f32, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, doWhile, f32, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
 import { rowPitch } from './tile.ts'
 
 export interface ColumnsSource {
@@ -25,36 +25,34 @@ export interface ColumnsSource {
   readonly depthStep: Local
 }
 
-const advance = (pointer: Local, bytes: Code): Code => set(pointer, i32.add(get(pointer), bytes))
-
 /** Copies `width` neighbouring floats. */
 export function copyWidth(width: number, to: Local, from: Local): Code {
-  if (width < 4) return Array.from({ length: width }, (_, e) => f32.store(get(to), f32.load(get(from), 4 * e), 4 * e))
+  if (width < 4) return Array.from({ length: width }, (_, e) => f32.store(to, f32.load(from, 4 * e), 4 * e))
   // The last vector overlaps the one before it.
   const offsets = Array.from({ length: Math.ceil(width / 4) }, (_, v) => Math.min(16 * v, 4 * width - 16))
-  return offsets.map((offset) => v128.store(get(to), v128.load(get(from), offset), offset))
+  return offsets.map((offset) => v128.store(to, v128.load(from, offset), offset))
 }
 
 export function zeroWidth(width: number, to: Local): Code {
   const vectors = width >> 2
   return [
-    Array.from({ length: vectors }, (_, v) => v128.store(get(to), v128.splatF32(0), 16 * v)),
-    Array.from({ length: width & 3 }, (_, e) => f32.store(get(to), f32.const(0), 16 * vectors + 4 * e)),
+    Array.from({ length: vectors }, (_, v) => v128.store(to, v128.splatF32(0), 16 * v)),
+    Array.from({ length: width & 3 }, (_, e) => f32.store(to, 0, 16 * vectors + 4 * e)),
   ]
 }
 
 /** Collects `width` floats that lie `step` apart; moves `from` past them. */
 export function gatherWidth(f: FunctionBuilder, width: number, to: Local, from: Local, step: Local): Code {
   const vector = f.local('v128')
-  const next = advance(from, get(step))
+  const next = advance(from, step)
   return [
     Array.from({ length: width >> 2 }, (_, v) => [
-      set(vector, v128.load32Zero(get(from))),
+      set(vector, v128.load32Zero(from)),
       next,
-      [1, 2, 3].map((lane) => [set(vector, v128.load32Lane(get(from), get(vector), lane)), next]),
-      v128.store(get(to), get(vector), 16 * v),
+      [1, 2, 3].map((lane) => [set(vector, v128.load32Lane(from, vector, lane)), next]),
+      v128.store(to, vector, 16 * v),
     ]),
-    Array.from({ length: width & 3 }, (_, e) => [f32.store(get(to), f32.load(get(from)), 4 * ((width & ~3) + e)), next]),
+    Array.from({ length: width & 3 }, (_, e) => [f32.store(to, f32.load(from), 4 * ((width & ~3) + e)), next]),
   ]
 }
 
@@ -69,33 +67,33 @@ export function packColumns(f: FunctionBuilder, width: number, source: ColumnsSo
   const rowBytes = i32.const(4 * width)
   /** Runs `copy` for every k of the slice, `at` in the column at `corner` and `to` in the panel at `start`. */
   const everyRow = (copy: Code): Code => [
-    set(to, get(start)),
-    set(last, i32.add(get(start), i32.mul(get(rows), rowBytes))),
-    set(row, i32.add(get(corner), i32.mul(i32.add(get(first), get(k)), get(depthStep)))),
-    doWhile([set(at, get(row)), copy, advance(row, get(depthStep)), advance(to, rowBytes)], i32.ne(get(to), get(last))),
+    set(to, start),
+    set(last, i32.add(start, i32.mul(rows, rowBytes))),
+    set(row, i32.add(corner, i32.mul(i32.add(first, k), depthStep))),
+    doWhile([set(at, row), copy, advance(row, depthStep), advance(to, rowBytes)], i32.ne(to, last)),
   ]
   const wholePanel = (): Code => {
     if (source.adjacent) return everyRow(copyWidth(width, to, at))
     if (source.depthAdjacent !== true || width % 4 !== 0) return everyRow(gatherWidth(f, width, to, at, columnStep))
-    return transpose(f, width, i32.add(get(corner), i32.shl(i32.add(get(first), get(k)), i32.const(2))), columnStep, start, rows)
+    return transpose(f, width, i32.add(corner, i32.shl(i32.add(first, k), 2)), columnStep, start, rows)
   }
-  return loopRange(k, i32.const(0), get(depth), slice, [
-    set(rows, minimum(i32.sub(get(depth), get(k)), i32.const(slice))),
-    set(start, i32.add(get(panels), i32.mul(get(k), rowBytes))),
-    set(corner, i32.add(get(source.base), i32.mul(get(source.from), get(columnStep)))),
-    set(left, get(source.count)),
-    loopWhile(i32.ge(get(left), i32.const(width)), [
+  return loopRange(k, 0, depth, slice, [
+    set(rows, minimum(i32.sub(depth, k), slice)),
+    set(start, i32.add(panels, i32.mul(k, rowBytes))),
+    set(corner, i32.add(source.base, i32.mul(source.from, columnStep))),
+    set(left, source.count),
+    loopWhile(i32.ge(left, width), [
       wholePanel(),
-      advance(corner, i32.mul(i32.const(width), get(columnStep))),
-      advance(start, i32.mul(get(depth), rowBytes)),
-      set(left, i32.sub(get(left), i32.const(width))),
+      advance(corner, i32.mul(width, columnStep)),
+      advance(start, i32.mul(depth, rowBytes)),
+      set(left, i32.sub(left, width)),
     ]),
-    when(i32.gt(get(left), i32.const(0)), [
+    when(i32.gt(left, 0), [
       everyRow(zeroWidth(width, to)),
-      loopRange(lane, i32.const(0), get(left), 1, [
-        everyRow(f32.store(get(to), f32.load(get(at)))),
-        advance(corner, get(columnStep)),
-        advance(start, i32.const(4)),
+      loopRange(lane, 0, left, 1, [
+        everyRow(f32.store(to, f32.load(at))),
+        advance(corner, columnStep),
+        advance(start, 4),
       ]),
     ]),
   ])
@@ -108,21 +106,21 @@ function transpose(f: FunctionBuilder, width: number, corner: Code, columnStep: 
   const others = [local(), local(), local()]
   const vector = f.local('v128')
   const rowBytes = 4 * width
-  const copy = (count: number): Code => loopWhile(i32.ne(get(to), get(last)), [
+  const copy = (count: number): Code => loopWhile(i32.ne(to, last), [
     Array.from({ length: count }, (_, row) => [
-      set(vector, v128.load32Zero(get(first), 4 * row)),
-      others.map((other, i) => set(vector, v128.load32Lane(get(other), get(vector), 1 + i, 4 * row))),
-      v128.store(get(to), get(vector), rowBytes * row),
+      set(vector, v128.load32Zero(first, 4 * row)),
+      others.map((other, i) => set(vector, v128.load32Lane(other, vector, 1 + i, 4 * row))),
+      v128.store(to, vector, rowBytes * row),
     ]),
-    [first, ...others].map((column) => advance(column, i32.const(4 * count))),
-    advance(to, i32.const(rowBytes * count)),
+    [first, ...others].map((column) => advance(column, 4 * count)),
+    advance(to, rowBytes * count),
   ])
-  return loopRange(lane, i32.const(0), i32.const(width), 4, [
-    [first, ...others].map((column, i) => set(column, i32.add(corner, i32.mul(i32.add(get(lane), i32.const(i)), get(columnStep))))),
-    set(to, i32.add(get(start), i32.shl(get(lane), i32.const(2)))),
-    set(last, i32.add(get(to), i32.mul(i32.and(get(rows), i32.const(-4)), i32.const(rowBytes)))),
+  return loopRange(lane, 0, width, 4, [
+    [first, ...others].map((column, i) => set(column, i32.add(corner, i32.mul(i32.add(lane, i), columnStep)))),
+    set(to, i32.add(start, i32.shl(lane, 2))),
+    set(last, i32.add(to, i32.mul(i32.and(rows, -4), rowBytes))),
     copy(4),
-    set(last, i32.add(get(last), i32.mul(i32.and(get(rows), i32.const(3)), i32.const(rowBytes)))),
+    advance(last, i32.mul(i32.and(rows, 3), rowBytes)),
     copy(1),
   ])
 }
@@ -131,16 +129,16 @@ function transpose(f: FunctionBuilder, width: number, corner: Code, columnStep: 
 export function copyRun(f: FunctionBuilder, to: Local, from: Local, count: Local, step?: Local): Code {
   const local = (): Local => f.local('i32')
   const [i, bytes, last] = [local(), local(), local()]
-  const one = (move: Code): Code => loopRange(i, i32.const(0), get(bytes), 4, [f32.store(i32.add(get(to), get(i)), f32.load(move))])
-  const size = set(bytes, i32.shl(get(count), i32.const(2)))
-  if (step !== undefined) return [size, one([get(from), advance(from, get(step))])]
-  const vector = (at: Code): Code => v128.store(i32.add(get(to), at), v128.load(i32.add(get(from), at)))
+  const one = (move: Code): Code => loopRange(i, 0, bytes, 4, [f32.store(i32.add(to, i), f32.load(move))])
+  const size = set(bytes, i32.shl(count, 2))
+  if (step !== undefined) return [size, one([from, advance(from, step)])]
+  const vector = (at: Code): Code => v128.store(i32.add(to, at), v128.load(i32.add(from, at)))
   return [
     size,
-    when(i32.lt(get(count), i32.const(4)),
-      one(i32.add(get(from), get(i))),
+    when(i32.lt(count, 4),
+      one(i32.add(from, i)),
       // The last vector overlaps the one before it instead of reading past the end.
-      [set(last, i32.sub(get(bytes), i32.const(16))), loopRange(i, i32.const(0), get(last), 16, vector(get(i))), vector(get(last))],
+      [set(last, i32.sub(bytes, 16)), loopRange(i, 0, last, 16, vector(i)), vector(last)],
     ),
   ]
 }
@@ -149,9 +147,9 @@ export function zeroRun(f: FunctionBuilder, to: Local, count: Local): Code {
   const local = (): Local => f.local('i32')
   const [i, last] = [local(), local()]
   return [
-    set(last, i32.shl(get(count), i32.const(2))),
-    loopRange(i, i32.const(0), i32.sub(get(last), i32.const(15)), 16, v128.store(i32.add(get(to), get(i)), v128.splatF32(0))),
-    loopRange(i, get(i), get(last), 4, f32.store(i32.add(get(to), get(i)), f32.const(0))),
+    set(last, i32.shl(count, 2)),
+    loopRange(i, 0, i32.sub(last, 15), 16, v128.store(i32.add(to, i), v128.splatF32(0))),
+    loopRange(i, i, last, 4, f32.store(i32.add(to, i), 0)),
   ]
 }
 
@@ -160,8 +158,8 @@ function zeroMissingRows(f: FunctionBuilder, rows: number, count: Local, depth: 
   const local = (): Local => f.local('i32')
   const [row, last, to] = [local(), local(), local()]
   return [
-    set(last, i32.mul(i32.divu(i32.add(get(count), i32.const(rows - 1)), i32.const(rows)), i32.const(rows))),
-    loopRange(row, get(count), get(last), 1, [set(to, i32.add(get(panels), i32.mul(get(row), i32.const(rowPitch)))), zeroRun(f, to, depth)]),
+    set(last, i32.mul(i32.divu(i32.add(count, rows - 1), rows), rows)),
+    loopRange(row, count, last, 1, [set(to, i32.add(panels, i32.mul(row, rowPitch))), zeroRun(f, to, depth)]),
   ]
 }
 
@@ -180,13 +178,13 @@ export function packRows(f: FunctionBuilder, rows: number, source: RowsSource, p
   const local = (): Local => f.local('i32')
   const [row, at, from, to] = [local(), local(), local(), local()]
   return [
-    set(at, i32.add(i32.add(get(source.base), i32.mul(get(source.from), get(source.rowStep))), i32.shl(get(source.first), i32.const(2)))),
-    set(to, get(panels)),
-    loopRange(row, i32.const(0), get(source.count), 1, [
-      set(from, get(at)),
-      when(i32.gt(get(source.depth), i32.const(0)), copyRun(f, to, from, source.depth)),
-      advance(at, get(source.rowStep)),
-      advance(to, i32.const(rowPitch)),
+    set(at, i32.add(i32.add(source.base, i32.mul(source.from, source.rowStep)), i32.shl(source.first, 2))),
+    set(to, panels),
+    loopRange(row, 0, source.count, 1, [
+      set(from, at),
+      when(i32.gt(source.depth, 0), copyRun(f, to, from, source.depth)),
+      advance(at, source.rowStep),
+      advance(to, rowPitch),
     ]),
     zeroMissingRows(f, rows, source.count, source.depth, panels),
   ]

@@ -5,9 +5,7 @@
  * output row by row; tiles that stick out to the right, or whose columns are not adjacent in the
  * output, go through a copy in scratch memory. Rows below the edge are computed and dropped.
  */
-import {
-  type Code, doWhile, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, set, settled, v128, when,
-} from '../core/assembler.ts'
+import { advance, type Code, doWhile, f32, f32x4, type FunctionBuilder, i32, type Local, loopRange, set, settled, v128, when } from '../core/assembler.ts'
 
 export interface Tile {
   readonly rows: number
@@ -52,22 +50,22 @@ export class TileCode {
     const element = this.f.local('v128')
     const [rowStep, depthStep] = layout === 'rows' ? [rowPitch, 4] : [4, 4 * rows]
     const step = (k: number): Code => [
-      row.map((vector, v) => set(vector, v128.load(get(b), 16 * (k * vectors + v)))),
+      row.map((vector, v) => set(vector, v128.load(b, 16 * (k * vectors + v)))),
       this.accumulators.map((accumulators, r) => [
-        set(element, v128.load32Splat(get(a), k * depthStep + r * rowStep)),
-        accumulators.map((sum, v) => set(sum, multiplyAdd(relaxed, get(element), get(row[v] ?? element), get(sum)))),
+        set(element, v128.load32Splat(a, k * depthStep + r * rowStep)),
+        accumulators.map((sum, v) => set(sum, multiplyAdd(relaxed, element, row[v] ?? element, sum))),
       ]),
     ]
-    const loop = (steps: number, last: Local): Code => when(i32.ne(get(b), get(last)), doWhile([
+    const loop = (steps: number, last: Local): Code => when(i32.ne(b, last), doWhile([
       Array.from({ length: steps }, (_, k) => step(k)),
-      set(a, i32.add(get(a), i32.const(steps * depthStep))),
-      set(b, i32.add(get(b), i32.const(steps * 16 * vectors))),
-    ], i32.ne(get(b), get(last))))
-    const clear = this.accumulators.flat().map((sum) => set(sum, v128.splatF32(0)))
+      advance(a, steps * depthStep),
+      advance(b, steps * 16 * vectors),
+    ], i32.ne(b, last)))
+    const clear = this.accumulators.flat().map((sum) => set(sum, 0))
     if (vectors < wideVectors) return [clear, loop(1, bEnd)]
     const wholeRounds = this.f.local('i32')
-    const rest = i32.and(i32.sub(get(bEnd), get(b)), i32.const((unrolled - 1) * 16 * vectors))
-    return [clear, set(wholeRounds, i32.sub(get(bEnd), rest)), loop(unrolled, wholeRounds), loop(1, bEnd)]
+    const rest = i32.and(i32.sub(bEnd, b), (unrolled - 1) * 16 * vectors)
+    return [clear, set(wholeRounds, i32.sub(bEnd, rest)), loop(unrolled, wholeRounds), loop(1, bEnd)]
   }
 
   /** Adds the accumulators to the output, or on the first block of k writes them. */
@@ -77,11 +75,11 @@ export class TileCode {
     const wide = this.accumulators.map((accumulators, r): Code => {
       const row: Code = [
         set(address, t.outRow(r)),
-        paired ? [] : accumulators.map((sum) => set(sum, v128.load(get(t.spill), 16 * r))),
-        when(t.later, accumulators.map((sum, v) => set(sum, f32x4.add(get(sum), v128.load(get(address), 16 * v))))),
-        accumulators.map((sum, v) => v128.store(get(address), get(sum), 16 * v)),
+        paired ? [] : accumulators.map((sum) => set(sum, v128.load(t.spill, 16 * r))),
+        when(t.later, accumulators.map((sum, v) => set(sum, f32x4.add(sum, v128.load(address, 16 * v))))),
+        accumulators.map((sum, v) => v128.store(address, sum, 16 * v)),
       ]
-      return r === 0 ? row : when(i32.gt(get(t.rows), i32.const(r)), row)
+      return r === 0 ? row : when(i32.gt(t.rows, r), row)
     })
     // Where a row is one vector, pairs are of two rows, which part here: each is read from the copy.
     return paired ? when(t.adjacent, wide, [this.spill(t), this.scatter(t)]) : [this.spill(t), when(t.adjacent, wide, this.scatter(t))]
@@ -89,24 +87,24 @@ export class TileCode {
 
   private spill(t: TileTarget): Code {
     const { vectors } = this.tile
-    return this.accumulators.map((accumulators, row) => accumulators.map((sum, v) => v128.store(get(t.spill), settled(sum), 16 * (row * vectors + v))))
+    return this.accumulators.map((accumulators, row) => accumulators.map((sum, v) => v128.store(t.spill, settled(sum), 16 * (row * vectors + v))))
   }
 
   private scatter(t: TileTarget): Code {
     const width = 16 * this.tile.vectors
     const [r, c, source, address] = [this.f.local('i32'), this.f.local('i32'), this.f.local('i32'), this.f.local('i32')]
     return [
-      loopRange(r, i32.const(0), get(t.rows), 1, [
-        set(source, i32.add(get(t.spill), i32.mul(get(r), i32.const(width)))),
-        loopRange(c, i32.const(0), get(t.columns), 1, [
-          set(address, t.outElement(get(r), get(c))),
-          f32.store(get(address), [
-            f32.load(get(source)),
+      loopRange(r, 0, t.rows, 1, [
+        set(source, i32.add(t.spill, i32.mul(r, width))),
+        loopRange(c, 0, t.columns, 1, [
+          set(address, t.outElement(r, c)),
+          f32.store(address, [
+            f32.load(source),
             // The branch leaves the number to add on the stack.
-            t.later, 0x04, 0x7d, f32.load(get(address)), 0x05, f32.const(0), 0x0b,
+            t.later, 0x04, 0x7d, f32.load(address), 0x05, f32.const(0), 0x0b,
             0x92,
           ]),
-          set(source, i32.add(get(source), i32.const(4))),
+          advance(source, 4),
         ]),
       ]),
     ]

@@ -7,7 +7,7 @@
  * group in channel order. What the mean is off by, the mean of the centred values, goes into variance and shift.
  * Nothing depends on which thread takes which item.
  */
-import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopRange, loopWhile, minimum, set } from '../core/assembler.ts'
+import { advance, type Code, f32, f32x4, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, set } from '../core/assembler.ts'
 import type { GroupNormDescriptor, GroupNormSizes, Strided } from '../../ir/descriptor.ts'
 import { Arguments, begin, end } from '../core/arguments.ts'
 import { channelSweep, layoutOf, type Plane, sweepScratch } from './channelSweep.ts'
@@ -50,11 +50,11 @@ export class GroupItems {
     const [item, n, from, to] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')]
     const locals = Array.from({ length: arrays }, () => f.local('i32'))
     return [
-      locals.map((local, k) => set(local, i32.add(i32.add(get(this.spill), i32.const(sweepScratch)), i32.mul(get(this.channels), i32.const(4 * k))))),
-      loopRange(item, get(begin), get(end), 1, [
-        set(n, i32.divu(get(item), get(this.blocks))),
-        set(from, i32.mul(i32.remu(get(item), get(this.blocks)), get(this.blockChannels))),
-        set(to, minimum(i32.add(get(from), get(this.blockChannels)), get(this.channels))),
+      locals.map((local, k) => set(local, i32.add(i32.add(this.spill, sweepScratch), i32.mul(this.channels, 4 * k)))),
+      loopRange(item, begin, end, 1, [
+        set(n, i32.divu(item, this.blocks)),
+        set(from, i32.mul(i32.remu(item, this.blocks), this.blockChannels)),
+        set(to, minimum(i32.add(from, this.blockChannels), this.channels)),
         body({ n, from, to, arrays: locals }),
       ]),
     ]
@@ -63,15 +63,15 @@ export class GroupItems {
   /** Runs parts 0, 2, … once for each group and parts 1, 3, … for each of its channels; `at(array)` addresses the channel's entry, `group` is its number in [sample, group]. */
   eachGroup(f: FunctionBuilder, place: { n: Local; from: Local; to: Local }, parts: (at: (array: Local) => Code, group: Code) => readonly Code[]): Code {
     const [c, first, stop] = [f.local('i32'), f.local('i32'), f.local('i32')]
-    const at = (array: Local): Code => i32.add(get(array), i32.mul(get(c), i32.const(4)))
-    const group = i32.add(i32.mul(get(place.n), get(this.groups)), i32.divu(get(first), get(this.perGroup)))
-    const runs = parts(at, group).map((code, k) => (k % 2 === 0 ? code : loopWhile(i32.lt(get(c), get(stop)), [code, set(c, i32.add(get(c), i32.const(1)))])))
+    const at = (array: Local): Code => i32.add(array, i32.mul(c, 4))
+    const group = i32.add(i32.mul(place.n, this.groups), i32.divu(first, this.perGroup))
+    const runs = parts(at, group).map((code, k) => (k % 2 === 0 ? code : loopWhile(i32.lt(c, stop), [code, advance(c, 1)])))
     return [
-      set(first, get(place.from)),
-      loopWhile(i32.lt(get(first), get(place.to)), [
-        set(stop, i32.add(get(first), get(this.perGroup))),
-        runs.map((code) => [set(c, get(first)), code]),
-        set(first, get(stop)),
+      set(first, place.from),
+      loopWhile(i32.lt(first, place.to), [
+        set(stop, i32.add(first, this.perGroup)),
+        runs.map((code) => [set(c, first), code]),
+        set(first, stop),
       ]),
     ]
   }
@@ -87,7 +87,7 @@ export function samplePlane(args: Arguments, buffer: number, { strides: [n = 0, 
   const [sampleStep, channel, position] = [args.number(4 * n), args.number(4 * c), args.number(4 * s)]
   return (f, sample) => {
     const base = f.local('i32')
-    return { locate: set(base, i32.add(get(address), i32.mul(get(sample), get(sampleStep)))), plane: { base, channel, position } }
+    return { locate: set(base, i32.add(address, i32.mul(sample, sampleStep))), plane: { base, channel, position } }
   }
 }
 
@@ -116,40 +116,40 @@ export function groupNormKernel(options: GroupNormDescriptor, target: WasmTarget
         const [sums, means, scales, shifts] = place.arrays
         if (sums === undefined || means === undefined || scales === undefined || shifts === undefined) return []
         const [input, output] = [x(f, place.n), y(f, place.n)]
-        const sweep = { layout, spill: items.spill, from: get(place.from), to: get(place.to), spatial: items.spatial, planes: [input.plane, output.plane], reads: [0] }
-        const add = (at: (array: Local) => Code): Code => [set(sum, f32.add(get(sum), f32.load(at(sums)))), f32.store(at(sums), f32.const(0))]
-        const count = f32.reinterpretI32(get(items.count))
+        const sweep = { layout, spill: items.spill, from: place.from, to: place.to, spatial: items.spatial, planes: [input.plane, output.plane], reads: [0] }
+        const add = (at: (array: Local) => Code): Code => [set(sum, f32.add(sum, f32.load(at(sums)))), f32.store(at(sums), 0)]
+        const count = f32.reinterpretI32(items.count)
         return [
           input.locate, output.locate,
-          items.eachGroup(f, place, (at) => [[], [f32.store(at(sums), f32.const(0)), f32.store(at(shifts), f32.const(0))]]),
-          channelSweep(f, lanes, { ...sweep, constants: [], sums: [sums], body: ([v]) => ({ setup: [], stores: [], terms: v === undefined ? [] : [get(v)] }) }),
-          items.eachGroup(f, place, (at) => [set(sum, f32.const(0)), add(at), set(value, f32.div(get(sum), count)), f32.store(at(means), get(value))]),
+          items.eachGroup(f, place, (at) => [[], [f32.store(at(sums), 0), f32.store(at(shifts), 0)]]),
+          channelSweep(f, lanes, { ...sweep, constants: [], sums: [sums], body: ([v]) => ({ setup: [], stores: [], terms: v === undefined ? [] : [v] }) }),
+          items.eachGroup(f, place, (at) => [set(sum, 0), add(at), set(value, f32.div(sum, count)), f32.store(at(means), value)]),
           channelSweep(f, lanes, {
             ...sweep, constants: [means], sums: [sums, shifts],
             body([v], [m]) {
               const centred = lanes.temporary()
               if (v === undefined || m === undefined) return { setup: [], stores: [], terms: [] }
-              return { setup: set(centred, f32x4.sub(get(v), m)), stores: [], terms: [f32x4.mul(get(centred), get(centred)), get(centred)] }
+              return { setup: set(centred, f32x4.sub(v, m)), stores: [], terms: [f32x4.mul(centred, centred), centred] }
             },
           }),
           items.eachGroup(f, place, (at, group) => [
-            [set(sum, f32.const(0)), set(off, f32.const(0))], [add(at), set(off, f32.add(get(off), f32.load(at(shifts))))],
+            [set(sum, 0), set(off, 0)], [add(at), set(off, f32.add(off, f32.load(at(shifts))))],
             [
-              set(off, f32.div(get(off), count)),
-              set(sum, f32.max(f32.sub(f32.div(get(sum), count), f32.mul(get(off), get(off))), f32.const(0))),
-              set(value, f32.div(f32.const(1), squareRoot(f32.add(get(sum), f32.reinterpretI32(get(eps)))))),
-              f32.store(i32.add(get(mean), i32.mul(group, i32.const(4))), f32.add(f32.load(at(means)), get(off))),
-              f32.store(i32.add(get(rstd), i32.mul(group, i32.const(4))), get(value)),
+              set(off, f32.div(off, count)),
+              set(sum, f32.max(f32.sub(f32.div(sum, count), f32.mul(off, off)), 0)),
+              set(value, f32.div(1, squareRoot(f32.add(sum, f32.reinterpretI32(eps))))),
+              f32.store(i32.add(mean, i32.mul(group, 4)), f32.add(f32.load(at(means)), off)),
+              f32.store(i32.add(rstd, i32.mul(group, 4)), value),
             ],
-            [f32.store(at(scales), f32.mul(get(value), f32.load(at(weight)))), f32.store(at(shifts), f32.sub(f32.load(at(bias)), f32.mul(get(off), f32.load(at(scales)))))],
+            [f32.store(at(scales), f32.mul(value, f32.load(at(weight)))), f32.store(at(shifts), f32.sub(f32.load(at(bias)), f32.mul(off, f32.load(at(scales)))))],
           ]),
           channelSweep(f, lanes, {
             ...sweep, constants: [means, scales, shifts], sums: [],
             body([v], [m, scale, shift]) {
               const z = lanes.temporary()
               if (v === undefined || m === undefined || scale === undefined || shift === undefined) return { setup: [], stores: [], terms: [] }
-              const setup = set(z, lanes.madd(f32x4.sub(get(v), m), scale, shift))
-              return { setup, stores: [[1, silu ? lanes.silu(z) : get(z)]], terms: [] }
+              const setup = set(z, lanes.madd(f32x4.sub(v, m), scale, shift))
+              return { setup, stores: [[1, silu ? lanes.silu(z) : z]], terms: [] }
             },
           }),
         ]

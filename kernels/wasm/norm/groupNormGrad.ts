@@ -8,7 +8,7 @@
  * (and leaves dz in dx if there is a SiLU to undo), the second dx. Sums stay per sample; the caller
  * adds them over the batch.
  */
-import { type Code, f32, f32x4, get, i32, type Local, set } from '../core/assembler.ts'
+import { type Code, f32, f32x4, i32, type Local, set } from '../core/assembler.ts'
 import type { GroupNormGradDescriptor } from '../../ir/descriptor.ts'
 import { Arguments } from '../core/arguments.ts'
 import { channelSweep, layoutOf } from './channelSweep.ts'
@@ -44,49 +44,49 @@ export function groupNormGradKernel(options: GroupNormGradDescriptor, target: Wa
         const [means, rstds, a, b, scales] = place.arrays
         if (means === undefined || rstds === undefined || a === undefined || b === undefined || scales === undefined) return []
         const [upstream, input, output] = [dy(f, place.n), x(f, place.n), dx(f, place.n)]
-        const sweep = { layout, spill: items.spill, from: get(place.from), to: get(place.to), spatial: items.spatial, planes: [upstream.plane, input.plane, output.plane] }
-        const row = (array: Local): Code => i32.add(get(array), i32.mul(i32.mul(get(place.n), get(items.channels)), i32.const(4)))
-        const statistic = (array: Local, group: Code): Code => f32.load(i32.add(get(array), i32.mul(group, i32.const(4))))
-        const count = f32.reinterpretI32(get(items.count))
+        const sweep = { layout, spill: items.spill, from: place.from, to: place.to, spatial: items.spatial, planes: [upstream.plane, input.plane, output.plane] }
+        const row = (array: Local): Code => i32.add(array, i32.mul(i32.mul(place.n, items.channels), 4))
+        const statistic = (array: Local, group: Code): Code => f32.load(i32.add(array, i32.mul(group, 4)))
+        const count = f32.reinterpretI32(items.count)
         return [
           upstream.locate, input.locate, output.locate,
           set(biasSums, row(dbias)), set(weightSums, row(dweight)),
           items.eachGroup(f, place, (at, group) => [
             [set(m, statistic(mean, group)), set(r, statistic(rstd, group))],
-            [f32.store(at(means), get(m)), f32.store(at(rstds), get(r)), f32.store(at(biasSums), f32.const(0)), f32.store(at(weightSums), f32.const(0))],
+            [f32.store(at(means), m), f32.store(at(rstds), r), f32.store(at(biasSums), 0), f32.store(at(weightSums), 0)],
           ]),
           channelSweep(f, lanes, {
             ...sweep, reads: [0, 1], constants: silu ? [means, rstds, weight, bias] : [means, rstds], sums: [biasSums, weightSums],
             body([g, v], [mu, scale, w, shift]) {
               const [hat, z, sigma, dz] = [lanes.temporary(), lanes.temporary(), lanes.temporary(), lanes.temporary()]
               if (g === undefined || v === undefined || mu === undefined || scale === undefined) return nothing
-              const setHat = set(hat, f32x4.mul(f32x4.sub(get(v), mu), scale))
-              if (w === undefined || shift === undefined) return { setup: setHat, stores: [], terms: [get(g), f32x4.mul(get(g), get(hat))] }
+              const setHat = set(hat, f32x4.mul(f32x4.sub(v, mu), scale))
+              if (w === undefined || shift === undefined) return { setup: setHat, stores: [], terms: [g, f32x4.mul(g, hat)] }
               const setup = [
                 setHat,
-                set(z, lanes.madd(get(hat), w, shift)),
-                set(sigma, lanes.sigmoid(get(z))),
-                set(dz, f32x4.mul(f32x4.mul(get(g), get(sigma)), lanes.madd(get(z), f32x4.sub(lanes.f32(1), get(sigma)), lanes.f32(1)))),
+                set(z, lanes.madd(hat, w, shift)),
+                set(sigma, lanes.sigmoid(z)),
+                set(dz, f32x4.mul(f32x4.mul(g, sigma), lanes.madd(z, f32x4.sub(lanes.f32(1), sigma), lanes.f32(1)))),
               ]
-              return { setup, stores: [[2, get(dz)]], terms: [get(dz), f32x4.mul(get(dz), get(hat))] }
+              return { setup, stores: [[2, dz]], terms: [dz, f32x4.mul(dz, hat)] }
             },
           }),
           // dx = dz·(rstd·w) − (x − μ)·(rstd²·mean(g·x̂)) − rstd·mean(g)
           items.eachGroup(f, place, (at, group) => [
-            [set(first, f32.const(0)), set(second, f32.const(0)), set(r, statistic(rstd, group))],
+            [set(first, 0), set(second, 0), set(r, statistic(rstd, group))],
             [
-              set(first, f32.add(get(first), f32.mul(f32.load(at(weight)), f32.load(at(biasSums))))),
-              set(second, f32.add(get(second), f32.mul(f32.load(at(weight)), f32.load(at(weightSums))))),
+              set(first, f32.add(first, f32.mul(f32.load(at(weight)), f32.load(at(biasSums))))),
+              set(second, f32.add(second, f32.mul(f32.load(at(weight)), f32.load(at(weightSums))))),
             ],
-            [set(first, f32.mul(get(r), f32.div(get(first), count))), set(second, f32.mul(f32.mul(get(r), get(r)), f32.div(get(second), count)))],
-            [f32.store(at(scales), f32.mul(get(r), f32.load(at(weight)))), f32.store(at(a), get(first)), f32.store(at(b), get(second))],
+            [set(first, f32.mul(r, f32.div(first, count))), set(second, f32.mul(f32.mul(r, r), f32.div(second, count)))],
+            [f32.store(at(scales), f32.mul(r, f32.load(at(weight)))), f32.store(at(a), first), f32.store(at(b), second)],
           ]),
           channelSweep(f, lanes, {
             ...sweep, reads: silu ? [1, 2] : [0, 1], constants: [means, scales, a, b], sums: [],
             body([g, v, d], [mu, scale, shift, slope]) {
               const dz = silu ? d : g
               if (dz === undefined || v === undefined || mu === undefined || scale === undefined || shift === undefined || slope === undefined) return nothing
-              const centred = lanes.madd(f32x4.sub(mu, get(v)), slope, f32x4.mul(get(dz), scale))
+              const centred = lanes.madd(f32x4.sub(mu, v), slope, f32x4.mul(dz, scale))
               return { setup: [], stores: [[2, f32x4.sub(centred, shift)]], terms: [] }
             },
           }),

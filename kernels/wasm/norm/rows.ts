@@ -2,7 +2,7 @@
  * Rows, one an item: where they lie, the walk over their elements, and sums or maxima over them. Rows whose elements are
  * not neighbours are copied to scratch, worked on there and copied back, so that the arithmetic is that of contiguous rows.
  */
-import { type Code, f32, f32x4, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, set, settled, v128 } from '../core/assembler.ts'
+import { advance, type Code, f32, f32x4, type FunctionBuilder, i32, type Local, loopWhile, minimum, set, settled, v128 } from '../core/assembler.ts'
 import type { Strided } from '../../ir/descriptor.ts'
 import type { Arguments } from '../core/arguments.ts'
 import type { Lanes } from '../core/lanes.ts'
@@ -26,7 +26,7 @@ export class Rows {
 
   /** Sets `at` to contiguous room for row `item`. */
   room(item: Local, at: Local): Code {
-    return set(at, this.copy === undefined ? i32.add(get(this.address), i32.mul(get(item), get(this.row))) : get(this.copy))
+    return set(at, this.copy === undefined ? i32.add(this.address, i32.mul(item, this.row)) : this.copy)
   }
 
   /** Fills the room of an input. */
@@ -43,11 +43,11 @@ export class Rows {
     if (this.copy === undefined) return []
     const [far, near, left] = [f.local('i32'), f.local('i32'), f.local('i32')]
     return [
-      set(far, i32.add(get(this.address), i32.mul(get(item), get(this.row)))),
-      set(near, get(this.copy)), set(left, get(length)),
-      loopWhile(get(left), [
-        move(get(far), get(near)),
-        set(far, i32.add(get(far), get(this.element))), set(near, i32.add(get(near), i32.const(4))), set(left, i32.sub(get(left), i32.const(1))),
+      set(far, i32.add(this.address, i32.mul(item, this.row))),
+      set(near, this.copy), set(left, length),
+      loopWhile(left, [
+        move(far, near),
+        advance(far, this.element), advance(near, 4), set(left, i32.sub(left, 1)),
       ]),
     ]
   }
@@ -70,28 +70,28 @@ export interface RowStep {
 export function walkRow(f: FunctionBuilder, lanes: Lanes, bases: readonly Local[], length: Local, folds: readonly RowFold[], body: (step: RowStep) => Code): Code {
   const pointers = bases.map((base) => ({ base, at: f.local('i32') }))
   const [left, rest] = [f.local('i32'), f.local('i32')]
-  const at = (row: number): Code => { const pointer = pointers[row]; return pointer === undefined ? i32.const(0) : get(pointer.at) }
+  const at = (row: number): Code => { const pointer = pointers[row]; return pointer === undefined ? i32.const(0) : pointer.at }
   const run = (vectors: number, scalar: boolean): Code => {
     const elements = scalar ? 1 : 4 * vectors
     const code = lanes.within(vectors, () => body({
       vectors, scalar,
       load: (row, vector) => (scalar ? v128.load32Zero(at(row)) : v128.load(at(row), 16 * vector)),
-      store: (row, vector, value) => (scalar ? v128.store32Lane(at(row), get(value), 0) : v128.store(at(row), get(value), 16 * vector)),
+      store: (row, vector, value) => (scalar ? v128.store32Lane(at(row), value, 0) : v128.store(at(row), value, 16 * vector)),
     }))
-    return loopWhile(i32.ge(get(left), i32.const(elements)), [
+    return loopWhile(i32.ge(left, elements), [
       code,
-      pointers.map((pointer) => set(pointer.at, i32.add(get(pointer.at), i32.const(4 * elements)))),
-      set(left, i32.sub(get(left), i32.const(elements))),
+      pointers.map((pointer) => advance(pointer.at, 4 * elements)),
+      set(left, i32.sub(left, elements)),
       lanes.clear,
     ])
   }
   return [
-    pointers.map(({ base, at: pointer }) => set(pointer, get(base))),
+    pointers.map(({ base, at: pointer }) => set(pointer, base)),
     folds.map((fold) => fold.start),
-    set(rest, get(length)),
-    loopWhile(get(rest), [
-      set(left, minimum(get(rest), i32.const(blockElements))),
-      set(rest, i32.sub(get(rest), get(left))),
+    set(rest, length),
+    loopWhile(rest, [
+      set(left, minimum(rest, blockElements)),
+      set(rest, i32.sub(rest, left)),
       run(width, false), run(1, false), run(1, true),
       folds.map((fold) => fold.endBlock),
     ]),
@@ -127,7 +127,7 @@ export class RowFold {
   static readonly spillBytes: number = 16 * width
 
   get start(): Code {
-    return [set(this.total, f32.const(this.identity)), this.clear]
+    return [set(this.total, this.identity), this.clear]
   }
 
   private get clear(): Code {
@@ -141,18 +141,18 @@ export class RowFold {
 
   add(step: RowStep, vector: number, value: Code): Code {
     const local = this.accumulator(step, vector)
-    return set(local, this.fold(get(local), value))
+    return set(local, this.fold(local, value))
   }
 
   /** Adjacent stores, so that the bundle's vectors become 256 bits wide; then all lanes, (0, 2) with (1, 3). */
   get endBlock(): Code {
     const { single, fold, foldScalars } = this
-    const spilled = (u: number): Code => v128.load(get(this.spill), 16 * u)
-    const lane = (k: number): Code => f32x4.extract(get(single), k)
+    const spilled = (u: number): Code => v128.load(this.spill, 16 * u)
+    const lane = (k: number): Code => f32x4.extract(single, k)
     return [
-      this.wide.map((local, u) => v128.store(get(this.spill), settled(local), 16 * u)),
-      set(single, fold(get(single), fold(fold(spilled(0), spilled(1)), fold(spilled(2), spilled(3))))),
-      set(this.total, foldScalars(get(this.total), foldScalars(foldScalars(foldScalars(lane(0), lane(2)), foldScalars(lane(1), lane(3))), f32x4.extract(get(this.tail), 0)))),
+      this.wide.map((local, u) => v128.store(this.spill, settled(local), 16 * u)),
+      set(single, fold(single, fold(fold(spilled(0), spilled(1)), fold(spilled(2), spilled(3))))),
+      set(this.total, foldScalars(this.total, foldScalars(foldScalars(foldScalars(lane(0), lane(2)), foldScalars(lane(1), lane(3))), f32x4.extract(this.tail, 0)))),
       this.clear,
     ]
   }

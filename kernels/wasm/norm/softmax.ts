@@ -2,7 +2,7 @@
  * Softmax of rows, y = exp(x − max) / Σ exp(x − max), and its gradient dx = y·(dy − Σ dy·y).
  * An item is one row. NaN makes its whole row NaN, as does an infinity.
  */
-import { f32, f32x4, get, type Local, loopRange, set } from '../core/assembler.ts'
+import { f32, f32x4, type Local, loopRange, set } from '../core/assembler.ts'
 import type { SoftmaxGradDescriptor, SoftmaxDescriptor } from '../../ir/descriptor.ts'
 import { Arguments, begin, end } from '../core/arguments.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
@@ -34,21 +34,21 @@ export function softmaxKernel({ rows, length, x, y }: SoftmaxDescriptor, target:
       const [largest, sum] = [new RowFold(f, largestSpill, 'max'), new RowFold(f, sumSpill, 'sum')]
       const code = [
         areas.prologue(),
-        loopRange(item, get(begin), get(end), 1, [
+        loopRange(item, begin, end, 1, [
           input.room(item, from), output.room(item, to), input.read(f, item, count),
           // The maximum passes NaN over; it shows in the sum.
           walkRow(f, lanes, [from], count, [largest], (step) => range(step.vectors).map((u) => largest.add(step, u, step.load(0, u)))),
-          top.set(get(largest.total)),
+          top.set(largest.total),
           walkRow(f, lanes, [from, to], count, [sum], (step) => {
             const values = lanes.temporaryList(step.vectors)
             return [
               values.map((value, u) => set(value, f32x4.sub(step.load(0, u), top.of(step.vectors)))),
-              values.map((value) => set(value, lanes.exp(get(value)))),
-              values.map((value, u) => sum.add(step, u, get(value))),
+              values.map((value) => set(value, lanes.exp(value))),
+              values.map((value, u) => sum.add(step, u, value)),
               values.map((value, u) => step.store(1, u, value)),
             ]
           }),
-          inverse.set(f32.div(f32.const(1), get(sum.total))),
+          inverse.set(f32.div(1, sum.total)),
           walkRow(f, lanes, [to], count, [], (step) => {
             const values = lanes.temporaryList(step.vectors)
             return [values.map((value, u) => set(value, f32x4.mul(step.load(0, u), inverse.of(step.vectors)))), values.map((value, u) => step.store(0, u, value))]
@@ -86,13 +86,13 @@ export function softmaxGradKernel({ rows, length, y, dy, dx }: SoftmaxGradDescri
       const addresses: readonly Local[] = bases.map(({ base }) => base)
       const code = [
         areas.prologue(),
-        loopRange(item, get(begin), get(end), 1, [
+        loopRange(item, begin, end, 1, [
           bases.map(({ operand, base }, k) => [operand.room(item, base), k < 2 ? operand.read(f, item, count) : []]),
           walkRow(f, lanes, addresses.slice(0, 2), count, [sum], (step) => range(step.vectors).map((u) => {
             const local = sum.accumulator(step, u)
-            return set(local, lanes.madd(step.load(0, u), step.load(1, u), get(local)))
+            return set(local, lanes.madd(step.load(0, u), step.load(1, u), local))
           })),
-          dot.set(get(sum.total)),
+          dot.set(sum.total),
           walkRow(f, lanes, addresses, count, [], (step) => {
             const values = lanes.temporaryList(step.vectors)
             return [

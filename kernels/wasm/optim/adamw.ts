@@ -15,7 +15,7 @@
  * Outputs may be the corresponding inputs.
  */
 import type { AdamwDescriptor } from '../../ir/descriptor.ts'
-import { type Code, f32, f32x4, get, i32, type Local, loopWhile, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, f32, f32x4, i32, type Local, loopWhile, set, v128, when } from '../core/assembler.ts'
 import { Arguments } from '../core/arguments.ts'
 import { chunkTable, eachChunk, smallSize } from './chunks.ts'
 import type { WasmKernel } from '../core/kernel.ts'
@@ -53,8 +53,8 @@ export function adamwKernel({ sizes, ema }: AdamwDescriptor): WasmKernel {
     build() {
       const f = args.open()
       const lanes = new Lanes(f, false)
-      const value = (name: (typeof adamwScalars)[number]): Code => f32.load(get(scalars), 4 * adamwScalars.indexOf(name))
-      const oneMinus = (x: Code): Code => f32.sub(f32.const(1), x)
+      const value = (name: (typeof adamwScalars)[number]): Code => f32.load(scalars, 4 * adamwScalars.indexOf(name))
+      const oneMinus = (x: Code): Code => f32.sub(1, x)
       const setup: Code[] = []
       const scalar = (code: Code): Uniform => {
         const local = new Uniform(f)
@@ -65,11 +65,11 @@ export function adamwKernel({ sizes, ema }: AdamwDescriptor): WasmKernel {
       const [a, b] = [scalar(oneMinus(value('beta1'))), scalar(oneMinus(value('beta2')))]
       const decay = scalar(oneMinus(f32.mul(value('lr'), value('weightDecay'))))
       const size = scalar(f32.div(value('lr'), value('correction1')))
-      const root = scalar(f32.div(f32.const(1), squareRoot(value('correction2'))))
+      const root = scalar(f32.div(1, squareRoot(value('correction2'))))
 
       const from = lists.map(() => f.local('i32'))
       const to = results.map(() => f.local('i32'))
-      const advance = (bytes: number): Code => [...from, ...to].map((pointer) => set(pointer, i32.add(get(pointer), i32.const(bytes))))
+      const next = (bytes: number): Code => [...from, ...to].map((pointer) => advance(pointer, bytes))
       const { add, sub, mul, div, sqrt } = f32x4
 
       /** `vectors` vectors of four, or one element in lane 0: loads, arithmetic, stores. */
@@ -79,20 +79,20 @@ export function adamwKernel({ sizes, ema }: AdamwDescriptor): WasmKernel {
         for (let u = 0; u < vectors; u++) {
           const [p, g, m, v, average] = from.map((pointer) => {
             const local = lanes.temporary()
-            load.push(set(local, scalar ? v128.load32Zero(get(pointer)) : v128.load(get(pointer), 16 * u)))
+            load.push(set(local, scalar ? v128.load32Zero(pointer) : v128.load(pointer, 16 * u)))
             return local
           })
           if (p === undefined || g === undefined || m === undefined || v === undefined) continue
           compute.push(
-            set(g, mul(get(g), gradScale.of(vectors))),
-            set(m, add(get(m), mul(a.of(vectors), sub(get(g), get(m))))),
-            set(v, add(mul(beta2.of(vectors), get(v)), mul(b.of(vectors), mul(get(g), get(g))))),
-            set(p, sub(mul(get(p), decay.of(vectors)), div(mul(size.of(vectors), get(m)), add(mul(sqrt(get(v)), root.of(vectors)), eps.of(vectors))))),
-            average === undefined ? [] : set(average, add(get(average), mul(emaWeight.of(vectors), sub(get(p), get(average))))),
+            set(g, mul(g, gradScale.of(vectors))),
+            set(m, add(m, mul(a.of(vectors), sub(g, m)))),
+            set(v, add(mul(beta2.of(vectors), v), mul(b.of(vectors), mul(g, g)))),
+            set(p, sub(mul(p, decay.of(vectors)), div(mul(size.of(vectors), m), add(mul(sqrt(v), root.of(vectors)), eps.of(vectors))))),
+            average === undefined ? [] : set(average, add(average, mul(emaWeight.of(vectors), sub(p, average)))),
           )
           ;[p, m, v, ...(average === undefined ? [] : [average])].forEach((result, k) => {
             const pointer = to[k]
-            if (pointer !== undefined) store[k]?.push(scalar ? v128.store32Lane(get(pointer), get(result), 0) : v128.store(get(pointer), get(result), 16 * u))
+            if (pointer !== undefined) store[k]?.push(scalar ? v128.store32Lane(pointer, result, 0) : v128.store(pointer, result, 16 * u))
           })
         }
         return [load, compute, store]
@@ -101,16 +101,16 @@ export function adamwKernel({ sizes, ema }: AdamwDescriptor): WasmKernel {
       const copy = (scalar: boolean): Code => to.map((pointer, k) => {
         const source = from[k === 0 ? 0 : k + 1]
         if (source === undefined) return []
-        return scalar ? i32.store(get(pointer), i32.load(get(source))) : v128.store(get(pointer), v128.load(get(source)))
+        return scalar ? i32.store(pointer, i32.load(source)) : v128.store(pointer, v128.load(source))
       })
-      const run = (count: Local, elementsAtOnce: number, body: Code): Code => loopWhile(i32.ge(get(count), i32.const(elementsAtOnce)), [
-        body, advance(4 * elementsAtOnce), set(count, i32.sub(get(count), i32.const(elementsAtOnce))), lanes.clear,
+      const run = (count: Local, elementsAtOnce: number, body: Code): Code => loopWhile(i32.ge(count, elementsAtOnce), [
+        body, next(4 * elementsAtOnce), set(count, i32.sub(count, elementsAtOnce)), lanes.clear,
       ])
       const code = eachChunk(f, table, ({ count, locate }) => [
         lists.map((list, k) => { const pointer = from[k]; return pointer === undefined ? [] : locate(list, pointer) }),
         results.map((list, k) => { const pointer = to[k]; return pointer === undefined ? [] : locate(list, pointer) }),
         when(
-          f32.ne(value('apply'), f32.const(0)),
+          f32.ne(value('apply'), 0),
           [run(count, 8, update(2, false)), run(count, 1, update(1, true))],
           [run(count, 4, copy(false)), run(count, 1, copy(true))],
         ),

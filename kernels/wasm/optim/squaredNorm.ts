@@ -3,7 +3,7 @@
  * 8192 elements and writes one partial sum, made from 32 running sums of at most 256 terms each and those
  * of the rest; the caller adds the partials with a reduction.
  */
-import { type Code, f32, f32x4, get, i32, type Local, loopWhile, set, settled, v128 } from '../core/assembler.ts'
+import { advance, type Code, f32, f32x4, i32, type Local, loopWhile, set, settled, v128 } from '../core/assembler.ts'
 import { Arguments } from '../core/arguments.ts'
 import { chunkTable, eachChunk, smallSize } from './chunks.ts'
 import type { WasmKernel } from '../core/kernel.ts'
@@ -43,23 +43,23 @@ export function squaredNormKernel({ sizes }: { readonly sizes: readonly number[]
         const terms = into.map((sum) => ({ sum, value: lanes.temporary() }))
         return [
           terms.map(({ value }, u) => set(value, load(16 * u))),
-          terms.map(({ sum, value }) => set(sum, f32x4.add(get(sum), f32x4.mul(get(value), get(value))))),
+          terms.map(({ sum, value }) => set(sum, f32x4.add(sum, f32x4.mul(value, value)))),
         ]
       }
       const code = eachChunk(f, table, ({ item, count, locate }) => {
-        const run = (elements: number, body: Code): Code => loopWhile(i32.ge(get(count), i32.const(elements)), [
-          body, set(at, i32.add(get(at), i32.const(4 * elements))), set(count, i32.sub(get(count), i32.const(elements))), lanes.clear,
+        const run = (elements: number, body: Code): Code => loopWhile(i32.ge(count, elements), [
+          body, advance(at, 4 * elements), set(count, i32.sub(count, elements)), lanes.clear,
         ])
         return [
           locate(list, at),
-          [...sums, tail].map((sum) => set(sum, v128.splatF32(0))),
-          run(32, add(sums, (offset) => v128.load(get(at), offset))),
-          run(4, add([tail], () => v128.load(get(at)))),
-          run(1, add([tail], () => v128.load32Zero(get(at)))),
+          [...sums, tail].map((sum) => set(sum, 0)),
+          run(32, add(sums, (offset) => v128.load(at, offset))),
+          run(4, add([tail], () => v128.load(at))),
+          run(1, add([tail], () => v128.load32Zero(at))),
           // As neighbours in memory, sums are added up two vectors at a time.
-          sums.map((sum, u) => v128.store(get(room), settled(sum), 16 * u)),
-          set(total, sums.reduce<Code>((sum, _, u) => f32x4.add(sum, v128.load(get(room), 16 * u)), get(tail))),
-          f32.store(i32.add(get(partials), i32.shl(get(item), i32.const(2))), sumLanes(total)),
+          sums.map((sum, u) => v128.store(room, settled(sum), 16 * u)),
+          set(total, sums.reduce<Code>((sum, _, u) => f32x4.add(sum, v128.load(room, 16 * u)), tail)),
+          f32.store(i32.add(partials, i32.shl(item, 2)), sumLanes(total)),
         ]
       })
       f.emit(lanes.prologue, code)

@@ -4,7 +4,7 @@
  */
 import type { ReduceOp } from '../../ir/descriptor.ts'
 import type { ScalarType } from '../../ir/expression.ts'
-import { type Code, f32x4, type FunctionBuilder, get, i32, i32x4, type Local, set, settled, v128, when } from '../core/assembler.ts'
+import { type Code, f32x4, type FunctionBuilder, i32, i32x4, type Local, set, settled, v128, when } from '../core/assembler.ts'
 import type { VectorScope } from '../core/scope.ts'
 
 export const blockRounds = 32
@@ -75,7 +75,7 @@ export class Accumulators {
   }
 
   private clear(): Code {
-    return [this.set(this.vectors.length, this.vectors), this.set(1, [this.rest]), set(this.left, i32.const(blockRounds))]
+    return [this.set(this.vectors.length, this.vectors), this.set(1, [this.rest]), set(this.left, blockRounds)]
   }
 
   private set(width: number, vectors: readonly Local[]): Code[] {
@@ -85,38 +85,38 @@ export class Accumulators {
   /** Adds a value to each vector, or one alone. */
   add(values: readonly Code[]): void {
     const into = values.length === this.vectors.length ? this.vectors : [this.rest]
-    into.forEach((v, i) => this.scope.emit(set(v, this.monoid.fold(get(v), values[i] ?? this.identity))))
+    into.forEach((v, i) => this.scope.emit(set(v, this.monoid.fold(v, values[i] ?? this.identity))))
   }
 
   /** Ends a round of `add`. */
   endRound(): void {
     if (this.compensated === undefined) return
-    const next = set(this.left, i32.sub(get(this.left), i32.const(1)))
-    this.scope.emit(next, when(i32.eqz(get(this.left)), this.scope.block(() => this.endBlock(this.compensated))))
+    const next = set(this.left, i32.sub(this.left, 1))
+    this.scope.emit(next, when(i32.eqz(this.left), this.scope.block(() => this.endBlock(this.compensated))))
   }
 
   private endBlock(compensated: Accumulators['compensated']): void {
     if (compensated === undefined) return
-    const next = addBlock(this.scope, get(compensated.total), get(compensated.lost), this.joined())
+    const next = addBlock(this.scope, compensated.total, compensated.lost, this.joined())
     this.scope.emit(set(compensated.lost, next.lost), set(compensated.total, next.total), this.clear())
   }
 
   /** The vectors folded into one, neighbours first. Stores next to each other are what V8 makes wider, with all that leads to them. */
   private joined(): Code {
     const { scope, spill, vectors, monoid: { fold } } = this
-    scope.emit(vectors.map((v, i) => v128.store(get(spill), settled(v), 16 * i)))
+    scope.emit(vectors.map((v, i) => v128.store(spill, settled(v), 16 * i)))
     const join = (from: number, to: number): Code => {
       const middle = Math.ceil((from + to) / 2)
-      return to - from === 1 ? v128.load(get(spill), 16 * from) : fold(join(from, middle), join(middle, to))
+      return to - from === 1 ? v128.load(spill, 16 * from) : fold(join(from, middle), join(middle, to))
     }
-    return scope.keep(fold(join(0, vectors.length), get(this.rest)))
+    return scope.keep(fold(join(0, vectors.length), this.rest))
   }
 
   /** All lanes folded, (0, 2) with (1, 3), in each lane. */
   finish(): Code {
     const { scope, compensated, monoid: { fold } } = this
     if (compensated !== undefined) scope.emit(scope.block(() => this.endBlock(compensated)))
-    const x = compensated === undefined ? this.joined() : get(compensated.total)
+    const x = compensated === undefined ? this.joined() : compensated.total
     const lane = (k: number): Code => i32x4.splat(i32x4.extract(x, k))
     return scope.keep(fold(fold(lane(0), lane(2)), fold(lane(1), lane(3))))
   }

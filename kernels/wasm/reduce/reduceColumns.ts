@@ -6,8 +6,8 @@ import type { Expression } from '../../ir/expression.ts'
 import { hoist } from '../../ir/nodes.ts'
 import { addBlock, blockRounds, monoid } from './accumulate.ts'
 import { begin, end } from '../core/arguments.ts'
-import { type Code, doWhile, type FunctionBuilder, get, i32, type Local, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
-import { advance, type Place, write } from '../core/cursor.ts'
+import { advance, type Code, doWhile, type FunctionBuilder, i32, type Local, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
+import { advanceCursor, type Place, write } from '../core/cursor.ts'
 import { emitExpressions, Hoisted } from '../core/emit.ts'
 import { leaves } from '../core/leaves.ts'
 import { type PassedAxis, Walk } from '../core/loops.ts'
@@ -30,8 +30,8 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
   const outer = plan.kept.map(() => undefined)
   const { parts } = plan
   const kept = parts === undefined
-    ? new Walk(f, [...plan.kept, chunks], [[...outer, get(plan.chunk)]])
-    : new Walk(f, [...plan.kept, parts.axis, chunks], [[...outer, undefined, get(plan.chunk)], [...outer, get(parts.roundStep), undefined]])
+    ? new Walk(f, [...plan.kept, chunks], [[...outer, plan.chunk]])
+    : new Walk(f, [...plan.kept, parts.axis, chunks], [[...outer, undefined, plan.chunk], [...outer, parts.roundStep, undefined]])
   const reduced = new Walk(f, plan.reduced)
   const known = new Hoisted(scope)
   const elements = (place: Place) => leaves({ scope, cursors, place, laneIndex: plan.lane.index, position: (axis) => kept.position(axis) ?? reduced.position(axis) })
@@ -47,7 +47,7 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
     if (cursor === undefined || o.access === 'blank' || plan.levels[i] !== level) return []
     if (level === 0) return placeCursor(cursor, o, i32.const(0), undefined)
     const [outside, inside] = [kept.exists(i), reduced.exists(i)]
-    const at = i32.add(i32.add(kept.offset(i), reduced.offset(i)), i32.mul(get(start), get(o.stride)))
+    const at = i32.add(i32.add(kept.offset(i), reduced.offset(i)), i32.mul(start, o.stride))
     return placeCursor(cursor, o, at, outside === undefined || inside === undefined ? (outside ?? inside) : i32.and(outside, inside))
   })
 
@@ -55,23 +55,23 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
   const walk = (using: readonly Area[], body: (width: number, at: Place) => void): void => {
     const run = (width: number, at: Place): Code => scope.within(width, () => scope.block(() => {
       body(width, at)
-      scope.emit(set(position, i32.add(get(position), i32.const(4 * width))), using.map(({ at: pointer }) => set(pointer, i32.add(get(pointer), i32.const(16 * width)))))
+      scope.emit(advance(position, 4 * width), using.map(({ at: pointer }) => advance(pointer, 16 * width)))
       scope.reset()
     }))
-    scope.emit(set(position, get(start)), using.map(({ area, at: pointer }) => set(pointer, get(area))))
-    if (plan.width > 1) scope.emit(loopWhile(i32.ge(i32.sub(get(stop), get(position)), i32.const(4 * plan.width)), run(plan.width, { position, stop: undefined })))
-    scope.emit(loopWhile(i32.ltu(get(position), get(stop)), run(1, { position, stop })))
+    scope.emit(set(position, start), using.map(({ area, at: pointer }) => set(pointer, area)))
+    if (plan.width > 1) scope.emit(loopWhile(i32.ge(i32.sub(stop, position), 4 * plan.width), run(plan.width, { position, stop: undefined })))
+    scope.emit(loopWhile(i32.ltu(position, stop), run(1, { position, stop })))
   }
   const numbers = (width: number): number[] => Array.from({ length: width }, (_, vector) => vector)
-  const read = ({ at }: Area, width: number): Code[] => numbers(width).map((v) => scope.keep(v128.load(get(at), 16 * v)))
-  const keep = ({ at }: Area, values: readonly Code[]): void => values.map((x) => scope.keep(x)).forEach((x, v) => scope.emit(v128.store(get(at), x, 16 * v)))
+  const read = ({ at }: Area, width: number): Code[] => numbers(width).map((v) => scope.keep(v128.load(at, 16 * v)))
+  const keep = ({ at }: Area, values: readonly Code[]): void => values.map((x) => scope.keep(x)).forEach((x, v) => scope.emit(v128.store(at, x, 16 * v)))
 
   const clear = (): void => walk(areas, (width) => areas.forEach((area) => keep(area, numbers(width).map(() => identity(scope)))))
   const addRound = (): void => walk([block], (width, at) => {
     const before = read(block, width)
     const [values = []] = emitExpressions(scope, [plan.element], width, known.of(width), elements(at))
     keep(block, before.map((x, v) => fold(x, values[v] ?? values[0] ?? [])))
-    scope.emit(cursors.map((cursor, i) => (plan.levels[i] === 2 ? advance(cursor, 4 * width) : [])))
+    scope.emit(cursors.map((cursor, i) => (plan.levels[i] === 2 ? advanceCursor(cursor, 4 * width) : [])))
   })
   const endBlock = (): void => {
     if (total === undefined || lost === undefined) return
@@ -87,7 +87,7 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
   const writeResults = (): void => {
     late.forEach((cursor, i) => {
       const operand = plan.epilogue[i]
-      if (operand !== undefined && operand.access !== 'blank') scope.emit(placeCursor(cursor, operand, i32.add(kept.offset(i), i32.mul(get(start), get(operand.stride))), kept.exists(i)))
+      if (operand !== undefined && operand.access !== 'blank') scope.emit(placeCursor(cursor, operand, i32.add(kept.offset(i), i32.mul(start, operand.stride)), kept.exists(i)))
     })
     const result = total ?? block
     walk([result], (width, at) => {
@@ -96,36 +96,36 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
         const [value, bundled = []] = [plan.values[i], results[i]]
         if (value !== undefined) write(scope, cursor, at, value.type, numbers(width).map((vector) => bundled[vector] ?? bundled[0] ?? []))
       })
-      scope.emit(late.map((cursor) => advance(cursor, 4 * width)))
+      scope.emit(late.map((cursor) => advanceCursor(cursor, 4 * width)))
     })
   }
 
   const code = scope.block(() => {
     scope.emit(plan.scratch.prologue(), place(0))
     compute(once)
-    scope.emit(set(item, get(begin)), kept.odometer.seek(get(begin)))
+    scope.emit(set(item, begin), kept.odometer.seek(begin))
     const body = scope.block(() => {
-      scope.emit(set(start, kept.extra(0)), set(stop, minimum(i32.add(get(start), get(plan.chunk)), get(plan.lane.size))))
+      scope.emit(set(start, kept.extra(0)), set(stop, minimum(i32.add(start, plan.chunk), plan.lane.size)))
       clear()
-      scope.emit(set(left, i32.const(blockRounds)), set(round, get(plan.rounds)))
-      if (parts !== undefined) scope.emit(set(firstRound, kept.extra(1)), set(round, minimum(i32.sub(get(round), get(firstRound)), get(parts.rounds))))
+      scope.emit(set(left, blockRounds), set(round, plan.rounds))
+      if (parts !== undefined) scope.emit(set(firstRound, kept.extra(1)), set(round, minimum(i32.sub(round, firstRound), parts.rounds)))
       const run = scope.block(() => {
         scope.emit(place(1), place(2))
         compute(perRound)
         addRound()
-        scope.emit(reduced.odometer.advance(), set(round, i32.sub(get(round), i32.const(1))), set(left, i32.sub(get(left), i32.const(1))))
-        if (total !== undefined) scope.emit(when(i32.eqz(get(left)), scope.block(() => { endBlock(); scope.emit(set(left, i32.const(blockRounds))) })))
+        scope.emit(reduced.odometer.advance(), set(round, i32.sub(round, 1)), set(left, i32.sub(left, 1)))
+        if (total !== undefined) scope.emit(when(i32.eqz(left), scope.block(() => { endBlock(); scope.emit(set(left, blockRounds)) })))
         scope.reset()
       })
       // A walk over nothing must not be sought: it divides by its sizes.
-      scope.emit(when(i32.gt(get(round), i32.const(0)), [reduced.odometer.seek(get(firstRound)), doWhile(run, get(round))]))
+      scope.emit(when(i32.gt(round, 0), [reduced.odometer.seek(firstRound), doWhile(run, round)]))
       endBlock()
       writeResults()
-      scope.emit(kept.odometer.advance(), set(item, i32.add(get(item), i32.const(1))))
+      scope.emit(kept.odometer.advance(), advance(item, 1))
     })
-    scope.emit(doWhile(body, i32.ltu(get(item), get(end))))
+    scope.emit(doWhile(body, i32.ltu(item, end)))
   })
-  f.emit(when(i32.ltu(get(begin), get(end)), [scope.setup, code]))
+  f.emit(when(i32.ltu(begin, end), [scope.setup, code]))
   return f
 }
 

@@ -2,8 +2,8 @@
 import { hoist } from '../../ir/nodes.ts'
 import { Accumulators } from './accumulate.ts'
 import { begin, end } from '../core/arguments.ts'
-import { type Code, doWhile, type FunctionBuilder, get, i32, i32x4, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
-import { advance, type Place, positions, writeOne } from '../core/cursor.ts'
+import { advance, type Code, doWhile, type FunctionBuilder, i32, i32x4, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
+import { advanceCursor, type Place, positions, writeOne } from '../core/cursor.ts'
 import { emitExpressions, Hoisted } from '../core/emit.ts'
 import { leaves } from '../core/leaves.ts'
 import { Walk } from '../core/loops.ts'
@@ -19,7 +19,7 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
   const [cursors, late] = [plan.inputs.map((o) => openCursor(f, o)), plan.epilogue.map((o) => openCursor(f, o))]
   const { parts } = plan
   // The parts are the innermost axis of the walk over items; where a part begins is a linear function of it.
-  const starts = parts === undefined ? [] : [parts.roundStep, parts.laneStep].map((step) => [...plan.kept.map(() => undefined), get(step)])
+  const starts = parts === undefined ? [] : [parts.roundStep, parts.laneStep].map((step) => [...plan.kept.map(() => undefined), step])
   const [kept, reduced] = [new Walk(f, parts === undefined ? plan.kept : [...plan.kept, parts.axis], starts), new Walk(f, plan.reduced)]
   const accumulators = new Accumulators(f, scope, plan.op, plan.type, plan.width, spill)
   const known = new Hoisted(scope)
@@ -39,18 +39,18 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
     if (level === 1) return placeCursor(cursor, o, kept.offset(i), kept.exists(i))
     const [outer, inner] = [kept.exists(i), reduced.exists(i)]
     const offset = i32.add(kept.offset(i), reduced.offset(i))
-    return placeCursor(cursor, o, parts === undefined ? offset : i32.add(offset, i32.mul(get(first), get(o.stride))), outer === undefined || inner === undefined ? (outer ?? inner) : i32.and(outer, inner))
+    return placeCursor(cursor, o, parts === undefined ? offset : i32.add(offset, i32.mul(first, o.stride)), outer === undefined || inner === undefined ? (outer ?? inner) : i32.and(outer, inner))
   })
   const moveOn = (elementCount: number): Code => [
-    cursors.map((cursor, i) => (plan.levels[i] === 2 ? advance(cursor, elementCount) : [])),
-    set(position, i32.add(get(position), i32.const(elementCount))),
+    cursors.map((cursor, i) => (plan.levels[i] === 2 ? advanceCursor(cursor, elementCount) : [])),
+    advance(position, elementCount),
   ]
   const bundle = (count: number, at: Place): Code => scope.within(count, () => scope.block(() => {
     const [values = []] = emitExpressions(scope, [plan.element], count, known.of(count), elements(at))
     const { stop: guard } = at
     const inside = (x: Code): Code => {
       if (guard === undefined) return x
-      return v128.select(x, accumulators.identity, i32x4.ltu(positions(scope, position, 0), i32x4.splat(get(guard))))
+      return v128.select(x, accumulators.identity, i32x4.ltu(positions(scope, position, 0), i32x4.splat(guard)))
     }
     accumulators.add(Array.from({ length: count }, (_, vector) => inside(values[vector] ?? values[0] ?? [])))
     scope.emit(moveOn(4 * count))
@@ -61,28 +61,28 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
   const code = scope.block(() => {
     scope.emit(plan.scratch.prologue(), place(0))
     compute(0)
-    scope.emit(set(item, get(begin)), kept.odometer.seek(get(begin)))
+    scope.emit(set(item, begin), kept.odometer.seek(begin))
     const body = scope.block(() => {
       scope.emit(place(1))
       compute(1)
       accumulators.start()
-      scope.emit(set(stop, get(plan.lane.size)), set(round, get(plan.rounds)))
+      scope.emit(set(stop, plan.lane.size), set(round, plan.rounds))
       if (parts !== undefined) {
-        scope.emit(set(firstRound, kept.extra(0)), set(round, minimum(i32.sub(get(round), get(firstRound)), get(parts.rounds))))
-        scope.emit(set(first, kept.extra(1)), set(stop, minimum(get(stop), i32.add(get(first), get(parts.lane)))))
+        scope.emit(set(firstRound, kept.extra(0)), set(round, minimum(i32.sub(round, firstRound), parts.rounds)))
+        scope.emit(set(first, kept.extra(1)), set(stop, minimum(stop, i32.add(first, parts.lane))))
       }
       const run = scope.block(() => {
-        scope.emit(place(2), set(position, get(first)))
-        scope.emit(loopWhile(i32.ge(i32.sub(get(stop), get(position)), i32.const(4 * plan.width)), bundle(plan.width, whole)))
-        scope.emit(loopWhile(i32.ltu(get(position), get(stop)), bundle(1, { position, stop })))
-        scope.emit(reduced.odometer.advance(), set(round, i32.sub(get(round), i32.const(1))))
+        scope.emit(place(2), set(position, first))
+        scope.emit(loopWhile(i32.ge(i32.sub(stop, position), 4 * plan.width), bundle(plan.width, whole)))
+        scope.emit(loopWhile(i32.ltu(position, stop), bundle(1, { position, stop })))
+        scope.emit(reduced.odometer.advance(), set(round, i32.sub(round, 1)))
       })
       // A walk over nothing must not be sought: it divides by its sizes.
-      scope.emit(when(i32.gt(get(round), i32.const(0)), [reduced.odometer.seek(get(firstRound)), doWhile(run, get(round))]))
+      scope.emit(when(i32.gt(round, 0), [reduced.odometer.seek(firstRound), doWhile(run, round)]))
       scope.within(1, () => writeResults(accumulators.finish()))
-      scope.emit(kept.odometer.advance(), set(item, i32.add(get(item), i32.const(1))))
+      scope.emit(kept.odometer.advance(), advance(item, 1))
     })
-    scope.emit(doWhile(body, i32.ltu(get(item), get(end))))
+    scope.emit(doWhile(body, i32.ltu(item, end)))
   })
 
   function writeResults(result: Code): void {
@@ -96,6 +96,6 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
       if (value !== undefined) writeOne(scope, cursor, value.type, bundled[0] ?? [])
     })
   }
-  f.emit(when(i32.ltu(get(begin), get(end)), [scope.setup, code]))
+  f.emit(when(i32.ltu(begin, end), [scope.setup, code]))
   return f
 }
