@@ -181,7 +181,7 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
           leave,
         ]),
       ]
-      f.emit(lanes.prologue, code)
+      f.emit(lanes.setup, code)
       return f
     },
   }

@@ -205,7 +205,7 @@ export function attentionGradKernel(options: AttentionGradDescriptor, target: Wa
           ]),
         ]),
       ]
-      f.emit(lanes.prologue, code)
+      f.emit(lanes.setup, code)
       return f
     },
   }

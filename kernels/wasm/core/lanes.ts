@@ -1,82 +1,24 @@
 /**
- * Arithmetic on four f32 lanes for the hand-written kernels: constants kept in locals, temporaries
- * that are cleared at the end of a loop's body, and the functions the kernels need.
- * V8's revectorizer joins two adjacent stores and what feeds them into 256-bit code, but only where
- * no value lives on to the next round: hence the clearing, which costs nothing. What it has joined no single vector may
- * use, too: hence two sets of constants, and `Uniform`. docs/cpu.md says why.
+ * Arithmetic on four f32 lanes for the hand-written kernels: products that may be fused, and functions that are faster
+ * than those of `approximations.ts` and less exact. Their code is where it is put, not among a scope's statements.
  */
 import { type Code, f32, f32x4, type FunctionBuilder, i32x4, type Local, set, v128 } from './assembler.ts'
+import { VectorScope } from './scope.ts'
 
 /** Of eʳ for |r| ≤ ½ ln 2, from r² on, by Remez' algorithm; relative error 3e-9. */
 const expCoefficients: readonly number[] = [0.49999994, 0.166665211, 0.041668389, 0.00836874545, 0.00138145406]
 const exponentRange = 87.33654
 
-export class Lanes {
-  private readonly paired = new Map<string, Local>()
-  private readonly single = new Map<string, Local>()
-  private constants = this.paired
-  private readonly loads: Code[] = []
-  private readonly temporaries: Local[] = []
-  private readonly f: FunctionBuilder
+export class Lanes extends VectorScope {
   private readonly relaxed: boolean
-  /** Never set. */
-  private readonly zero: Local
 
   constructor(f: FunctionBuilder, relaxed: boolean) {
-    this.f = f
-    this.zero = f.local('v128')
+    super(f)
     this.relaxed = relaxed
-  }
-
-  private once(key: string, value: Code): Code {
-    let local = this.constants.get(key)
-    if (local === undefined) {
-      local = this.f.local('v128')
-      this.constants.set(key, local)
-      this.loads.push(set(local, value))
-    }
-    return local
-  }
-
-  /** What `write` makes, for bundles of `width` vectors: one alone shares no constant with those that come in pairs. */
-  within(width: number, write: () => Code): Code {
-    const outside = this.constants
-    this.constants = width === 1 ? this.single : this.paired
-    const code = write()
-    this.constants = outside
-    return code
-  }
-
-  /** The constant `value` in all lanes. */
-  f32(value: number): Code {
-    return this.once(`f${Object.is(value, -0) ? '-0' : value}`, v128.splatF32(value))
-  }
-
-  /** The integer constant `value` in all lanes. */
-  i32(value: number): Code {
-    const bytes = [value & 255, (value >> 8) & 255, (value >> 16) & 255, (value >> 24) & 255]
-    return this.once(`i${value}`, v128.const([0, 1, 2, 3].flatMap(() => bytes)))
-  }
-
-  /** Loads the constants: goes before every use, and is read after all code has been made. */
-  get prologue(): Code {
-    return this.loads
-  }
-
-  /** A vector local that holds nothing beyond one round of a loop. */
-  temporary(): Local {
-    const local = this.f.local('v128')
-    this.temporaries.push(local)
-    return local
   }
 
   temporaryList(n: number): Local[] {
     return Array.from({ length: n }, () => this.temporary())
-  }
-
-  /** Clears the temporaries made so far: the last code in a loop's body. */
-  get clear(): Code {
-    return this.temporaries.map((t) => set(t, this.zero))
   }
 
   /** x·y + z, fused where the target has it. */

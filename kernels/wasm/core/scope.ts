@@ -1,7 +1,7 @@
 /**
  * Where vector code is written: shared constants, temporaries, and the statements of the current block.
  * V8 turns two adjacent 128-bit operations into one 256-bit operation only if no temporary is carried
- * around the loop, hence `reset`, and only if both use one constant, hence constants in locals. What it has made
+ * around the loop, hence `clear`, and only if both use one constant, hence constants in locals. What it has made
  * 256 bits wide no single vector may use, too, hence a second set of constants: see docs/cpu.md.
  */
 import { type Code, type FunctionBuilder, type Local, set, v128, type ValueType } from './assembler.ts'
@@ -18,6 +18,8 @@ export class VectorScope {
   /** Sets the constants; runs once, before all loops. */
   readonly setup: Code[] = []
   private readonly f: FunctionBuilder
+  /** Never set. */
+  private readonly zero: Local
   private readonly paired = new Map<string, Code>()
   private readonly single = new Map<string, Code>()
   private constants = this.paired
@@ -29,6 +31,7 @@ export class VectorScope {
 
   constructor(f: FunctionBuilder) {
     this.f = f
+    this.zero = f.local('v128')
   }
 
   /** A vector of four equal floats. */
@@ -71,7 +74,7 @@ export class VectorScope {
     return this.named.has(x) ? x : this.assign(this.temporary(), x)
   }
 
-  /** A temporary that is zero at the start of every round of a loop that ends with `reset`. */
+  /** A temporary that is zero at the start of every round of a loop that ends with `clear`. */
   temporary(): Local {
     let local = this.temporaries[this.taken]
     if (local === undefined) {
@@ -122,9 +125,8 @@ export class VectorScope {
     return inside
   }
 
-  /** Ends a loop body: no temporary of this block lives on into the next round. */
-  reset(): void {
-    const zero = v128.const(splatBytes(0))
-    this.emit(...this.temporaries.slice(this.blockStart).map((local) => set(local, zero)))
+  /** Clears the temporaries that this block has taken so far: the last code in a loop's body, so that none lives on into the next round. */
+  get clear(): Code {
+    return this.temporaries.slice(this.blockStart).map((local) => set(local, this.zero))
   }
 }

@@ -172,6 +172,6 @@ function emitBundle(emission: Emission, count: number, place: Place): Code {
     })
     scope.emit(cursors.map((cursor, i) => ((plan.levels[i] ?? 2) === 2 ? advanceCursor(cursor, 4 * count) : [])))
     scope.emit(advance(place.position, 4 * count))
-    scope.reset()
+    scope.emit(scope.clear)
   }))
 }

@@ -68,7 +68,7 @@ export function emitEpilogue(f: FunctionBuilder, block: Pick<GemmBlock, 'mc' | '
     const [values = []] = emitExpressions(scope, [value], count, new Map(), leaf)
     write(scope, target, place, value.type, numbers.map((vector) => values[vector] ?? values[0] ?? []))
     scope.emit([target, ...inputs].map((cursor) => advanceCursor(cursor, 4 * count)), advance(position, 4 * count))
-    scope.reset()
+    scope.emit(scope.clear)
   }))
   const columns = [
     loopWhile(i32.le(i32.add(position, 4 * bundle), block.nc), vectors(bundle, undefined)),

@@ -154,7 +154,7 @@ export function groupNormKernel(options: GroupNormDescriptor, target: WasmTarget
           }),
         ]
       })
-      f.emit(lanes.prologue, code)
+      f.emit(lanes.setup, code)
       return f
     },
   }

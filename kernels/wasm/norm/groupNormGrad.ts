@@ -92,7 +92,7 @@ export function groupNormGradKernel(options: GroupNormGradDescriptor, target: Wa
           }),
         ]
       })
-      f.emit(lanes.prologue, code)
+      f.emit(lanes.setup, code)
       return f
     },
   }

@@ -67,7 +67,7 @@ export function layerNormKernel({ rows, length, centred, x, y, eps }: LayerNormD
           output.write(f, item, count),
         ]),
       ]
-      f.emit(lanes.prologue, code)
+      f.emit(lanes.setup, code)
       return f
     },
   }
@@ -123,7 +123,7 @@ export function layerNormGradKernel({ rows, length, centred, dy, x, dx }: LayerN
           output.write(f, item, count),
         ]),
       ]
-      f.emit(lanes.prologue, code)
+      f.emit(lanes.setup, code)
       return f
     },
   }

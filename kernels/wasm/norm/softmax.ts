@@ -56,7 +56,7 @@ export function softmaxKernel({ rows, length, x, y }: SoftmaxDescriptor, target:
           output.write(f, item, count),
         ]),
       ]
-      f.emit(lanes.prologue, code)
+      f.emit(lanes.setup, code)
       return f
     },
   }
@@ -103,7 +103,7 @@ export function softmaxGradKernel({ rows, length, y, dy, dx }: SoftmaxGradDescri
           operands.slice(2).map((o) => o.write(f, item, count)),
         ]),
       ]
-      f.emit(lanes.prologue, code)
+      f.emit(lanes.setup, code)
       return f
     },
   }

@@ -115,7 +115,7 @@ export function adamwKernel({ sizes, ema }: AdamwDescriptor): WasmKernel {
           [run(count, 4, copy(false)), run(count, 1, copy(true))],
         ),
       ])
-      f.emit(lanes.prologue, setup, code)
+      f.emit(lanes.setup, setup, code)
       return f
     },
   }

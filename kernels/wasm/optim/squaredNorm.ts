@@ -62,7 +62,7 @@ export function squaredNormKernel({ sizes }: { readonly sizes: readonly number[]
           f32.store(i32.add(partials, i32.shl(item, 2)), sumLanes(total)),
         ]
       })
-      f.emit(lanes.prologue, code)
+      f.emit(lanes.setup, code)
       return f
     },
   }

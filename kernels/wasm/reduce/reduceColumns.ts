@@ -56,7 +56,7 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
     const run = (width: number, at: Place): Code => scope.within(width, () => scope.block(() => {
       body(width, at)
       scope.emit(advance(position, 4 * width), using.map(({ at: pointer }) => advance(pointer, 16 * width)))
-      scope.reset()
+      scope.emit(scope.clear)
     }))
     scope.emit(set(position, start), using.map(({ area, at: pointer }) => set(pointer, area)))
     if (plan.width > 1) scope.emit(loopWhile(i32.ge(i32.sub(stop, position), 4 * plan.width), run(plan.width, { position, stop: undefined })))
@@ -115,7 +115,7 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
         addRound()
         scope.emit(reduced.odometer.advance(), set(round, i32.sub(round, 1)), set(left, i32.sub(left, 1)))
         if (total !== undefined) scope.emit(when(i32.eqz(left), scope.block(() => { endBlock(); scope.emit(set(left, blockRounds)) })))
-        scope.reset()
+        scope.emit(scope.clear)
       })
       // A walk over nothing must not be sought: it divides by its sizes.
       scope.emit(when(i32.gt(round, 0), [reduced.odometer.seek(firstRound), doWhile(run, round)]))

@@ -55,7 +55,7 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
     accumulators.add(Array.from({ length: count }, (_, vector) => inside(values[vector] ?? values[0] ?? [])))
     scope.emit(moveOn(4 * count))
     accumulators.endRound()
-    scope.reset()
+    scope.emit(scope.clear)
   }))
 
   const code = scope.block(() => {
