@@ -7,11 +7,12 @@
  * and are an item; otherwise one line is. A source whose index lies outside the axis is dropped, and
  * marks its line: element 0 becomes NaN (floats only).
  */
-import { advance, type Code, f32x4, i32, i32x4, type Local, loopRange, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, f32x4, i32, i32x4, loopRange, set, type Value, when } from '../core/assembler.ts'
 import type { ScatterAddDescriptor } from '../../ir/descriptor.ts'
 import { Arguments } from '../core/arguments.ts'
 import { Columns } from '../core/columns.ts'
 import type { WasmKernel } from '../core/kernel.ts'
+import { stepAt } from '../core/rounds.ts'
 
 /** Inputs x, index (i32), src; output y, which may be x. */
 export function scatterAddKernel(options: ScatterAddDescriptor): WasmKernel {
@@ -37,33 +38,31 @@ export function scatterAddKernel(options: ScatterAddDescriptor): WasmKernel {
       const f = args.open()
       const [i, chosen] = [f.local('i32'), f.local('i32')]
       const at = operands.map(() => f.local('i32'))
-      const [x, index, src, y] = at
+      const [, index, , y] = at
       const values = [0, 1, 2, 3].map(() => f.local('v128'))
-      if (x === undefined || index === undefined || src === undefined || y === undefined) throw new Error('scatterAdd: operands')
-      const step = (k: number): Code => {
+      if (index === undefined || y === undefined) throw new Error('scatterAdd: operands')
+      const move = (k: number): Code => {
         const [address, operand] = [at[k], operands[k]]
         return address === undefined || operand === undefined ? [] : advance(address, operand.step)
       }
       const add = integer ? i32x4.add : f32x4.add
       f.emit(columns.each(f, (first, vectors, scalar) => {
         const used = values.slice(0, vectors)
-        const read = (p: Local, u: number): Code => (scalar ? v128.load32Zero(p) : v128.load(p, 16 * u))
-        const write = (p: Local, value: Local, u: number): Code => (scalar ? v128.store32Lane(p, value, 0) : v128.store(p, value, 16 * u))
-        const start = (k: number): Code => { const [a, b] = [at[k], first[k]]; return a === undefined || b === undefined ? [] : set(a, b) }
-        const yStep = operands[3]?.step
-        if (yStep === undefined) return []
-        const target = (offset: Code): Code => { const base = first[3]; return base === undefined ? [] : set(y, i32.add(base, offset)) }
+        const { load, store } = stepAt(at, vectors, scalar)
+        const [base, yStep] = [first[3], operands[3]?.step]
+        if (base === undefined || yStep === undefined) return []
+        const target = (offset: Value): Code => set(y, i32.add(base, offset))
         return [
-          [0, 1, 2, 3].map(start),
-          loopRange(i, 0, extentArg, 1, [used.map((v, u) => set(v, read(x, u))), used.map((v, u) => write(y, v, u)), step(0), step(3)]),
+          at.map((a, k) => set(a, first[k] ?? a)),
+          loopRange(i, 0, extentArg, 1, [used.map((v, u) => set(v, load(0, u))), used.map((v, u) => store(3, u, v)), move(0), move(3)]),
           loopRange(i, 0, count, 1, [
             set(chosen, i32.load(index)),
             when(
               i32.ltu(chosen, extentArg),
-              [target(i32.mul(chosen, yStep)), used.map((v, u) => set(v, add(read(y, u), read(src, u)))), used.map((v, u) => write(y, v, u))],
-              integer ? [] : [target(i32.const(0)), used.map((v) => set(v, v128.splatF32(Number.NaN))), used.map((v, u) => write(y, v, u))],
+              [target(i32.mul(chosen, yStep)), used.map((v, u) => set(v, add(load(3, u), load(2, u)))), used.map((v, u) => store(3, u, v))],
+              integer ? [] : [target(0), used.map((v) => set(v, Number.NaN)), used.map((v, u) => store(3, u, v))],
             ),
-            step(1), step(2),
+            move(1), move(2),
           ]),
         ]
       }))

@@ -2,14 +2,80 @@
  * Rows, one an item: where they lie, the walk over their elements, and sums or maxima over them. Rows whose elements are
  * not neighbours are copied to scratch, worked on there and copied back, so that the arithmetic is that of contiguous rows.
  */
-import { advance, type Code, f32, f32x4, type FunctionBuilder, i32, type Local, loopWhile, minimum, set, settled, v128 } from '../core/assembler.ts'
+import { advance, type Code, f32, f32x4, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, set, settled, v128 } from '../core/assembler.ts'
 import type { Strided } from '../../ir/descriptor.ts'
-import type { Arguments } from '../core/arguments.ts'
-import type { Lanes } from '../core/lanes.ts'
-import type { ScratchAreas } from '../core/scratch.ts'
+import { type Arguments, begin, end } from '../core/arguments.ts'
+import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
+import { Lanes } from '../core/lanes.ts'
+import { rounds, type Step } from '../core/rounds.ts'
+import { ScratchAreas } from '../core/scratch.ts'
+
+/** A kernel over rows of operands. */
+export interface RowKernel {
+  /** What the code depends on, but for layouts and target. */
+  readonly name: string
+  readonly rows: number
+  readonly length: number
+  /** The buffer of each operand, and how it lies. The last one is written. */
+  readonly operands: readonly (readonly [buffer: number, rows: Strided])[]
+  /** Of an element. */
+  readonly flops: number
+}
+
+/** What there is to write the code of a row with. */
+export interface RowCode {
+  readonly f: FunctionBuilder
+  readonly lanes: Lanes
+  readonly fold: (op: 'sum' | 'max') => RowFold
+  /** Walks over arrays: operands by number, others, which all rows share, by address. */
+  readonly walk: (arrays: readonly (number | Local)[], folds: readonly RowFold[], body: (step: RowStep) => Code) => Code
+  /** A sum by the length. */
+  readonly average: (sum: RowFold) => Code
+  /** Address of the row's number in an array of one for each row. */
+  readonly ofRow: (array: Local) => Code
+}
+
+/** Folds that a kernel has at most. */
+const mostFolds = 3
+
+export function rowKernel(args: Arguments, { name, rows, length, operands, flops }: RowKernel, target: WasmTarget, body: (row: RowCode) => Code): WasmKernel {
+  const areas = new ScratchAreas(args)
+  const lying = operands.map(([buffer, strided]) => new Rows(args, areas, buffer, strided, length))
+  const spills = Array.from({ length: mostFolds }, () => areas.area(foldBytes))
+  const [count, size] = [args.number(length), args.float(length)]
+  return {
+    key: `${name} ${lying.map((o) => o.contiguous).join('')}${target.relaxed ? ' relaxed' : ''}`,
+    args: args.list,
+    items: length === 0 ? 0 : rows,
+    scratchBytes: areas.bytes,
+    flops: flops * rows * length,
+    bytes: 4 * operands.length * rows * length,
+    build() {
+      const f = args.open()
+      const lanes = new Lanes(f, target.relaxed)
+      const item = f.local('i32')
+      const bases = lying.map(() => f.local('i32'))
+      const free = [...spills]
+      const code = body({
+        f, lanes,
+        fold: (op) => new RowFold(f, lanes, free.shift() ?? item, 0, op),
+        walk: (arrays, folds, step) => walkRow(f, lanes, arrays.map((a) => (typeof a === 'number' ? (bases[a] ?? item) : a)), count, folds, step),
+        average: ({ total }) => f32.div(total, f32.reinterpretI32(size)),
+        ofRow: (array) => i32.add(array, i32.shl(item, 2)),
+      })
+      f.emit(lanes.setup, areas.prologue(), loopRange(item, begin, end, 1, [
+        lying.map((o, k) => set(bases[k] ?? item, o.room(item))),
+        lying.slice(0, -1).map((o) => o.read(f, item, count)),
+        code,
+        lying.slice(-1).map((o) => o.write(f, item, count)),
+      ]))
+      return f
+    },
+  }
+}
 
 /** An operand whose rows are worked on in place if their elements are neighbours, and in scratch otherwise. */
-export class Rows {
+class Rows {
   readonly contiguous: boolean
   private readonly address: Local
   private readonly row: Local
@@ -24,9 +90,13 @@ export class Rows {
     this.copy = this.contiguous ? undefined : areas.area(4 * length)
   }
 
-  /** Sets `at` to contiguous room for row `item`. */
-  room(item: Local, at: Local): Code {
-    return set(at, this.copy === undefined ? i32.add(this.address, i32.mul(item, this.row)) : this.copy)
+  /** Address of contiguous room for row `item`. */
+  room(item: Local): Code {
+    return this.copy ?? this.at(item)
+  }
+
+  private at(item: Local): Code {
+    return i32.add(this.address, i32.mul(item, this.row))
   }
 
   /** Fills the room of an input. */
@@ -43,7 +113,7 @@ export class Rows {
     if (this.copy === undefined) return []
     const [far, near, left] = [f.local('i32'), f.local('i32'), f.local('i32')]
     return [
-      set(far, i32.add(this.address, i32.mul(item, this.row))),
+      set(far, this.at(item)),
       set(near, this.copy), set(left, length),
       loopWhile(left, [
         move(far, near),
@@ -57,36 +127,19 @@ export class Rows {
 const width = 4
 const blockElements = 4096
 
-/** One step of a walk: `vectors` of each row, or one element in lane 0. */
-export interface RowStep {
-  readonly vectors: number
-  readonly scalar: boolean
-  /** The elements of row `row` at the step. */
-  load(row: number, vector: number): Code
-  store(row: number, vector: number, value: Local): Code
+/** One step of a walk. */
+export interface RowStep extends Step {
+  /** A local for each vector. */
+  readonly values: readonly Local[]
 }
 
 /** Walks rows at `bases`, by bundles, single vectors, then single elements. `body` has the code of one step; `folds` are those that it uses. */
 export function walkRow(f: FunctionBuilder, lanes: Lanes, bases: readonly Local[], length: Local, folds: readonly RowFold[], body: (step: RowStep) => Code): Code {
-  const pointers = bases.map((base) => ({ base, at: f.local('i32') }))
+  const pointers = bases.map(() => f.local('i32'))
   const [left, rest] = [f.local('i32'), f.local('i32')]
-  const at = (row: number): Code => { const pointer = pointers[row]; return pointer === undefined ? i32.const(0) : pointer.at }
-  const run = (vectors: number, scalar: boolean): Code => {
-    const elements = scalar ? 1 : 4 * vectors
-    const code = lanes.within(vectors, () => body({
-      vectors, scalar,
-      load: (row, vector) => (scalar ? v128.load32Zero(at(row)) : v128.load(at(row), 16 * vector)),
-      store: (row, vector, value) => (scalar ? v128.store32Lane(at(row), value, 0) : v128.store(at(row), value, 16 * vector)),
-    }))
-    return loopWhile(i32.ge(left, elements), [
-      code,
-      pointers.map((pointer) => advance(pointer.at, 4 * elements)),
-      set(left, i32.sub(left, elements)),
-      lanes.clear,
-    ])
-  }
+  const run = (vectors: number, scalar: boolean): Code => rounds(lanes, pointers, left, vectors, scalar, (step) => body({ ...step, values: lanes.temporaryList(vectors) }))
   return [
-    pointers.map(({ base, at: pointer }) => set(pointer, base)),
+    pointers.map((pointer, k) => set(pointer, bases[k] ?? pointer)),
     folds.map((fold) => fold.start),
     set(rest, length),
     loopWhile(rest, [
@@ -98,6 +151,9 @@ export function walkRow(f: FunctionBuilder, lanes: Lanes, bases: readonly Local[
   ]
 }
 
+/** Of scratch memory, for each fold. */
+export const foldBytes: number = 16 * width
+
 /** A sum or a maximum over a row. */
 export class RowFold {
   /** The result, an f32, after the walk. */
@@ -105,26 +161,27 @@ export class RowFold {
   private readonly wide: readonly Local[]
   private readonly single: Local
   private readonly tail: Local
+  private readonly lanes: Lanes
   private readonly spill: Local
+  private readonly offset: number
   private readonly identity: number
   private readonly fold: (x: Code, y: Code) => Code
   private readonly foldScalars: (x: Code, y: Code) => Code
 
-  /** `spill` is the address of `spillBytes` of scratch memory. A maximum passes NaN over. */
-  constructor(f: FunctionBuilder, spill: Local, op: 'sum' | 'max') {
+  /** `foldBytes` of scratch memory lie `offset` bytes behind `spill`. A maximum passes NaN over. */
+  constructor(f: FunctionBuilder, lanes: Lanes, spill: Local, offset: number, op: 'sum' | 'max') {
     const vector = (): Local => f.local('v128')
     this.total = f.local('f32')
     this.wide = Array.from({ length: width }, vector)
     this.single = vector()
     this.tail = vector()
+    this.lanes = lanes
     this.spill = spill
+    this.offset = offset
     this.identity = op === 'sum' ? 0 : -Infinity
     this.fold = op === 'sum' ? f32x4.add : f32x4.pmax
     this.foldScalars = op === 'sum' ? f32.add : f32.max
   }
-
-  /** Of scratch memory, for each fold. */
-  static readonly spillBytes: number = 16 * width
 
   get start(): Code {
     return [set(this.total, this.identity), this.clear]
@@ -135,22 +192,27 @@ export class RowFold {
   }
 
   /** Where vector `vector` of a step goes; of a scalar step, lane 0 counts. */
-  accumulator({ vectors, scalar }: RowStep, vector: number): Local {
+  private accumulator({ vectors, scalar }: Step, vector: number): Local {
     return (scalar ? this.tail : vectors === 1 ? this.single : this.wide[vector]) ?? this.single
   }
 
-  add(step: RowStep, vector: number, value: Code): Code {
+  add(step: Step, vector: number, value: Code): Code {
     const local = this.accumulator(step, vector)
     return set(local, this.fold(local, value))
+  }
+
+  addProduct(step: Step, vector: number, x: Code, y: Code): Code {
+    const local = this.accumulator(step, vector)
+    return set(local, this.lanes.madd(x, y, local))
   }
 
   /** Adjacent stores, so that the bundle's vectors become 256 bits wide; then all lanes, (0, 2) with (1, 3). */
   get endBlock(): Code {
     const { single, fold, foldScalars } = this
-    const spilled = (u: number): Code => v128.load(this.spill, 16 * u)
+    const spilled = (u: number): Code => v128.load(this.spill, this.offset + 16 * u)
     const lane = (k: number): Code => f32x4.extract(single, k)
     return [
-      this.wide.map((local, u) => v128.store(this.spill, settled(local), 16 * u)),
+      this.wide.map((local, u) => v128.store(this.spill, settled(local), this.offset + 16 * u)),
       set(single, fold(single, fold(fold(spilled(0), spilled(1)), fold(spilled(2), spilled(3))))),
       set(this.total, foldScalars(this.total, foldScalars(foldScalars(foldScalars(lane(0), lane(2)), foldScalars(lane(1), lane(3))), f32x4.extract(this.tail, 0)))),
       this.clear,

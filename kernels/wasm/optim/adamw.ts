@@ -15,11 +15,12 @@
  * Outputs may be the corresponding inputs.
  */
 import type { AdamwDescriptor } from '../../ir/descriptor.ts'
-import { advance, type Code, f32, f32x4, i32, type Local, loopWhile, set, v128, when } from '../core/assembler.ts'
+import { type Code, f32, f32x4, type Local, set, when } from '../core/assembler.ts'
 import { Arguments } from '../core/arguments.ts'
 import { chunkTable, eachChunk, smallSize } from './chunks.ts'
 import type { WasmKernel } from '../core/kernel.ts'
 import { Lanes, squareRoot, Uniform } from '../core/lanes.ts'
+import { rounds, type Step } from '../core/rounds.ts'
 
 /** What the f32 of the `scalars` buffer mean, in order. `correction1` is 1 − beta1ᵗ, `correction2` is 1 − beta2ᵗ. */
 const adamwScalars = ['lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'correction1', 'correction2', 'gradScale', 'emaWeight', 'apply'] as const
@@ -67,19 +68,16 @@ export function adamwKernel({ sizes, ema }: AdamwDescriptor): WasmKernel {
       const size = scalar(f32.div(value('lr'), value('correction1')))
       const root = scalar(f32.div(1, squareRoot(value('correction2'))))
 
-      const from = lists.map(() => f.local('i32'))
-      const to = results.map(() => f.local('i32'))
-      const next = (bytes: number): Code => [...from, ...to].map((pointer) => advance(pointer, bytes))
+      const arrays = [...lists, ...results].map((list) => ({ list, at: f.local('i32') }))
       const { add, sub, mul, div, sqrt } = f32x4
-
-      /** `vectors` vectors of four, or one element in lane 0: loads, arithmetic, stores. */
-      const update = (vectors: number, scalar: boolean): Code => {
+      const update = (step: Step): Code => {
+        const { vectors } = step
         const [load, compute]: [Code[], Code[]] = [[], []]
-        const store: Code[][] = to.map(() => [])
+        const store: Code[][] = results.map(() => [])
         for (let u = 0; u < vectors; u++) {
-          const [p, g, m, v, average] = from.map((pointer) => {
+          const [p, g, m, v, average] = lists.map((_, k) => {
             const local = lanes.temporary()
-            load.push(set(local, scalar ? v128.load32Zero(pointer) : v128.load(pointer, 16 * u)))
+            load.push(set(local, step.load(k, u)))
             return local
           })
           if (p === undefined || g === undefined || m === undefined || v === undefined) continue
@@ -90,31 +88,19 @@ export function adamwKernel({ sizes, ema }: AdamwDescriptor): WasmKernel {
             set(p, sub(mul(p, decay.of(vectors)), div(mul(size.of(vectors), m), add(mul(sqrt(v), root.of(vectors)), eps.of(vectors))))),
             average === undefined ? [] : set(average, add(average, mul(emaWeight.of(vectors), sub(p, average)))),
           )
-          ;[p, m, v, ...(average === undefined ? [] : [average])].forEach((result, k) => {
-            const pointer = to[k]
-            if (pointer !== undefined) store[k]?.push(scalar ? v128.store32Lane(pointer, result, 0) : v128.store(pointer, result, 16 * u))
-          })
+          ;[p, m, v, ...(average === undefined ? [] : [average])].forEach((result, k) => store[k]?.push(step.store(inputs + k, u, result)))
         }
         return [load, compute, store]
       }
       /** Output k is input p, m, v or ema. */
-      const copy = (scalar: boolean): Code => to.map((pointer, k) => {
-        const source = from[k === 0 ? 0 : k + 1]
-        if (source === undefined) return []
-        return scalar ? i32.store(pointer, i32.load(source)) : v128.store(pointer, v128.load(source))
+      const copy = (step: Step): Code => results.map((_, k) => step.store(inputs + k, 0, step.load(k === 0 ? 0 : k + 1, 0)))
+      const code = eachChunk(f, table, ({ count, locate }) => {
+        const walk = (vectors: number, scalar: boolean, body: (step: Step) => Code): Code => rounds(lanes, arrays.map(({ at }) => at), count, vectors, scalar, body)
+        return [
+          arrays.map(({ list, at }) => locate(list, at)),
+          when(f32.ne(value('apply'), 0), [walk(2, false, update), walk(1, true, update)], [walk(1, false, copy), walk(1, true, copy)]),
+        ]
       })
-      const run = (count: Local, elementsAtOnce: number, body: Code): Code => loopWhile(i32.ge(count, elementsAtOnce), [
-        body, next(4 * elementsAtOnce), set(count, i32.sub(count, elementsAtOnce)), lanes.clear,
-      ])
-      const code = eachChunk(f, table, ({ count, locate }) => [
-        lists.map((list, k) => { const pointer = from[k]; return pointer === undefined ? [] : locate(list, pointer) }),
-        results.map((list, k) => { const pointer = to[k]; return pointer === undefined ? [] : locate(list, pointer) }),
-        when(
-          f32.ne(value('apply'), 0),
-          [run(count, 8, update(2, false)), run(count, 1, update(1, true))],
-          [run(count, 4, copy(false)), run(count, 1, copy(true))],
-        ),
-      ])
       f.emit(lanes.setup, setup, code)
       return f
     },
