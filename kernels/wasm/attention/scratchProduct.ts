@@ -7,6 +7,7 @@
  */
 import { advance, type Code, doWhile, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, set, settled, v128, when } from '../core/assembler.ts'
 import type { Lanes } from '../core/lanes.ts'
+import { outerProduct } from '../core/multiplyAdd.ts'
 
 export const panelWidth = 16
 /** Rows of memory that a tile may touch beyond the last row of a and of c. */
@@ -106,18 +107,8 @@ class RegisterTile {
     const lefts = byTerms ? this.lefts.slice(0, rows) : [left]
     const unrolled = byTerms ? 4 : 1
     const oneTerm = (u: number): Code => {
-      const b = lanes.temporaryList(vectors)
-      return [
-        b.map((local, v) => set(local, v128.load(right, 4 * panelWidth * u + 16 * v))),
-        sums.map((line, r) => {
-          const a = lanes.temporary()
-          const source = lefts[byTerms ? r : 0] ?? left
-          return [
-            set(a, v128.load32Splat(source, byTerms ? 4 * u : 4 * r)),
-            line.map((sum, v) => set(sum, lanes.madd(a, b[v] ?? a, sum))),
-          ]
-        }),
-      ]
+      const [vector, broadcast] = [(v: number): Code => v128.load(right, 4 * panelWidth * u + 16 * v), (r: number): Code => v128.load32Splat(lefts[byTerms ? r : 0] ?? left, byTerms ? 4 * u : 4 * r)]
+      return outerProduct(lanes.relaxed, sums, lanes.temporaryList(vectors), lanes.temporary(), vector, broadcast)
     }
     const eachRow = (body: (line: readonly Local[]) => Code): Code => [
       set(left, at.result),

@@ -176,10 +176,10 @@ export function correlationKernel(c: Correlation, target: WasmTarget): WasmKerne
         dtype: operand.dtype,
         access: accesses[n] ?? 'lanes',
         base: inputBases[n] ?? out,
-        rows: { offset: (position) => (entry === undefined ? i32.const(0) : offset(1 + entry, position)) },
+        row: (position) => (entry === undefined ? i32.const(0) : offset(1 + entry, position)),
         columnStep: inputSteps[n] ?? steps.targetChannel,
       }))
-      const whole: EpilogueOperand = { dtype: 'f32', access: targetChannel === 4 ? 'vector' : 'lanes', base: out, rows: { offset: (position) => offset(0, position) }, columnStep: steps.targetChannel }
+      const whole: EpilogueOperand = { dtype: 'f32', access: targetChannel === 4 ? 'vector' : 'lanes', base: out, row: (position) => offset(0, position), columnStep: steps.targetChannel }
       const finish = c.epilogue === undefined ? [] : when(i32.eq(partEnd, lastSegment), emitEpilogue(f, { mc, n0, nc }, c.epilogue, operands, whole))
 
       const enter = [
@@ -224,7 +224,7 @@ export function correlationKernel(c: Correlation, target: WasmTarget): WasmKerne
           convTile.sum(part, partEnd, pointer, b),
           convTile.write({
             rows, columns: nc, later, adjacent: targetChannel === 4, columnStep: steps.targetChannel, spill,
-            pixel: (row) => i32.add(outColumn, offset(0, i32.add(i, row))),
+            row: (row) => i32.add(outColumn, offset(0, i32.add(i, row))),
           }),
           advance(pointer, 4 * tile.rows),
         ]),

@@ -3,7 +3,9 @@
  * a sum has eight lanes, which are added up, in a fixed order, when it is finished.
  */
 import { advance, type Code, doWhile, f32, f32x4, type FunctionBuilder, i32, type Local, loopRange, set, v128 } from '../core/assembler.ts'
-import { type ConvTile, type ConvTileShape, eachSegment, type PixelTarget, scatter } from './tile.ts'
+import { multiplyAdd } from '../core/multiplyAdd.ts'
+import { scatter, type TileTarget } from '../matmul/tile.ts'
+import { type ConvTile, type ConvTileShape, eachSegment } from './tile.ts'
 
 export class LaneTile implements ConvTile {
   private readonly f: FunctionBuilder
@@ -24,14 +26,13 @@ export class LaneTile implements ConvTile {
     const pixels = sums.map(() => f.local('i32'))
     const sources = sums.map(() => [f.local('v128'), f.local('v128')])
     const row = [f.local('v128'), f.local('v128')]
-    const multiplyAdd = (x: Code, w: Code, sum: Code): Code => (relaxed ? f32x4.relaxedMadd(x, w, sum) : f32x4.add(f32x4.mul(x, w), sum))
     const eightChannels = [
       sources.map((vectors, r) => vectors.map((x, v) => set(x, v128.load(pixels[r] ?? weights, 16 * v)))),
       Array.from({ length: width }, (_, o) => [
         row.map((w, v) => set(w, v128.load(weights, 32 * o + 16 * v))),
         sources.map((vectors, r) => vectors.map((x, v) => {
           const sum = sums[r]?.[o]?.[v] ?? x
-          return set(sum, multiplyAdd(x, row[v] ?? x, sum))
+          return set(sum, multiplyAdd(relaxed, x, row[v] ?? x, sum))
         })),
       ]),
       pixels.map((pixel) => advance(pixel, 32)),
@@ -43,7 +44,7 @@ export class LaneTile implements ConvTile {
     ]
   }
 
-  write(target: PixelTarget): Code {
+  write(target: TileTarget): Code {
     const { f, sums, width } = this
     const [i, from, to] = [f.local('i32'), f.local('i32'), f.local('i32')]
     const four = f.local('v128')

@@ -4,6 +4,7 @@
  * to the tile in memory, so that rounding errors grow with the number of parts.
  */
 import { advance, type Code, doWhile, f32x4, type FunctionBuilder, i32, type Local, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
+import { outerProduct } from '../core/multiplyAdd.ts'
 import { entryBytes } from './tapLists.ts'
 
 /** Most entries in a part. */
@@ -44,15 +45,10 @@ export class OuterProduct {
     const { entry, elements, row, stop, element, vectors } = this
     const { relaxed, fields } = this.options
     const accumulators = this.accumulators.slice(0, rows)
-    const madd = (x: Code, y: Code, z: Code): Code => (relaxed ? f32x4.relaxedMadd(x, y, z) : f32x4.add(f32x4.mul(x, y), z))
     const product = (at: number): Code => [
       set(elements, i32.add(operands.rows, i32.load(entry, at + fields.rows))),
       set(row, i32.add(operands.columns, i32.load(entry, at + fields.columns))),
-      vectors.map((vector, v) => set(vector, v128.load(row, 16 * v))),
-      accumulators.map((sums, r) => [
-        set(element, v128.load32Splat(elements, 4 * r)),
-        sums.map((sum, v) => set(sum, madd(element, vectors[v] ?? element, sum))),
-      ]),
+      outerProduct(relaxed, accumulators, vectors, element, (v) => v128.load(row, 16 * v), (r) => v128.load32Splat(elements, 4 * r)),
     ]
     const next = (bytes: number): Code => advance(entry, bytes)
     const more = i32.ne(entry, stop)

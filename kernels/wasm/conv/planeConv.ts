@@ -7,9 +7,10 @@
  */
 import type { Epilogue } from '../../ir/descriptor.ts'
 import { Arguments, begin, end } from '../core/arguments.ts'
-import { advance, type Code, doWhile, f32, f32x4, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
+import { advance, type Code, doWhile, f32, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
 import { columnAccess, emitEpilogue, epilogueCost, epilogueKey, type EpilogueOperand, operandBytes } from '../matmul/epilogue.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
+import { multiplyAdd } from '../core/multiplyAdd.ts'
 import { gapVectors, lineHead, lineLayout, packLines } from './planeLines.ts'
 import { chooseTile, cutRows, type Planes } from './planeShape.ts'
 import { ScratchAreas } from '../core/scratch.ts'
@@ -118,9 +119,9 @@ export function planeConvKernel(c: PlaneCorrelation, target: WasmTarget): WasmKe
       const sum = (rows: number, repeat: Local): Code => loopRange(tiles, 0, repeat, 1, tileCode(f, sums.slice(0, rows), { columns: tile.columns, taps: unrolled ? kernel[1] : 1, step: 4 * dilation[1], relaxed: target.relaxed }, shared))
       const operands = inputs.map(({ dtype }, n): EpilogueOperand => {
         const o = operandSteps[n]
-        return { dtype, access: accesses[n] ?? 'lanes', base: lineBases[n] ?? item, rows: { offset: (row) => (o === undefined ? [] : i32.mul(row, o.channel)) }, columnStep: o?.column ?? item }
+        return { dtype, access: accesses[n] ?? 'lanes', base: lineBases[n] ?? item, row: (row) => (o === undefined ? [] : i32.mul(row, o.channel)), columnStep: o?.column ?? item }
       })
-      const whole: EpilogueOperand = { dtype: 'f32', access: 'vector', base: outLine, rows: { offset: (row) => i32.mul(row, steps.channel) }, columnStep: steps.column }
+      const whole: EpilogueOperand = { dtype: 'f32', access: 'vector', base: outLine, row: (row) => i32.mul(row, steps.channel), columnStep: steps.column }
       const finish = c.epilogue === undefined ? [] : emitEpilogue(f, { mc: size.rows, n0: zero, nc: size.width }, c.epilogue, operands, whole)
       const inImage = (origin: Local, imageStep: Local, lineStep: Local): Code =>
         i32.add(i32.add(origin, i32.mul(image, imageStep)), i32.mul(i32.add(first, line), lineStep))
@@ -182,12 +183,11 @@ function tileCode(f: FunctionBuilder, sums: readonly (readonly Local[])[], { col
   const rows = sums.length
   const pixels = (sums[0] ?? []).map(() => f.local('v128'))
   const elements = sums.map(() => f.local('v128'))
-  const madd = (w: Local, x: Local, z: Local): Code => (relaxed ? f32x4.relaxedMadd(w, x, z) : f32x4.add(f32x4.mul(w, x), z))
   const load = (j: number, v: number): Code => pixels.slice(v, v + 2).map((pixel, k) => set(pixel, v128.load(from, step * j + 16 * (v + k))))
   const splat = (j: number, r: number): Code => elements.slice(r, r + 1).map((w) => set(w, v128.load32Splat(weight, 4 * (j * rows + r))))
   const add = (r: number, v: number): Code => pixels.slice(v, v + 2).map((pixel, k) => {
     const [sum, w] = [sums[r]?.[v + k] ?? pixel, elements[r] ?? pixel]
-    return set(sum, madd(w, pixel, sum))
+    return set(sum, multiplyAdd(relaxed, w, pixel, sum))
   })
   const [each, pairs] = [sums.map((_, r) => r), pixels.flatMap((_, v) => (v % 2 === 0 ? [v] : []))]
   // What is the lesser number stays in registers; the other goes by one after the other.

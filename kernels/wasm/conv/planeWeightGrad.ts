@@ -13,6 +13,7 @@ import { Arguments, begin, end } from '../core/arguments.ts'
 import { advance, type Code, doWhile, f32, f32x4, type FunctionBuilder, i32, type Local, loopRange, loopWhile, minimum, select, set, v128, when } from '../core/assembler.ts'
 import { inBytes } from './taps.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
+import { multiplyAdd } from '../core/multiplyAdd.ts'
 import { gapVectors, lineHead, lineLayout, packLines } from './planeLines.ts'
 import { chooseTile, cutRows, linesAndColumns, planesOf, type RegisterTile } from './planeShape.ts'
 import { ScratchAreas } from '../core/scratch.ts'
@@ -217,9 +218,8 @@ class LaneSums {
     const lines = sums.map(() => f.local('i32'))
     const starts = columns.map(() => f.local('i32'))
     const [rowAt, columnAt] = [lines.map(() => f.local('i32')), starts.map(() => f.local('i32'))]
-    const madd = (a: Local, b: Local, c: Local): Code => (relaxed ? f32x4.relaxedMadd(a, b, c) : f32x4.add(f32x4.mul(a, b), c))
     const load = (vectors: readonly Local[], from: Local, k: number): Code => vectors.map((vector, v) => set(vector, v128.load(from, sumBytes * k + 16 * v)))
-    const add = (r: number, c: number): Code => (sums[r]?.[c] ?? []).map((sum, v) => set(sum, madd(this.rows[r]?.[v] ?? sum, columns[c]?.[v] ?? sum, sum)))
+    const add = (r: number, c: number): Code => (sums[r]?.[c] ?? []).map((sum, v) => set(sum, multiplyAdd(relaxed, this.rows[r]?.[v] ?? sum, columns[c]?.[v] ?? sum, sum)))
     const [everyRow, everyColumn] = [sums.map((_, r) => r), columns.map((_, c) => c)]
     const loadRow = (r: number, k: number): Code => load(this.rows[r] ?? [], rowAt[r] ?? record, k)
     const loadColumn = (c: number, k: number): Code => load(columns[c] ?? [], columnAt[c] ?? record, k)

@@ -3,7 +3,8 @@
  * memory that a pointer finds. A tile's sum walks over segments (a tap, some of its channels) and takes
  * the pointers of its pixels from a table. A finished tile is written, or added to what is there.
  */
-import { advance, type Code, f32, type FunctionBuilder, i32, type Local, loopRange, loopWhile, set, when } from '../core/assembler.ts'
+import { advance, type Code, type FunctionBuilder, i32, type Local, loopWhile, set } from '../core/assembler.ts'
+import type { TileTarget } from '../matmul/tile.ts'
 
 /** Either target channels fill vectors and pixels are broadcast, or source channels do, which few target channels share. */
 export interface ConvTileShape {
@@ -20,23 +21,7 @@ export interface ConvTile {
    * `pointers` has those of the tile's pixels under the first tap.
    */
   sum(from: Local, to: Local, pointers: Local, weights: Local): Code
-  write(target: PixelTarget): Code
-}
-
-/** Where a finished tile goes. */
-export interface PixelTarget {
-  /** How many pixels and channels of the tile exist. */
-  readonly rows: Local
-  readonly columns: Local
-  /** 0 if this is the sum's first part. */
-  readonly later: Code
-  /** Channels are adjacent. */
-  readonly adjacent: boolean
-  readonly columnStep: Local
-  /** Address of the first channel of a pixel of the tile. */
-  readonly pixel: (row: Code) => Code
-  /** Scratch memory for one tile: `spillBytes`. */
-  readonly spill: Local
+  write(target: TileTarget): Code
 }
 
 /** Sums that fill vectors with source channels have eight lanes each. */
@@ -66,19 +51,4 @@ export function eachSegment(f: FunctionBuilder, from: Local, to: Local, pointers
       advance(segment, segmentBytes),
     ]),
   ]
-}
-
-/** Writes a tile from its rows of `width` floats in scratch memory, channel by channel. */
-export function scatter(f: FunctionBuilder, width: number, { rows, columns, later, columnStep, pixel, spill }: PixelTarget): Code {
-  const [r, c, source, address] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')]
-  return loopRange(r, 0, rows, 1, [
-    set(source, i32.add(spill, i32.mul(r, 4 * width))),
-    set(address, pixel(r)),
-    loopRange(c, 0, columns, 1, [
-      when(later, f32.store(source, f32.add(f32.load(source), f32.load(address)))),
-      f32.store(address, f32.load(source)),
-      advance(address, columnStep),
-      advance(source, 4),
-    ]),
-  ])
 }

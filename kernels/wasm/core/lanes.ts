@@ -3,6 +3,7 @@
  * than those of `approximations.ts` and less exact. Their code is where it is put, not among a scope's statements.
  */
 import { type Code, f32, f32x4, type FunctionBuilder, i32x4, type Local, set, v128 } from './assembler.ts'
+import { multiplyAdd } from './multiplyAdd.ts'
 import { VectorScope } from './scope.ts'
 
 /** Of eʳ for |r| ≤ ½ ln 2, from r² on, by Remez' algorithm; relative error 3e-9. */
@@ -10,7 +11,7 @@ const expCoefficients: readonly number[] = [0.49999994, 0.166665211, 0.041668389
 const exponentRange = 87.33654
 
 export class Lanes extends VectorScope {
-  private readonly relaxed: boolean
+  readonly relaxed: boolean
 
   constructor(f: FunctionBuilder, relaxed: boolean) {
     super(f)
@@ -23,7 +24,7 @@ export class Lanes extends VectorScope {
 
   /** x·y + z, fused where the target has it. */
   madd(x: Code, y: Code, z: Code): Code {
-    return this.relaxed ? f32x4.relaxedMadd(x, y, z) : f32x4.add(f32x4.mul(x, y), z)
+    return multiplyAdd(this.relaxed, x, y, z)
   }
 
   /** eˣ within 2 ulp for |x| ≤ 30, 5 at the ends; 0 below −87.3, NaN of NaN. */

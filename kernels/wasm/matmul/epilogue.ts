@@ -10,7 +10,7 @@ import { memoryType, sizeShift } from '../core/access.ts'
 import { advance, type Code, type FunctionBuilder, i32, type Local, loopRange, loopWhile, set } from '../core/assembler.ts'
 import { type Access, advanceCursor, type Cursor, type Place, readLanes, write } from '../core/cursor.ts'
 import { emitExpressions } from '../core/emit.ts'
-import type { GemmBlock, Side } from './gemm.ts'
+import type { GemmBlock } from './gemm.ts'
 import { leaves } from '../core/leaves.ts'
 import { VectorScope } from '../core/scope.ts'
 
@@ -20,7 +20,8 @@ export interface EpilogueOperand {
   readonly access: Access
   /** Address of the problem's first element. */
   readonly base: Local
-  readonly rows: Pick<Side, 'offset'>
+  /** Bytes from there to a row, which counts from the block's first. */
+  readonly row: (row: Code) => Code
   /** Bytes from one column to the next. */
   readonly columnStep: Local
 }
@@ -58,8 +59,8 @@ export function emitEpilogue(f: FunctionBuilder, block: Pick<GemmBlock, 'mc' | '
   const [row, position] = [f.local('i32'), f.local('i32')]
   const cursorOf = ({ dtype, access, columnStep }: EpilogueOperand): Cursor => ({ dtype: memoryType(dtype), access, stride: columnStep, pointer: f.local('i32'), walker: f.local('i32'), range: undefined })
   const [target, inputs] = [cursorOf(out), operands.map(cursorOf)]
-  const enterRow = ({ base, rows, columnStep }: EpilogueOperand, { pointer }: Cursor): Code =>
-    set(pointer, i32.add(i32.add(base, rows.offset(row)), i32.mul(block.n0, columnStep)))
+  const enterRow = ({ base, row: offset, columnStep }: EpilogueOperand, { pointer }: Cursor): Code =>
+    set(pointer, i32.add(i32.add(base, offset(row)), i32.mul(block.n0, columnStep)))
   const vectors = (count: number, stop: Local | undefined): Code => scope.within(count, () => scope.block(() => {
     const place: Place = { position, stop }
     const numbers = Array.from({ length: count }, (_, vector) => vector)

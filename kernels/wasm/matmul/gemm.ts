@@ -1,5 +1,5 @@
 /**
- * The blocked matrix product that matmul and convolution share: out[m, n] += Σₖ A[m, k]·B[k, n], after
+ * The blocked matrix product: out[m, n] += Σₖ A[m, k]·B[k, n], after
  * Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
  * Work items are blocks of rows, numbered problem by problem, block of columns by block of columns.
  * Items of one block of columns that a thread takes in a row run as one: for each block of k it packs
@@ -15,7 +15,7 @@ import type { WasmTarget } from '../core/kernel.ts'
 import { ScratchAreas } from '../core/scratch.ts'
 import { maxDepth, type PanelLayout, rowPitch, type Tile, TileCode, type TileTarget } from './tile.ts'
 
-/** The largest of the problems in one launch. */
+/** All problems of a launch are of one size. */
 export interface GemmSize {
   readonly problems: number
   readonly m: number
@@ -106,23 +106,16 @@ export class Gemm {
 /** The block at hand, in locals: rows m0 … m0 + mc − 1 and so on of problem `problem`. */
 export type GemmBlock = Readonly<Record<'problem' | 'm0' | 'mc' | 'n0' | 'nc' | 'k0' | 'kc', Local>>
 
-/** The rows or the columns of the output. Positions count from the block's first. */
-export interface Side {
-  /** Bytes from the first element of the problem's output. */
-  offset(position: Code): Code
-  /** Columns only: not 0 if the tile whose first column is `position` has its columns next to each other. */
-  adjacent?(position: Local): Code
-}
-
 export interface GemmCode {
-  /** Sizes of the problem at hand, valid after `enter`. */
   readonly m: Local
   readonly n: Local
   readonly k: Local
-  /** Address of the first element of the problem's output. */
+  /** Address of the first element of the problem's output, valid after `enter`; bytes between rows and between columns. */
   readonly out: Local
-  readonly rows: Side
-  readonly columns: Side
+  readonly rowStep: Local
+  readonly columnStep: Local
+  /** Columns are adjacent. */
+  readonly adjacent: boolean
   /** Runs when the output's elements of the block are finished. */
   readonly epilogue?: Code | undefined
   enter(): Code
@@ -164,14 +157,8 @@ export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: GemmBlock, code:
       set(nc, minimum(i32.sub(code.n, n0), sizes.columns)),
       set(mFirst, i32.mul(rowItem, sizes.rowsPerItem)),
       set(mLast, minimum(code.m, i32.mul(i32.add(rowItem, items), sizes.rowsPerItem))),
-      // Problems of one launch may differ in size: some have fewer rows than there are items.
-      when(i32.lt(mFirst, mLast), [
-        set(k0, 0),
-        doWhile(
-          [set(kc, minimum(i32.sub(code.k, k0), sizes.depth)), code.packB(), rowBlocks, advance(k0, kc)],
-          i32.lt(k0, code.k),
-        ),
-      ]),
+      set(k0, 0),
+      doWhile([set(kc, minimum(i32.sub(code.k, k0), sizes.depth)), code.packB(), rowBlocks, advance(k0, kc)], i32.lt(k0, code.k)),
       advance(item, items),
     ]),
   )
@@ -180,20 +167,14 @@ export function emitGemm(f: FunctionBuilder, gemm: Gemm, block: GemmBlock, code:
 /** All tiles of a packed block: a panel of B meets every panel of A before the next. */
 function tiles(f: FunctionBuilder, gemm: Gemm, block: GemmBlock, code: GemmCode): Code {
   const { tile, layout } = gemm
-  const { mc, nc, k0, kc } = block
+  const { m0, mc, n0, nc, k0, kc } = block
   const width = 4 * tile.vectors
   const local = (): Local => f.local('i32')
   const [i, j, a, b, bStart, bEnd, rows, columns, outColumn] = [local(), local(), local(), local(), local(), local(), local(), local(), local()]
   const tileCode = new TileCode(f, tile)
-  const row = (r: Code): Code => i32.add(i, r)
   const target: TileTarget = {
-    rows,
-    columns,
-    later: k0,
-    adjacent: i32.and(i32.eq(columns, width), code.columns.adjacent?.(j) ?? 0),
-    outRow: (r) => i32.add(outColumn, code.rows.offset(row(i32.const(r)))),
-    outElement: (r, c) => i32.add(i32.add(code.out, code.columns.offset(i32.add(j, c))), code.rows.offset(row(r))),
-    spill: gemm.spill,
+    rows, columns, later: k0, adjacent: code.adjacent, columnStep: code.columnStep, spill: gemm.spill,
+    row: (r) => i32.add(outColumn, i32.mul(i32.add(m0, i32.add(i, r)), code.rowStep)),
   }
   return [
     set(j, 0),
@@ -201,7 +182,7 @@ function tiles(f: FunctionBuilder, gemm: Gemm, block: GemmBlock, code: GemmCode)
     loopWhile(i32.lt(j, nc), [
       set(columns, minimum(i32.sub(nc, j), width)),
       set(bEnd, i32.add(bStart, i32.mul(kc, 4 * width))),
-      set(outColumn, i32.add(code.out, code.columns.offset(j))),
+      set(outColumn, i32.add(code.out, i32.mul(i32.add(n0, j), code.columnStep))),
       set(i, 0),
       loopWhile(i32.lt(i, mc), [
         set(rows, minimum(i32.sub(mc, i), tile.rows)),

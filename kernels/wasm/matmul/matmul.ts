@@ -10,7 +10,6 @@ import { columnAccess, emitEpilogue, epilogueCost, epilogueKey, type EpilogueOpe
 import { type GemmBlock, blockLocals, emitGemm, Gemm } from './gemm.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
 import { packColumns, packRows } from './pack.ts'
-import { evenSide } from './sides.ts'
 
 /** One operand as the product sees it: strides in bytes. */
 export interface Matrix {
@@ -84,17 +83,18 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?:
       const local = (): Local => f.local('i32')
       const [aBase, bBase, outBase, index] = [local(), local(), local(), local()]
       const addresses = [aBase, bBase, outBase, ...others.map(local)]
-      const rows = evenSide(block.m0, outStep.row, false)
+      const rowsBy = (step: Local) => (row: Code): Code => i32.mul(i32.add(block.m0, row), step)
       const operand = (i: number): EpilogueOperand => {
         const { row, column } = otherSteps[i] ?? outStep
-        return { dtype: inputs[i]?.dtype ?? 'f32', access: accesses[i] ?? 'lanes', base: addresses[3 + i] ?? outBase, rows: evenSide(block.m0, row, false), columnStep: column }
+        return { dtype: inputs[i]?.dtype ?? 'f32', access: accesses[i] ?? 'lanes', base: addresses[3 + i] ?? outBase, row: rowsBy(row), columnStep: column }
       }
-      const whole: EpilogueOperand = { dtype: 'f32', access: outAdjacent ? 'vector' : 'lanes', base: outBase, rows, columnStep: outStep.column }
+      const whole: EpilogueOperand = { dtype: 'f32', access: outAdjacent ? 'vector' : 'lanes', base: outBase, row: rowsBy(outStep.row), columnStep: outStep.column }
       emitGemm(f, gemm, block, {
         ...size,
         out: outBase,
-        rows,
-        columns: evenSide(block.n0, outStep.column, outAdjacent),
+        rowStep: outStep.row,
+        columnStep: outStep.column,
+        adjacent: outAdjacent,
         epilogue: epilogue && emitEpilogue(f, block, epilogue, inputs.map((_, i) => operand(i)), whole),
         enter: () => [
           addresses.map((address, i) => set(address, origins[i] ?? address)),

@@ -6,6 +6,7 @@
  * output, go through a copy in scratch memory. Rows below the edge are computed and dropped.
  */
 import { advance, type Code, doWhile, f32, f32x4, type FunctionBuilder, i32, type Local, loopRange, set, settled, v128, when } from '../core/assembler.ts'
+import { outerProduct } from '../core/multiplyAdd.ts'
 
 export interface Tile {
   readonly rows: number
@@ -20,9 +21,6 @@ export type PanelLayout = 'rows' | 'interleaved'
 export const maxDepth = 512
 /** Bytes between rows of a panel; 32.25 cache lines, so that the rows of a tile fall in different sets. */
 export const rowPitch: number = 4 * (maxDepth + 4)
-
-/** x·y + z; one rounding with relaxed SIMD where the processor has it, else two. */
-const multiplyAdd = (relaxed: boolean, x: Code, y: Code, z: Code): Code => (relaxed ? f32x4.relaxedMadd(x, y, z) : f32x4.add(f32x4.mul(x, y), z))
 
 /**
  * Steps of k in one round of the loop of a tile this wide. Beside its arithmetic a round moves the pointers and looks for
@@ -49,13 +47,8 @@ export class TileCode {
     const row = Array.from({ length: vectors }, () => this.f.local('v128'))
     const element = this.f.local('v128')
     const [rowStep, depthStep] = layout === 'rows' ? [rowPitch, 4] : [4, 4 * rows]
-    const step = (k: number): Code => [
-      row.map((vector, v) => set(vector, v128.load(b, 16 * (k * vectors + v)))),
-      this.accumulators.map((accumulators, r) => [
-        set(element, v128.load32Splat(a, k * depthStep + r * rowStep)),
-        accumulators.map((sum, v) => set(sum, multiplyAdd(relaxed, element, row[v] ?? element, sum))),
-      ]),
-    ]
+    const step = (k: number): Code =>
+      outerProduct(relaxed, this.accumulators, row, element, (v) => v128.load(b, 16 * (k * vectors + v)), (r) => v128.load32Splat(a, k * depthStep + r * rowStep))
     const loop = (steps: number, last: Local): Code => when(i32.ne(b, last), doWhile([
       Array.from({ length: steps }, (_, k) => step(k)),
       advance(a, steps * depthStep),
@@ -69,59 +62,59 @@ export class TileCode {
   }
 
   /** Adds the accumulators to the output, or on the first block of k writes them. */
-  write(t: TileTarget): Code {
-    const address = this.f.local('i32')
-    const paired = this.tile.vectors > 1
-    const wide = this.accumulators.map((accumulators, r): Code => {
-      const row: Code = [
-        set(address, t.outRow(r)),
-        paired ? [] : accumulators.map((sum) => set(sum, v128.load(t.spill, 16 * r))),
-        when(t.later, accumulators.map((sum, v) => set(sum, f32x4.add(sum, v128.load(address, 16 * v))))),
-        accumulators.map((sum, v) => v128.store(address, sum, 16 * v)),
-      ]
-      return r === 0 ? row : when(i32.gt(t.rows, r), row)
-    })
-    // Where a row is one vector, pairs are of two rows, which part here: each is read from the copy.
-    return paired ? when(t.adjacent, wide, [this.spill(t), this.scatter(t)]) : [this.spill(t), when(t.adjacent, wide, this.scatter(t))]
-  }
-
-  private spill(t: TileTarget): Code {
-    const { vectors } = this.tile
-    return this.accumulators.map((accumulators, row) => accumulators.map((sum, v) => v128.store(t.spill, settled(sum), 16 * (row * vectors + v))))
-  }
-
-  private scatter(t: TileTarget): Code {
-    const width = 16 * this.tile.vectors
-    const [r, c, source, address] = [this.f.local('i32'), this.f.local('i32'), this.f.local('i32'), this.f.local('i32')]
-    return [
-      loopRange(r, 0, t.rows, 1, [
-        set(source, i32.add(t.spill, i32.mul(r, width))),
-        loopRange(c, 0, t.columns, 1, [
-          set(address, t.outElement(r, c)),
-          f32.store(address, [
-            f32.load(source),
-            // The branch leaves the number to add on the stack.
-            t.later, 0x04, 0x7d, f32.load(address), 0x05, f32.const(0), 0x0b,
-            0x92,
-          ]),
-          advance(source, 4),
-        ]),
-      ]),
-    ]
+  write(target: TileTarget): Code {
+    return writeTile(this.f, this.accumulators, target)
   }
 }
 
-/** Where a tile goes. Rows and columns count from the tile's corner. */
+/** Where a finished tile goes. Rows and columns count from the tile's corner. */
 export interface TileTarget {
   /** How many rows and columns of the tile exist. */
   readonly rows: Local
   readonly columns: Local
-  /** 0 for the first block of k. */
+  /** 0 for the sum's first part; later ones are added to what is there. */
   readonly later: Code
-  /** Not 0 if all columns exist and are adjacent in the output. */
-  readonly adjacent: Code
-  outRow(row: number): Code
-  outElement(row: Code, column: Code): Code
+  /** Columns are adjacent in the output. */
+  readonly adjacent: boolean
+  readonly columnStep: Local
+  /** Address of the first column of a row. */
+  readonly row: (row: Code) => Code
   /** Scratch memory for one tile. */
   readonly spill: Local
+}
+
+/** Writes a tile of rows of `sums`: as vectors if all its columns exist and are adjacent, else element by element out of a copy. */
+export function writeTile(f: FunctionBuilder, sums: readonly (readonly Local[])[], target: TileTarget): Code {
+  const vectors = sums[0]?.length ?? 0
+  const address = f.local('i32')
+  const paired = vectors > 1
+  const whole = sums.map((row, r): Code => {
+    const code = [
+      set(address, target.row(i32.const(r))),
+      paired ? [] : row.map((sum) => set(sum, v128.load(target.spill, 16 * r))),
+      when(target.later, row.map((sum, v) => set(sum, f32x4.add(sum, v128.load(address, 16 * v))))),
+      row.map((sum, v) => v128.store(address, sum, 16 * v)),
+    ]
+    return r === 0 ? code : when(i32.gt(target.rows, r), code)
+  })
+  const spill = sums.map((row, r) => row.map((sum, v) => v128.store(target.spill, settled(sum), 16 * (r * vectors + v))))
+  if (!target.adjacent) return [spill, scatter(f, 4 * vectors, target)]
+  const fits = i32.eq(target.columns, 4 * vectors)
+  // Where a row is one vector, pairs are of two rows, which part here: each is read from the copy.
+  return paired ? when(fits, whole, [spill, scatter(f, 4 * vectors, target)]) : [spill, when(fits, whole, scatter(f, 4 * vectors, target))]
+}
+
+/** Writes a tile from its rows of `width` floats in scratch memory. */
+export function scatter(f: FunctionBuilder, width: number, { rows, columns, later, columnStep, row, spill }: TileTarget): Code {
+  const [r, c, source, address] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')]
+  return loopRange(r, 0, rows, 1, [
+    set(source, i32.add(spill, i32.mul(r, 4 * width))),
+    set(address, row(r)),
+    loopRange(c, 0, columns, 1, [
+      when(later, f32.store(source, f32.add(f32.load(source), f32.load(address)))),
+      f32.store(address, f32.load(source)),
+      advance(address, columnStep),
+      advance(source, 4),
+    ]),
+  ])
 }
