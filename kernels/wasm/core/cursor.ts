@@ -4,7 +4,7 @@
  */
 import type { ScalarType } from '../../ir/expression.ts'
 import { loadLane, loadSplat, loadVector, type MemoryType, narrow, sizeShift, storeLane, storeVector } from './access.ts'
-import { advance, type Code, i32, i32x4, type Local, set, when } from './assembler.ts'
+import { advance, type Code, i32, i32x4, type Local, loopWhile, set, when } from './assembler.ts'
 import type { VectorScope } from './scope.ts'
 
 /** How an operand moves along the vectorised axis: not there at all, one by one, not at all, or with a stride. */
@@ -28,6 +28,18 @@ export interface Place {
   readonly position: Local
   /** The end of the axis where a vector may run over it. */
   readonly stop: Local | undefined
+}
+
+/** Goes along the vectorised axis from `position` to `stop`, by bundles of `width` vectors, then vector by vector with its lanes guarded; `body` emits either. Nothing happens if the stop comes first. */
+export function alongLane(scope: VectorScope, width: number, position: Local, stop: Local, body: (count: number, place: Place) => void): Code {
+  const round = (count: number, place: Place): Code => scope.within(count, () => scope.block(() => {
+    body(count, place)
+    scope.emit(advance(position, 4 * count), scope.clear)
+  }))
+  return [
+    loopWhile(i32.ge(i32.sub(stop, position), 4 * width), round(width, { position, stop: undefined })),
+    loopWhile(i32.ltu(position, stop), round(1, { position, stop })),
+  ]
 }
 
 const at = (position: Local, lane: number): Code => (lane === 0 ? position : i32.add(position, lane))

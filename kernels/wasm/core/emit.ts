@@ -47,7 +47,7 @@ export class Hoisted {
 /** Code of a load, an index or the accumulator for one vector of the bundle. */
 export type Leaf = (e: Expression, vector: number) => Code
 
-/** Computes `roots` for a bundle of `width` vectors; each result is kept. */
+/** Computes `roots` for a bundle of `width` vectors, each of which has its own result, kept. */
 export function emitExpressions(scope: VectorScope, roots: readonly Expression[], width: number, known: Known, leaf: Leaf): Bundle[] {
   const nodes = unknownNodes(roots, known)
   const uses = new Map<Expression, number>(roots.map((e) => [e, 2]))
@@ -76,7 +76,10 @@ export function emitExpressions(scope: VectorScope, roots: readonly Expression[]
     })
     values.set(e, bundle)
   }
-  return roots.map((e) => values.get(e) ?? [])
+  return roots.map((e) => {
+    const bundle = values.get(e) ?? []
+    return Array.from({ length: width }, (_, vector) => bundle[vector] ?? bundle[0] ?? [])
+  })
 }
 
 function operation(scope: VectorScope, e: Expression, codes: readonly Code[]): Code {

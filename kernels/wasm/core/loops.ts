@@ -78,3 +78,9 @@ export class Walk {
     return checks.length === 0 ? undefined : checks.reduce((a, b) => i32.and(a, b))
   }
 }
+
+/** Whether operand `o` exists at the positions of two walks; undefined if it always does. */
+export function existsIn(outer: Walk, inner: Walk, o: number): Code | undefined {
+  const [a, b] = [outer.exists(o), inner.exists(o)]
+  return a === undefined || b === undefined ? (a ?? b) : i32.and(a, b)
+}

@@ -12,8 +12,8 @@ import { type Expression, expressionKey } from '../../ir/expression.ts'
 import { checkAccess, hoist, unknownNodes } from '../../ir/nodes.ts'
 import { sizeShift } from '../core/access.ts'
 import { Arguments, begin, end } from '../core/arguments.ts'
-import { advance, type Code, doWhile, type FunctionBuilder, i32, type Local, loopWhile, minimum, set, when } from '../core/assembler.ts'
-import { advanceCursor, type Cursor, type Place, write } from '../core/cursor.ts'
+import { advance, doWhile, type FunctionBuilder, i32, type Local, minimum, set, when } from '../core/assembler.ts'
+import { advanceCursor, alongLane, type Cursor, type Place, write } from '../core/cursor.ts'
 import { emitExpressions, Hoisted, type Leaf } from '../core/emit.ts'
 import type { WasmKernel } from '../core/kernel.ts'
 import { leaves } from '../core/leaves.ts'
@@ -123,8 +123,7 @@ function buildMap(plan: MapPlan): FunctionBuilder {
       scope.emit(set(position, walk.extra(0)), set(stop, minimum(i32.add(position, plan.chunk), plan.lane.size)))
       placeCursors(emission, position, 1)
       emission.known.compute(perItem, width, () => mapLeaves(emission, { position, stop: undefined }))
-      scope.emit(loopWhile(i32.geu(i32.sub(stop, position), 4 * width), emitBundle(emission, width, { position, stop: undefined })))
-      scope.emit(loopWhile(i32.ltu(position, stop), emitBundle(emission, 1, { position, stop })))
+      scope.emit(alongLane(scope, width, position, stop, (count, place) => emitBundle(emission, count, place)))
       scope.emit(walk.odometer.advance(), advance(item, 1))
     })
     scope.emit(doWhile(body, i32.ltu(item, end)))
@@ -162,16 +161,12 @@ const mapLeaves = ({ plan, scope, cursors, walk }: Emission, place: Place): Leaf
   leaves({ scope, cursors, place, laneIndex: plan.lane.index, position: (axis) => walk.position(axis) })
 
 /** The body of a loop over bundles of `count` vectors. */
-function emitBundle(emission: Emission, count: number, place: Place): Code {
+function emitBundle(emission: Emission, count: number, place: Place): void {
   const { plan, scope, cursors, known } = emission
-  return scope.within(count, () => scope.block(() => {
-    const results = emitExpressions(scope, plan.values, count, known.of(count), mapLeaves(emission, place))
-    cursors.slice(plan.inputs).forEach((cursor, i) => {
-      const [values = [], value] = [results[i], plan.values[i]]
-      if (value !== undefined) write(scope, cursor, place, value.type, Array.from({ length: count }, (_, vector) => values[vector] ?? values[0] ?? []))
-    })
-    scope.emit(cursors.map((cursor, i) => ((plan.levels[i] ?? 2) === 2 ? advanceCursor(cursor, 4 * count) : [])))
-    scope.emit(advance(place.position, 4 * count))
-    scope.emit(scope.clear)
-  }))
+  const results = emitExpressions(scope, plan.values, count, known.of(count), mapLeaves(emission, place))
+  cursors.slice(plan.inputs).forEach((cursor, i) => {
+    const value = plan.values[i]
+    if (value !== undefined) write(scope, cursor, place, value.type, results[i] ?? [])
+  })
+  scope.emit(cursors.map((cursor, i) => ((plan.levels[i] ?? 2) === 2 ? advanceCursor(cursor, 4 * count) : [])))
 }

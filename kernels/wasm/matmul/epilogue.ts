@@ -7,8 +7,8 @@ import type { Epilogue, Operand } from '../../ir/descriptor.ts'
 import { expressionKey } from '../../ir/expression.ts'
 import { checkAccess, unknownNodes } from '../../ir/nodes.ts'
 import { memoryType, sizeShift } from '../core/access.ts'
-import { advance, type Code, type FunctionBuilder, i32, type Local, loopRange, loopWhile, set } from '../core/assembler.ts'
-import { type Access, advanceCursor, type Cursor, type Place, readLanes, write } from '../core/cursor.ts'
+import { type Code, type FunctionBuilder, i32, type Local, loopRange, set } from '../core/assembler.ts'
+import { type Access, advanceCursor, alongLane, type Cursor, readLanes, write } from '../core/cursor.ts'
 import { emitExpressions } from '../core/emit.ts'
 import type { GemmBlock } from './gemm.ts'
 import { leaves } from '../core/leaves.ts'
@@ -61,20 +61,13 @@ export function emitEpilogue(f: FunctionBuilder, block: Pick<GemmBlock, 'mc' | '
   const [target, inputs] = [cursorOf(out), operands.map(cursorOf)]
   const enterRow = ({ base, row: offset, columnStep }: EpilogueOperand, { pointer }: Cursor): Code =>
     set(pointer, i32.add(i32.add(base, offset(row)), i32.mul(block.n0, columnStep)))
-  const vectors = (count: number, stop: Local | undefined): Code => scope.within(count, () => scope.block(() => {
-    const place: Place = { position, stop }
-    const numbers = Array.from({ length: count }, (_, vector) => vector)
-    const accumulator = numbers.map((vector) => readLanes(scope, target, place, vector))
+  const columns = alongLane(scope, bundle, position, block.nc, (count, place) => {
+    const accumulator = Array.from({ length: count }, (_, vector) => readLanes(scope, target, place, vector))
     const leaf = leaves({ scope, cursors: inputs, place, laneIndex: undefined, position: () => undefined, accumulator })
     const [values = []] = emitExpressions(scope, [value], count, new Map(), leaf)
-    write(scope, target, place, value.type, numbers.map((vector) => values[vector] ?? values[0] ?? []))
-    scope.emit([target, ...inputs].map((cursor) => advanceCursor(cursor, 4 * count)), advance(position, 4 * count))
-    scope.emit(scope.clear)
-  }))
-  const columns = [
-    loopWhile(i32.le(i32.add(position, 4 * bundle), block.nc), vectors(bundle, undefined)),
-    loopWhile(i32.lt(position, block.nc), vectors(1, block.nc)),
-  ]
+    write(scope, target, place, value.type, values)
+    scope.emit([target, ...inputs].map((cursor) => advanceCursor(cursor, 4 * count)))
+  })
   return [
     scope.setup,
     loopRange(row, 0, block.mc, 1, [enterRow(out, target), operands.map((o, i) => enterRow(o, inputs[i] ?? target)), set(position, 0), columns]),

@@ -6,11 +6,11 @@ import type { Expression } from '../../ir/expression.ts'
 import { hoist } from '../../ir/nodes.ts'
 import { addBlock, blockRounds, monoid } from './accumulate.ts'
 import { begin, end } from '../core/arguments.ts'
-import { advance, type Code, doWhile, type FunctionBuilder, i32, type Local, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
-import { advanceCursor, type Place, write } from '../core/cursor.ts'
+import { advance, type Code, doWhile, type FunctionBuilder, i32, type Local, minimum, set, v128, when } from '../core/assembler.ts'
+import { advanceCursor, alongLane, type Place, write } from '../core/cursor.ts'
 import { emitExpressions, Hoisted } from '../core/emit.ts'
 import { leaves } from '../core/leaves.ts'
-import { type PassedAxis, Walk } from '../core/loops.ts'
+import { existsIn, type PassedAxis, Walk } from '../core/loops.ts'
 import { openCursor, placeCursor } from '../core/vectorOperand.ts'
 import type { ReducePlan } from './reduce.ts'
 import { VectorScope } from '../core/scope.ts'
@@ -46,21 +46,17 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
     const cursor = cursors[i]
     if (cursor === undefined || o.access === 'blank' || plan.levels[i] !== level) return []
     if (level === 0) return placeCursor(cursor, o, i32.const(0), undefined)
-    const [outside, inside] = [kept.exists(i), reduced.exists(i)]
     const at = i32.add(i32.add(kept.offset(i), reduced.offset(i)), i32.mul(start, o.stride))
-    return placeCursor(cursor, o, at, outside === undefined || inside === undefined ? (outside ?? inside) : i32.and(outside, inside))
+    return placeCursor(cursor, o, at, existsIn(kept, reduced, i))
   })
 
   /** The stretch from its start, a bundle at a time, then vector by vector; goes along in the areas that `body` uses. */
   const walk = (using: readonly Area[], body: (width: number, at: Place) => void): void => {
-    const run = (width: number, at: Place): Code => scope.within(width, () => scope.block(() => {
-      body(width, at)
-      scope.emit(advance(position, 4 * width), using.map(({ at: pointer }) => advance(pointer, 16 * width)))
-      scope.emit(scope.clear)
-    }))
     scope.emit(set(position, start), using.map(({ area, at: pointer }) => set(pointer, area)))
-    if (plan.width > 1) scope.emit(loopWhile(i32.ge(i32.sub(stop, position), 4 * plan.width), run(plan.width, { position, stop: undefined })))
-    scope.emit(loopWhile(i32.ltu(position, stop), run(1, { position, stop })))
+    scope.emit(alongLane(scope, plan.width, position, stop, (width, at) => {
+      body(width, at)
+      scope.emit(using.map(({ at: pointer }) => advance(pointer, 16 * width)))
+    }))
   }
   const numbers = (width: number): number[] => Array.from({ length: width }, (_, vector) => vector)
   const read = ({ at }: Area, width: number): Code[] => numbers(width).map((v) => scope.keep(v128.load(at, 16 * v)))
@@ -70,7 +66,7 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
   const addRound = (): void => walk([block], (width, at) => {
     const before = read(block, width)
     const [values = []] = emitExpressions(scope, [plan.element], width, known.of(width), elements(at))
-    keep(block, before.map((x, v) => fold(x, values[v] ?? values[0] ?? [])))
+    keep(block, before.map((x, v) => fold(x, values[v] ?? [])))
     scope.emit(cursors.map((cursor, i) => (plan.levels[i] === 2 ? advanceCursor(cursor, 4 * width) : [])))
   })
   const endBlock = (): void => {
@@ -93,8 +89,8 @@ export function buildColumns(plan: ReducePlan): FunctionBuilder {
     walk([result], (width, at) => {
       const results = emitExpressions(scope, plan.values, width, new Map(), leaves({ scope, cursors: late, place: at, laneIndex: plan.lane.index, position: (axis) => kept.position(axis), accumulator: read(result, width) }))
       late.slice(plan.inputs.length).forEach((cursor, i) => {
-        const [value, bundled = []] = [plan.values[i], results[i]]
-        if (value !== undefined) write(scope, cursor, at, value.type, numbers(width).map((vector) => bundled[vector] ?? bundled[0] ?? []))
+        const value = plan.values[i]
+        if (value !== undefined) write(scope, cursor, at, value.type, results[i] ?? [])
       })
       scope.emit(late.map((cursor) => advanceCursor(cursor, 4 * width)))
     })

@@ -2,11 +2,11 @@
 import { hoist } from '../../ir/nodes.ts'
 import { Accumulators } from './accumulate.ts'
 import { begin, end } from '../core/arguments.ts'
-import { advance, type Code, doWhile, type FunctionBuilder, i32, i32x4, loopWhile, minimum, set, v128, when } from '../core/assembler.ts'
-import { advanceCursor, type Place, positions, writeOne } from '../core/cursor.ts'
+import { advance, type Code, doWhile, type FunctionBuilder, i32, i32x4, minimum, set, v128, when } from '../core/assembler.ts'
+import { advanceCursor, alongLane, type Place, positions, writeOne } from '../core/cursor.ts'
 import { emitExpressions, Hoisted } from '../core/emit.ts'
 import { leaves } from '../core/leaves.ts'
-import { Walk } from '../core/loops.ts'
+import { existsIn, Walk } from '../core/loops.ts'
 import { openCursor, placeCursor } from '../core/vectorOperand.ts'
 import type { ReducePlan } from './reduce.ts'
 import { VectorScope } from '../core/scope.ts'
@@ -37,26 +37,17 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
     if (cursor === undefined || o.access === 'blank' || plan.levels[i] !== level) return []
     if (level === 0) return placeCursor(cursor, o, i32.const(0), undefined)
     if (level === 1) return placeCursor(cursor, o, kept.offset(i), kept.exists(i))
-    const [outer, inner] = [kept.exists(i), reduced.exists(i)]
     const offset = i32.add(kept.offset(i), reduced.offset(i))
-    return placeCursor(cursor, o, parts === undefined ? offset : i32.add(offset, i32.mul(first, o.stride)), outer === undefined || inner === undefined ? (outer ?? inner) : i32.and(outer, inner))
+    return placeCursor(cursor, o, parts === undefined ? offset : i32.add(offset, i32.mul(first, o.stride)), existsIn(kept, reduced, i))
   })
-  const moveOn = (elementCount: number): Code => [
-    cursors.map((cursor, i) => (plan.levels[i] === 2 ? advanceCursor(cursor, elementCount) : [])),
-    advance(position, elementCount),
-  ]
-  const bundle = (count: number, at: Place): Code => scope.within(count, () => scope.block(() => {
+  const bundle = (count: number, at: Place): void => {
     const [values = []] = emitExpressions(scope, [plan.element], count, known.of(count), elements(at))
     const { stop: guard } = at
-    const inside = (x: Code): Code => {
-      if (guard === undefined) return x
-      return v128.select(x, accumulators.identity, i32x4.ltu(positions(scope, position, 0), i32x4.splat(guard)))
-    }
-    accumulators.add(Array.from({ length: count }, (_, vector) => inside(values[vector] ?? values[0] ?? [])))
-    scope.emit(moveOn(4 * count))
+    const inside = (x: Code): Code => (guard === undefined ? x : v128.select(x, accumulators.identity, i32x4.ltu(positions(scope, position, 0), i32x4.splat(guard))))
+    accumulators.add(values.map(inside))
+    scope.emit(cursors.map((cursor, i) => (plan.levels[i] === 2 ? advanceCursor(cursor, 4 * count) : [])))
     accumulators.endRound()
-    scope.emit(scope.clear)
-  }))
+  }
 
   const code = scope.block(() => {
     scope.emit(plan.scratch.prologue(), place(0))
@@ -73,8 +64,7 @@ export function buildRows(plan: ReducePlan): FunctionBuilder {
       }
       const run = scope.block(() => {
         scope.emit(place(2), set(position, first))
-        scope.emit(loopWhile(i32.ge(i32.sub(stop, position), 4 * plan.width), bundle(plan.width, whole)))
-        scope.emit(loopWhile(i32.ltu(position, stop), bundle(1, { position, stop })))
+        scope.emit(alongLane(scope, plan.width, position, stop, bundle))
         scope.emit(reduced.odometer.advance(), set(round, i32.sub(round, 1)))
       })
       // A walk over nothing must not be sought: it divides by its sizes.
