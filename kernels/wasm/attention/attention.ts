@@ -10,6 +10,7 @@
  */
 import { advance, type Code, f32, f32x4, i32, type Local, loopRange, loopWhile, minimum, set, settled, v128, when } from '../core/assembler.ts'
 import type { AttentionDescriptor } from '../../ir/descriptor.ts'
+import { log } from '../core/approximations.ts'
 import { Arguments, begin, end, Nest } from '../core/arguments.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
 import { Lanes, Uniform } from '../core/lanes.ts'
@@ -59,11 +60,10 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
       const lanes = new Lanes(f, target.relaxed)
       const wide = target.wide === true
       const i = (): Local => f.local('i32')
-      const [item, head, copied, rest, first, count, key, limit, keyCount] = [i(), i(), i(), i(), i(), i(), i(), i(), i()]
+      const [item, head, copied, first, count, key, limit, keyCount] = [i(), i(), i(), i(), i(), i(), i(), i()]
       const [row, column, columns, at, from, to, left] = [i(), i(), i(), i(), i(), i(), i()]
-      const addresses = operands.map(() => i())
-      const [qAt, kAt, vAt, outAt, maskAt] = addresses
-      if (qAt === undefined || kAt === undefined || vAt === undefined || outAt === undefined) throw new Error('attention: operands')
+      const [qAt, kAt, vAt, outAt, maskAt] = [i(), i(), i(), i(), i()]
+      const addresses = [qAt, kAt, vAt, outAt, maskAt].slice(0, operands.length)
       const scale = new Uniform(f)
       /** Four of the queries' numbers in `area`, from query `column` of the block. */
       const place = (area: Local): Code => i32.add(area, i32.shl(column, 2))
@@ -71,8 +71,7 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
       const write = (area: Local, value: Code, offset: number): Code => v128.store(place(area), value, offset)
 
       const copyKeys = [
-        operands.map((o, n) => { const address = addresses[n]; return address === undefined ? [] : set(address, o.address) }),
-        set(rest, head), nest.locate(f, rest, addresses),
+        nest.place(f, head, addresses, operands.map((o) => o.address)),
         copyRows(f, lanes, k.matrix(kAt, i32.const(0), sizes.keys, sizes.dim), (r) => i32.add(kRows, i32.mul(r, pitch.k))),
         packPanels(f, lanes, v.matrix(vAt, i32.const(0), sizes.keys, sizes.valueDim), vPanels, sizes.keys),
         set(copied, head),
@@ -133,7 +132,7 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
           a: i32.add(kRows, i32.mul(key, pitch.k)), aStep: pitch.k, b: queryPanels, bDepth: sizes.depth,
           c: scores, cRow: pitch.scores, rows: keyCount, columns, depth: sizes.depth,
         }),
-        maskScores(f, { scores, pitch: pitch.scores, query: first, queries: count, key, keys: keyCount }, causal, mask === undefined || maskAt === undefined ? undefined : { heads: mask, address: maskAt }),
+        maskScores(f, { scores, pitch: pitch.scores, query: first, queries: count, key, keys: keyCount }, causal, mask && { heads: mask, address: maskAt }),
         loopRange(column, 0, columns, wide ? 16 : 8, wide ? when(i32.gt(i32.sub(columns, column), 8), weigh(4), weigh(2)) : weigh(2)),
         when(key, rescale),
         multiply(f, lanes, { adjacent: 'rows', add: true, wide }, {
@@ -143,14 +142,15 @@ export function attentionKernel(options: AttentionDescriptor, target: WasmTarget
         advance(key, keyCount),
       ]
       /** The sums become their inverses, the largest scores log-sum-exps. */
-      const [total, top, masked] = [lanes.temporary(), lanes.temporary(), lanes.temporary()]
-      const statistics = lanes.within(1, () => loopRange(column, 0, columns, 4, [
-        set(total, read(sums, 0)), set(top, read(tops, 0)),
-        set(masked, f32x4.eq(total, lanes.f32(0))),
-        write(tops, v128.select(lanes.f32(Infinity), f32x4.add(top, lanes.log(total)), masked), 0),
-        write(sums, v128.andnot(f32x4.div(lanes.f32(1), total), masked), 0),
-        lanes.clear,
-      ]))
+      const statistics = lanes.within(1, () => loopRange(column, 0, columns, 4, lanes.block(() => {
+        const [total, top] = [lanes.keep(read(sums, 0)), lanes.keep(read(tops, 0))]
+        const masked = lanes.keep(f32x4.eq(total, lanes.f32(0)))
+        lanes.emit(
+          write(tops, v128.select(lanes.f32(Infinity), f32x4.add(top, log(lanes, total)), masked), 0),
+          write(sums, v128.andnot(f32x4.div(lanes.f32(1), total), masked), 0),
+          lanes.clear,
+        )
+      })))
       const leave = [
         statistics,
         set(to, i32.add(lse, i32.shl(i32.add(i32.mul(head, sizes.queries), first), 2))),

@@ -78,12 +78,11 @@ export function attentionGradKernel(options: AttentionGradDescriptor, target: Wa
       const lanes = new Lanes(f, target.relaxed)
       const wide = target.wide === true
       const i = (): Local => f.local('i32')
-      const [item, head, rest, pass, keyStart, keyStop, queryStart, queryStop] = [i(), i(), i(), i(), i(), i(), i(), i()]
+      const [item, head, pass, keyStart, keyStop, queryStart, queryStop] = [i(), i(), i(), i(), i(), i(), i()]
       const [key, keyCount, blockCount, query, count, columns] = [i(), i(), i(), i(), i(), i()]
       const [row, column, from, to, left] = [i(), i(), i(), i(), i()]
-      const addresses = operands.map(() => i())
-      const [qAt, kAt, vAt, oAt, doutAt, dqAt, dkAt, dvAt, maskAt] = addresses
-      if (qAt === undefined || kAt === undefined || vAt === undefined || oAt === undefined || doutAt === undefined || dqAt === undefined || dkAt === undefined || dvAt === undefined) throw new Error('attentionGrad: operands')
+      const [qAt, kAt, vAt, oAt, doutAt, dqAt, dkAt, dvAt, maskAt] = [i(), i(), i(), i(), i(), i(), i(), i(), i()]
+      const addresses = [qAt, kAt, vAt, oAt, doutAt, dqAt, dkAt, dvAt, maskAt].slice(0, operands.length)
       const scale = new Uniform(f)
       const rowAt = (base: Local, step: Local, index: Code): Code => i32.add(base, i32.mul(index, step))
       const floatAt = (base: Local, index: Code): Code => i32.add(base, i32.shl(index, 2))
@@ -153,7 +152,7 @@ export function attentionGradKernel(options: AttentionGradDescriptor, target: Wa
         when(i32.ne(columns, count), zero(f, qT, i32.sub(p, qT))), // all four of the queries' areas
         packQueries,
         multiply(f, lanes, { adjacent: 'terms', add: false, wide }, scoresOf(kRows, pitch.k, qT, n.depth, p), scoresOf(vRows, pitch.v, doT, n.valueDepth, ds)),
-        maskScores(f, { scores: p, pitch: pitch.scores, query, queries: count, key, keys: keyCount }, causal, mask === undefined || maskAt === undefined ? undefined : { heads: mask, address: maskAt }),
+        maskScores(f, { scores: p, pitch: pitch.scores, query, queries: count, key, keys: keyCount }, causal, mask && { heads: mask, address: maskAt }),
         loopRange(column, 0, columns, wide ? 16 : 8, wide ? when(i32.gt(i32.sub(columns, column), 8), differentiate(4), differentiate(2)) : differentiate(2)),
         // Where not all keys of the block are seen, a tile's rows beyond the last must add nothing to theirs.
         causal ? [p, ds].map((area) => zero(f, rowAt(area, pitch.scores, keyCount), i32.mul(pitch.scores, rowsBeyond))) : [],
@@ -193,8 +192,7 @@ export function attentionGradKernel(options: AttentionGradDescriptor, target: Wa
         zero(f, kRows, cleared),
         loopRange(item, begin, end, 1, [
           set(head, i32.divu(item, n.parts)),
-          operands.map((h, j) => { const address = addresses[j]; return address === undefined ? [] : set(address, h.address) }),
-          set(rest, head), nest.locate(f, rest, addresses),
+          nest.place(f, head, addresses, operands.map((h) => h.address)),
           loopRange(pass, 0, minimum(n.parts, 2), 1, [
             share(keyStart, keyStop, pass, n.keys, n.partKeys),
             share(queryStart, queryStop, i32.eqz(pass), n.queries, n.partQueries),

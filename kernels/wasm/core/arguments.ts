@@ -67,6 +67,12 @@ export class Nest {
     this.key = `${merged.sizes.length}x${strides.length}`
   }
 
+  /** Sets each of `addresses` to where position `item` of an operand lies that begins at the address of the same number in `origins`. */
+  place(f: FunctionBuilder, item: Local, addresses: readonly Local[], origins: readonly Local[]): Code {
+    const rest = f.local('i32')
+    return [addresses.map((address, o) => set(address, origins[o] ?? address)), set(rest, item), this.locate(f, rest, addresses)]
+  }
+
   /** Moves each of `addresses` (locals holding base addresses) to position `item`, which it destroys. */
   locate(f: FunctionBuilder, item: Local, addresses: readonly Local[]): Code {
     const at = f.local('i32')

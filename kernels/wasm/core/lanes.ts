@@ -56,25 +56,6 @@ export class Lanes extends VectorScope {
     ]
   }
 
-  /** The natural logarithm of positive normal numbers, as Cephes' logf; NaN of NaN. */
-  log(x: Code): Code {
-    const [value, exponent, m, r, p] = [this.temporary(), this.temporary(), this.temporary(), this.temporary(), this.temporary()]
-    const shifted = i32x4.sub(value, this.i32(0x3f3504f3)) // √½, so that the mantissa is in [√½, √2)
-    return [
-      set(value, x),
-      set(exponent, i32x4.shr(shifted, 23)),
-      set(m, i32x4.sub(value, i32x4.shl(exponent, 23))),
-      set(exponent, f32x4.convertI32(exponent)),
-      set(r, f32x4.sub(m, this.f32(1))),
-      set(p, this.horner(r, [7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1])),
-      set(p, f32x4.mul(f32x4.mul(r, f32x4.mul(r, r)), p)),
-      set(p, this.madd(exponent, this.f32(-2.12194440e-4), p)),
-      set(p, this.madd(f32x4.mul(r, r), this.f32(-0.5), p)),
-      set(p, this.madd(exponent, this.f32(0.693359375), f32x4.add(r, p))),
-      f32x4.add(p, f32x4.sub(value, value)),
-    ]
-  }
-
   /** 1 / (1 + e⁻ˣ). */
   sigmoid(x: Code): Code {
     return f32x4.div(this.f32(1), this.onePlusExpNegative(x))
@@ -87,10 +68,6 @@ export class Lanes extends VectorScope {
 
   private onePlusExpNegative(x: Code): Code {
     return f32x4.add(this.f32(1), this.power(x, this.temporary(), -1))
-  }
-
-  private horner(x: Code, coefficients: readonly number[]): Code {
-    return coefficients.slice(1).reduce<Code>((sum, k) => this.madd(sum, x, this.f32(k)), this.f32(coefficients[0] ?? 0))
   }
 }
 

@@ -86,10 +86,9 @@ export function gatherKernel({ shape, axis, extent, x, index, out, ...d }: Gathe
       const [item, position, block] = [f.local('i32'), f.local('i32'), f.local('i32')]
       const at = operands.map(() => f.local('i32'))
       f.emit(loopRange(item, begin, end, 1, [
-        at.map((a, k) => { const operand = operands[k]; return operand === undefined ? [] : set(a, operand) }),
         set(position, rows ? item : i32.divu(item, n.blocks)),
         rows ? [] : set(block, i32.remu(item, n.blocks)),
-        nest.locate(f, position, at),
+        nest.place(f, position, at, operands),
         rows ? rowBody(f, at) : elementBody(f, at, block),
       ]))
       return f

@@ -81,7 +81,7 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?:
       const f = args.open()
       const block = blockLocals(f)
       const local = (): Local => f.local('i32')
-      const [aBase, bBase, outBase, index] = [local(), local(), local(), local()]
+      const [aBase, bBase, outBase] = [local(), local(), local()]
       const addresses = [aBase, bBase, outBase, ...others.map(local)]
       const rowsBy = (step: Local) => (row: Code): Code => i32.mul(i32.add(block.m0, row), step)
       const operand = (i: number): EpilogueOperand => {
@@ -96,11 +96,7 @@ export function matmulKernel(d: MatmulDescriptor, target: WasmTarget, epilogue?:
         columnStep: outStep.column,
         adjacent: outAdjacent,
         epilogue: epilogue && emitEpilogue(f, block, epilogue, inputs.map((_, i) => operand(i)), whole),
-        enter: () => [
-          addresses.map((address, i) => set(address, origins[i] ?? address)),
-          set(index, block.problem),
-          nest.locate(f, index, addresses),
-        ],
+        enter: () => nest.place(f, block.problem, addresses, origins),
         packA: () => layout === 'rows'
           ? packRows(f, gemm.tile.rows, { base: aBase, from: block.m0, count: block.mc, first: block.k0, depth: block.kc, rowStep: aStep.row }, gemm.aPanels)
           : packMatrix(f, gemm.tile.rows, aBase, [block.m0, block.mc], aStep.row, [aAdjacent, a.column === 4], block, aStep.column, gemm.aPanels),

@@ -40,8 +40,8 @@ export interface Sweep {
   readonly sums: readonly Local[]
   /** Address of `sweepScratch` bytes of scratch memory. */
   readonly spill: Local
-  /** From the values at one place of each plane and the constants of its channel: what to store, by plane, and the terms. */
-  body(values: readonly Local[], constants: readonly Code[]): { setup: Code; stores: readonly (readonly [plane: number, value: Code])[]; terms: readonly Code[] }
+  /** From the value at one place of a plane that is read, and from a constant of its channel: what to store, by plane, and the terms. */
+  body(value: (plane: number) => Code, constant: (array: number) => Code): { readonly setup?: Code; readonly stores?: readonly (readonly [plane: number, value: Code])[]; readonly terms?: readonly Code[] }
   /** Planes that are read. */
   readonly reads: readonly number[]
 }
@@ -88,12 +88,12 @@ interface Place {
 }
 
 /** The body for each vector of a step, loads before stores; vector u's terms are added to `sums[u]`. */
-function bundle({ lanes, sweep }: Place, step: Step, constants: (vector: number) => readonly Code[], add: (sum: number, vector: number, term: Code) => Code): Code {
+function bundle({ lanes, sweep }: Place, step: Step, constant: (array: number, vector: number) => Code, add: (sum: number, vector: number, term: Code) => Code): Code {
   const [load, compute, store]: [Code[], Code[], Code[]] = [[], [], []]
   for (let u = 0; u < step.vectors; u++) {
-    const values = sweep.planes.map(() => lanes.temporary())
-    load.push(sweep.reads.map((i) => { const value = values[i]; return value === undefined ? [] : set(value, step.load(i, u)) }))
-    const { setup, stores, terms } = sweep.body(values, constants(u))
+    const values = new Map(sweep.reads.map((i) => [i, lanes.temporary()]))
+    for (const [i, value] of values) load.push(set(value, step.load(i, u)))
+    const { setup = [], stores = [], terms = [] } = sweep.body((i) => values.get(i) ?? [], (k) => constant(k, u))
     compute.push(setup)
     for (const [i, value] of stores) {
       const result = lanes.temporary()
@@ -112,7 +112,7 @@ function alongChannels(place: Place, vectors: number, scalar: boolean): Code {
   const inPanel = (array: Local): { readonly entries: Step; readonly values: readonly Local[] } =>
     ({ entries: stepAt([i32.add(array, i32.mul(channel, 4))], vectors, scalar), values: Array.from({ length: vectors }, () => f.local('v128')) })
   const [sums, constants] = [sweep.sums.map(inPanel), sweep.constants.map(inPanel)]
-  const inner = lanes.within(vectors, () => bundle(place, stepAt(pointers, vectors, scalar), (u) => constants.map(({ values }) => values[u] ?? []), (k, u, term) => {
+  const inner = lanes.within(vectors, () => bundle(place, stepAt(pointers, vectors, scalar), (k, u) => constants[k]?.values[u] ?? [], (k, u, term) => {
     const sum = sums[k]?.values[u]
     return sum === undefined ? [] : set(sum, f32x4.add(sum, term))
   }))
@@ -144,7 +144,7 @@ function alongPositions(place: Place): Code {
     set(position, 0), setPointers,
     constants.map(({ array, value }) => value.set(f32.load(at(array)))),
     walkRow(f, lanes, pointers, sweep.spatial, folds.map(({ fold }) => fold), (step) =>
-      bundle(place, step, () => constants.map(({ value }) => value.of(step.vectors)), (k, u, term) => folds[k]?.fold.add(step, u, term) ?? [])),
+      bundle(place, step, (k) => constants[k]?.value.of(step.vectors) ?? [], (k, u, term) => folds[k]?.fold.add(step, u, term) ?? [])),
     folds.map(({ array, fold }) => f32.store(at(array), f32.add(f32.load(at(array)), fold.total))),
   ]
 }

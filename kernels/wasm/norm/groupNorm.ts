@@ -45,17 +45,22 @@ export class GroupItems {
     this.spill = args.scratch()
   }
 
-  /** Runs `body` for every item: sample n, channels from ≤ c < to, and the addresses of the scratch arrays, one f32 per channel each. */
-  each(f: FunctionBuilder, arrays: number, body: (place: { n: Local; from: Local; to: Local; arrays: Local[] }) => Code): Code {
+  /** Runs `body` for every item: sample n and channels from ≤ c < to. `array` makes the address of one more scratch array, an f32 for each channel. */
+  each(f: FunctionBuilder, body: (place: { n: Local; from: Local; to: Local }, array: () => Local) => Code): Code {
     const [item, n, from, to] = [f.local('i32'), f.local('i32'), f.local('i32'), f.local('i32')]
-    const locals = Array.from({ length: arrays }, () => f.local('i32'))
+    const arrays: Local[] = []
+    const code = body({ n, from, to }, () => {
+      const array = f.local('i32')
+      arrays.push(array)
+      return array
+    })
     return [
-      locals.map((local, k) => set(local, i32.add(i32.add(this.spill, sweepScratch), i32.mul(this.channels, 4 * k)))),
+      arrays.map((local, k) => set(local, i32.add(i32.add(this.spill, sweepScratch), i32.mul(this.channels, 4 * k)))),
       loopRange(item, begin, end, 1, [
         set(n, i32.divu(item, this.blocks)),
         set(from, i32.mul(i32.remu(item, this.blocks), this.blockChannels)),
         set(to, minimum(i32.add(from, this.blockChannels), this.channels)),
-        body({ n, from, to, arrays: locals }),
+        code,
       ]),
     ]
   }
@@ -112,9 +117,8 @@ export function groupNormKernel(options: GroupNormDescriptor, target: WasmTarget
       const f = args.open()
       const lanes = new Lanes(f, target.relaxed)
       const [sum, off, value] = [f.local('f32'), f.local('f32'), f.local('f32')]
-      const code = items.each(f, 4, (place) => {
-        const [sums, means, scales, shifts] = place.arrays
-        if (sums === undefined || means === undefined || scales === undefined || shifts === undefined) return []
+      const code = items.each(f, (place, array) => {
+        const [sums, means, scales, shifts] = [array(), array(), array(), array()]
         const [input, output] = [x(f, place.n), y(f, place.n)]
         const sweep = { layout, spill: items.spill, from: place.from, to: place.to, spatial: items.spatial, planes: [input.plane, output.plane], reads: [0] }
         const add = (at: (array: Local) => Code): Code => [set(sum, f32.add(sum, f32.load(at(sums)))), f32.store(at(sums), 0)]
@@ -122,14 +126,13 @@ export function groupNormKernel(options: GroupNormDescriptor, target: WasmTarget
         return [
           input.locate, output.locate,
           items.eachGroup(f, place, (at) => [[], [f32.store(at(sums), 0), f32.store(at(shifts), 0)]]),
-          channelSweep(f, lanes, { ...sweep, constants: [], sums: [sums], body: ([v]) => ({ setup: [], stores: [], terms: v === undefined ? [] : [v] }) }),
+          channelSweep(f, lanes, { ...sweep, constants: [], sums: [sums], body: (v) => ({ terms: [v(0)] }) }),
           items.eachGroup(f, place, (at) => [set(sum, 0), add(at), set(value, f32.div(sum, count)), f32.store(at(means), value)]),
           channelSweep(f, lanes, {
             ...sweep, constants: [means], sums: [sums, shifts],
-            body([v], [m]) {
+            body(v, constant) {
               const centred = lanes.temporary()
-              if (v === undefined || m === undefined) return { setup: [], stores: [], terms: [] }
-              return { setup: set(centred, f32x4.sub(v, m)), stores: [], terms: [f32x4.mul(centred, centred), centred] }
+              return { setup: set(centred, f32x4.sub(v(0), constant(0))), terms: [f32x4.mul(centred, centred), centred] }
             },
           }),
           items.eachGroup(f, place, (at, group) => [
@@ -145,11 +148,9 @@ export function groupNormKernel(options: GroupNormDescriptor, target: WasmTarget
           ]),
           channelSweep(f, lanes, {
             ...sweep, constants: [means, scales, shifts], sums: [],
-            body([v], [m, scale, shift]) {
+            body(v, constant) {
               const z = lanes.temporary()
-              if (v === undefined || m === undefined || scale === undefined || shift === undefined) return { setup: [], stores: [], terms: [] }
-              const setup = set(z, lanes.madd(f32x4.sub(v, m), scale, shift))
-              return { setup, stores: [[1, silu ? lanes.silu(z) : z]], terms: [] }
+              return { setup: set(z, lanes.madd(f32x4.sub(v(0), constant(0)), constant(1), constant(2))), stores: [[1, silu ? lanes.silu(z) : z]] }
             },
           }),
         ]

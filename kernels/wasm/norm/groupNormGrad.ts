@@ -16,8 +16,6 @@ import { GroupItems, samplePlane } from './groupNorm.ts'
 import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
 import { Lanes } from '../core/lanes.ts'
 
-const nothing = { setup: [], stores: [], terms: [] } as const
-
 /** Inputs dy, x, weight [C], bias [C], mean [N, G], rstd [N, G]; outputs dx, dweight [N, C], dbias [N, C]. */
 export function groupNormGradKernel(options: GroupNormGradDescriptor, target: WasmTarget): WasmKernel {
   const { batch, channels, spatial, silu } = options
@@ -40,9 +38,8 @@ export function groupNormGradKernel(options: GroupNormGradDescriptor, target: Wa
       const lanes = new Lanes(f, target.relaxed)
       const [biasSums, weightSums] = [f.local('i32'), f.local('i32')]
       const [m, r, first, second] = [f.local('f32'), f.local('f32'), f.local('f32'), f.local('f32')]
-      const code = items.each(f, 5, (place) => {
-        const [means, rstds, a, b, scales] = place.arrays
-        if (means === undefined || rstds === undefined || a === undefined || b === undefined || scales === undefined) return []
+      const code = items.each(f, (place, array) => {
+        const [means, rstds, a, b, scales] = [array(), array(), array(), array(), array()]
         const [upstream, input, output] = [dy(f, place.n), x(f, place.n), dx(f, place.n)]
         const sweep = { layout, spill: items.spill, from: place.from, to: place.to, spatial: items.spatial, planes: [upstream.plane, input.plane, output.plane] }
         const row = (array: Local): Code => i32.add(array, i32.mul(i32.mul(place.n, items.channels), 4))
@@ -57,14 +54,14 @@ export function groupNormGradKernel(options: GroupNormGradDescriptor, target: Wa
           ]),
           channelSweep(f, lanes, {
             ...sweep, reads: [0, 1], constants: silu ? [means, rstds, weight, bias] : [means, rstds], sums: [biasSums, weightSums],
-            body([g, v], [mu, scale, w, shift]) {
+            body(value, constant) {
               const [hat, z, sigma, dz] = [lanes.temporary(), lanes.temporary(), lanes.temporary(), lanes.temporary()]
-              if (g === undefined || v === undefined || mu === undefined || scale === undefined) return nothing
-              const setHat = set(hat, f32x4.mul(f32x4.sub(v, mu), scale))
-              if (w === undefined || shift === undefined) return { setup: setHat, stores: [], terms: [g, f32x4.mul(g, hat)] }
+              const g = value(0)
+              const setHat = set(hat, f32x4.mul(f32x4.sub(value(1), constant(0)), constant(1)))
+              if (!silu) return { setup: setHat, terms: [g, f32x4.mul(g, hat)] }
               const setup = [
                 setHat,
-                set(z, lanes.madd(hat, w, shift)),
+                set(z, lanes.madd(hat, constant(2), constant(3))),
                 set(sigma, lanes.sigmoid(z)),
                 set(dz, f32x4.mul(f32x4.mul(g, sigma), lanes.madd(z, f32x4.sub(lanes.f32(1), sigma), lanes.f32(1)))),
               ]
@@ -83,11 +80,9 @@ export function groupNormGradKernel(options: GroupNormGradDescriptor, target: Wa
           ]),
           channelSweep(f, lanes, {
             ...sweep, reads: silu ? [1, 2] : [0, 1], constants: [means, scales, a, b], sums: [],
-            body([g, v, d], [mu, scale, shift, slope]) {
-              const dz = silu ? d : g
-              if (dz === undefined || v === undefined || mu === undefined || scale === undefined || shift === undefined || slope === undefined) return nothing
-              const centred = lanes.madd(f32x4.sub(mu, v), slope, f32x4.mul(dz, scale))
-              return { setup: [], stores: [[2, f32x4.sub(centred, shift)]], terms: [] }
+            body(value, constant) {
+              const centred = lanes.madd(f32x4.sub(constant(0), value(1)), constant(3), f32x4.mul(value(silu ? 2 : 0), constant(1)))
+              return { stores: [[2, f32x4.sub(centred, constant(2))]] }
             },
           }),
         ]
