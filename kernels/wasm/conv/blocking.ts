@@ -4,6 +4,7 @@
  */
 import type { ConvTileShape } from './tile.ts'
 import type { WasmTarget } from '../core/kernel.ts'
+import { share } from '../core/share.ts'
 
 export interface ConvSize {
   /** Pixels and taps of the largest problem. */
@@ -55,7 +56,6 @@ function chooseTile({ sourceChannels, targetChannels }: ConvSize, wide: boolean)
 const sourceLanes = 8
 
 const parts = (size: number, limit: number): number => Math.max(1, Math.ceil(size / limit))
-const share = (size: number, count: number): number => Math.max(1, Math.ceil(size / count))
 
 /**
  * Panels in a group. A part of the launch packs the groups that it meets, and finds its pixels anew for each: of the
@@ -75,10 +75,9 @@ export function convBlocking(size: ConvSize, target: WasmTarget): ConvBlocking {
   const { width } = tile
   const depth = taps * sourceChannels
 
-  const segmentChannels = Math.ceil(share(sourceChannels, parts(sourceChannels, mostDepth)) / sourceLanes) * sourceLanes
+  const segmentChannels = share(sourceChannels, mostDepth, sourceLanes)
   const segments = taps * parts(sourceChannels, segmentChannels)
-  const fitting = Math.max(1, Math.floor(mostDepth / segmentChannels))
-  const segmentsPerBlock = share(segments, parts(segments, fitting))
+  const segmentsPerBlock = share(segments, Math.max(1, Math.floor(mostDepth / segmentChannels)))
 
   const panels = Math.ceil(targetChannels / width)
   const groupPanels = panelsOfGroup(panels, width, size)

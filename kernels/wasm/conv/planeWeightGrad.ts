@@ -16,6 +16,7 @@ import type { WasmKernel, WasmTarget } from '../core/kernel.ts'
 import { multiplyAdd } from '../core/multiplyAdd.ts'
 import { gapVectors, lineHead, lineLayout, packLines } from './planeLines.ts'
 import { chooseTile, cutRows, linesAndColumns, planesOf, type RegisterTile } from './planeShape.ts'
+import { share } from '../core/share.ts'
 import { ScratchAreas } from '../core/scratch.ts'
 
 /** Floats of x in a block, which the L2 cache is to keep; and positions of a part of it: of a tile's channels, and one of x, as many fit the L1 cache. */
@@ -29,9 +30,6 @@ const flopsPerCopy = 10
 
 /** Lines of the copy begin at multiples of so many floats, where zeros are not gone through. */
 const alignment = 8
-
-/** The size of equal parts, none larger than `limit`. */
-const share = (size: number, limit: number): number => Math.ceil(size / Math.ceil(size / Math.max(1, Math.floor(limit))))
 
 /** Fields of a column's record, in bytes: where it begins in the copy of x, and in the weights. */
 const columnFields = { source: 0, weight: 4 } as const
@@ -58,8 +56,9 @@ export function planeWeightGradKernel(d: ConvDescriptor, target: WasmTarget): Wa
   const width = copied + Math.max(lead, read - lead - copied)
   const pitch = inPlace ? Math.ceil(width / alignment) * alignment : width
   const beyond = (kernel[0] - 1) * dilation[0]
-  const partLines = share(y.height, most.partPositions / pitch)
-  const lines = partLines * share(Math.ceil(y.height / partLines), (most.blockFloats / (pitch * d.inChannels) - beyond) / partLines)
+  const wholeLines = (n: number): number => Math.max(1, Math.floor(n))
+  const partLines = share(y.height, wholeLines(most.partPositions / pitch))
+  const lines = partLines * share(Math.ceil(y.height / partLines), wholeLines((most.blockFloats / (pitch * d.inChannels) - beyond) / partLines))
   const [xLayout, yLayout] = [lineLayout(lines + beyond, copied, pitch), lineLayout(partLines, y.width, pitch)]
   const records = Array.from({ length: columnTiles * tile.columns }, (_, n) => {
     // The last tile's missing columns are the last one again, and not written.

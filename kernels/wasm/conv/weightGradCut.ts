@@ -1,7 +1,7 @@
 /** How the gradient of a convolution's weights is cut into tiles, blocks of positions and passes; by sizes alone. */
 import type { ConvDescriptor } from '../../ir/descriptor.ts'
 import { product } from '../../ir/domain.ts'
-
+import { share } from '../core/share.ts'
 import { entryBytes } from './tapLists.ts'
 
 const most = {
@@ -50,9 +50,6 @@ export interface WeightGradCut {
   readonly pass: number
   readonly callFlops: number
 }
-
-/** The size of equal parts, none larger than `limit`. */
-const share = (size: number, limit: number): number => Math.ceil(size / Math.max(1, Math.ceil(size / limit)))
 
 /** Blocks are whole images, which then all have the same lists, or whole lines of one, or parts of a line. */
 function blocks({ batch, kernel, output }: ConvDescriptor): Pick<WeightGradCut, 'block' | 'stretch'> {

@@ -13,6 +13,7 @@ import { begin, end } from '../core/arguments.ts'
 import { advance, type Code, doWhile, type FunctionBuilder, i32, type Local, loopWhile, minimum, set, when } from '../core/assembler.ts'
 import type { WasmTarget } from '../core/kernel.ts'
 import { ScratchAreas } from '../core/scratch.ts'
+import { share } from '../core/share.ts'
 import { maxDepth, type PanelLayout, rowPitch, type Tile, TileCode, type TileTarget } from './tile.ts'
 
 /** All problems of a launch are of one size. */
@@ -39,12 +40,6 @@ const flopsPerItem = 500_000
 /** Where panels of B are shared, one is read from memory for so many of A; but items are enough for many threads. */
 const packedItems = { panels: 4, least: 20 } as const
 
-/** Parts of about equal size, no larger than `limit`, in units. */
-function share(size: number, limit: number, unit: number): number {
-  const parts = Math.max(1, Math.ceil(size / limit))
-  return Math.max(1, Math.ceil(size / parts / unit)) * unit
-}
-
 export function chooseTile({ m, n }: Pick<GemmSize, 'm' | 'n'>, wide: boolean): Tile {
   const vectors = n <= 4 ? 1 : n <= 8 || !wide ? 2 : 4
   // Sixteen vector registers hold 12 sums, a row of B and an element of A; fewer rows waste less of a short edge.
@@ -54,7 +49,7 @@ export function chooseTile({ m, n }: Pick<GemmSize, 'm' | 'n'>, wide: boolean): 
 }
 
 /** How many k are summed before the output is read again. */
-export const blockDepth = (k: number): number => share(k, maxDepth, 1)
+export const blockDepth = (k: number): number => share(k, maxDepth)
 
 /** How a product is cut, and the arguments and scratch areas that its code needs. Sizes stay out of the code. */
 export class Gemm {
