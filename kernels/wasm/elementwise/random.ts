@@ -42,34 +42,26 @@ export function philoxKernel({ rows, length }: { readonly rows: number; readonly
       const counts = [f.local('v128'), f.local('v128')]
       /** Sixteen words of the four counters at `counts` into `to`, and the counters moved on. */
       const generate = (address: Local): Code => {
-        const states = counts.map(() => [f.local('v128'), f.local('v128'), f.local('v128'), f.local('v128')] as const)
-        const products = counts.map(() => [f.local('v128'), f.local('v128')] as const)
-        const each = (code: (state: readonly [Local, Local, Local, Local], product: readonly [Local, Local], pair: number) => Code): Code => states.map((state, pair) => {
-          const product = products[pair]
-          return product === undefined ? [] : code(state, product, pair)
-        })
+        const v = (): Local => f.local('v128')
+        /** Of two counters each: their state, and the products of its words. */
+        const pairs = counts.map((count) => ({ count, a: v(), b: v(), c: v(), d: v(), p: v(), q: v() }))
         return [
-          each(([a, b, c, d], _, pair) => {
-            const count = counts[pair]
-            return count === undefined ? [] : [set(a, v128.and(count, mask)), set(b, i64x2.shru(count, 32)), set(c, 0), set(d, 0), set(count, i64x2.add(count, step))]
-          }),
+          pairs.map(({ count, a, b, c, d }) => [set(a, v128.and(count, mask)), set(b, i64x2.shru(count, 32)), set(c, 0), set(d, 0), set(count, i64x2.add(count, step))]),
           keyWords.map(([k0, k1]) => [
-            each(([a, , c], [p, q]) => [set(p, i64x2.mul(a, m0)), set(q, i64x2.mul(c, m1))]),
-            each(([a, b, c, d], [p, q]) => [
+            pairs.map(({ a, c, p, q }) => [set(p, i64x2.mul(a, m0)), set(q, i64x2.mul(c, m1))]),
+            pairs.map(({ a, b, c, d, p, q }) => [
               set(a, v128.xor(v128.xor(i64x2.shru(q, 32), b), k0)),
               set(c, v128.xor(v128.xor(i64x2.shru(p, 32), d), k1)),
               set(b, v128.and(q, mask)),
               set(d, v128.and(p, mask)),
             ]),
           ]),
-          each(([a, b, c, d], [p, q]) => [
-            set(p, v128.or(a, i64x2.shl(b, 32))),
-            set(q, v128.or(c, i64x2.shl(d, 32))),
-          ]),
+          pairs.map(({ a, b, c, d, p, q }) => [set(p, v128.or(a, i64x2.shl(b, 32))), set(q, v128.or(c, i64x2.shl(d, 32)))]),
           // Neighbouring stores let 256-bit code form; the words then take their order in 64-bit moves.
-          [0, 1].map((half) => products.map((product, pair) => { const words = product[half]; return words === undefined ? [] : v128.store(scratch, words, 32 * half + 16 * pair) })),
+          pairs.map(({ p }, n) => v128.store(scratch, p, 16 * n)),
+          pairs.map(({ q }, n) => v128.store(scratch, q, 32 + 16 * n)),
           [0, 1, 2, 3].map((counter) => [0, 1].map((half) => i64.store(address, i64.load(scratch, 32 * half + 8 * counter), 16 * counter + 8 * half))),
-          [...states.flat(), ...products.flat()].map((local) => set(local, 0)),
+          pairs.map(({ a, b, c, d, p, q }) => [a, b, c, d, p, q].map((local) => set(local, 0))),
         ]
       }
       f.emit(
