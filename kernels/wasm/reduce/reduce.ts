@@ -3,18 +3,18 @@
  * (`reduceRows.ts`), or a kept axis does, and each lane is an output (`reduceColumns.ts`): whichever
  * has more operands lying contiguously. An output, or each part of it, is folded in one order by one item.
  */
-import type { Operand, ReduceDescriptor, ReduceOp } from '../../ir/descriptor.ts'
+import type { Operand, ReduceDescriptor } from '../../ir/descriptor.ts'
 import { axesOf, type Axis, footprint, indexedAxes, isBlank, leadingInput, mergeAxes, prefersColumns, product, sortAxes } from '../../ir/domain.ts'
-import { type Expression, expressionKey, type ScalarType } from '../../ir/expression.ts'
+import { type Expression, expressionKey } from '../../ir/expression.ts'
 import { checkAccess, loadsOf, unknownNodes } from '../../ir/nodes.ts'
 import { sizeShift } from '../core/access.ts'
 import { inBlocks, monoid } from './accumulate.ts'
 import { Arguments } from '../core/arguments.ts'
-import type { Local } from '../core/assembler.ts'
 import type { Access } from '../core/cursor.ts'
 import type { WasmKernel } from '../core/kernel.ts'
-import { axisKey, passAxis, type PassedAxis } from '../core/loops.ts'
-import { accessOf, operandKey, planOperand, type PlannedOperand } from '../core/vectorOperand.ts'
+import { axisKey, passAxis } from '../core/loops.ts'
+import { accessOf, operandKey, planOperand } from '../core/vectorOperand.ts'
+import type { Parts, ReducePlan } from './plan.ts'
 import { buildColumns } from './reduceColumns.ts'
 import { buildRows } from './reduceRows.ts'
 import { ScratchAreas } from '../core/scratch.ts'
@@ -27,44 +27,6 @@ const leastColumns = 32
 const elementsAtOnce = 8192
 /** Folds of no more elements stay whole; others are cut until there are so many items, or parts so small. */
 const [wholeElements, wantedItems, partElements] = [131_072, 32, 16_384]
-
-export interface ReducePlan {
-  readonly args: Arguments
-  readonly op: ReduceOp
-  readonly type: ScalarType
-  readonly element: Expression
-  readonly values: readonly Expression[]
-  /** Vectors of a bundle. */
-  readonly width: number
-  /** The inputs as the element reads them; for each, whether it is known once a launch (0), outside the vectorised axis (in rows, outside all reduced axes) (1) or varies. */
-  readonly inputs: readonly PlannedOperand[]
-  readonly levels: readonly number[]
-  /** The inputs as the epilogue reads them, at reduced position 0, and the outputs. */
-  readonly epilogue: readonly PlannedOperand[]
-  /** Kept axes and reduced axes that are not vectorised, and the axis that is. */
-  readonly kept: readonly PassedAxis[]
-  readonly reduced: readonly PassedAxis[]
-  readonly lane: PassedAxis
-  /** How many positions `reduced` has. */
-  readonly rounds: Local
-  /** Elements of the vectorised axis an item does, and items along it; columns only. */
-  readonly chunk: Local
-  readonly chunks: Local
-  readonly parts: Parts | undefined
-  readonly scratch: ScratchAreas
-  /** Scratch for the accumulators: of rows, a bundle; of columns, a chunk each for a block's sums, totals and what was lost. */
-  readonly areas: readonly Local[]
-}
-
-export interface Parts {
-  /** The parts as an axis of the items, innermost but for the chunks. */
-  readonly axis: PassedAxis
-  /** What a part folds: so many rounds, and so much of a vectorised reduced axis, each from the part's number times a step on. */
-  readonly rounds: Local
-  readonly roundStep: Local
-  readonly lane: Local
-  readonly laneStep: Local
-}
 
 /** What decides how a reduction is done. */
 interface Shape {

@@ -8,7 +8,7 @@ import { emitExpressions, Hoisted } from '../core/emit.ts'
 import { leaves } from '../core/leaves.ts'
 import { existsIn, Walk } from '../core/loops.ts'
 import { openCursor, placeCursor } from '../core/vectorOperand.ts'
-import type { ReducePlan } from './reduce.ts'
+import type { ReducePlan } from './plan.ts'
 import { VectorScope } from '../core/scope.ts'
 
 export function buildRows(plan: ReducePlan): FunctionBuilder {
