@@ -34,7 +34,7 @@ export interface ClassifierFreeOptions<C extends Conditions> {
   readonly scale: Scale
   /** What stands for no conditions, or what is to be avoided: of the same names and shapes. */
   readonly negative: C
-  /** Default `linear`; see `rescaled`, `projected` and `zeroStar`. */
+  /** Default: u + w·(c − u); see `rescaled`, `projected` and `zeroStar`. */
   readonly rule?: Rule
 }
 

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { debianSite } from '../scripts/drivers.ts'
 import { budgetProblems, cycles, hostProblems, importProblems, problems } from '../scripts/rules.ts'
-import { parse } from '../scripts/sources.ts'
+import { budgets, parse } from '../scripts/sources.ts'
 import type { Source } from '../scripts/sources.ts'
 
 test('the sources keep every rule', () => {
@@ -63,8 +63,9 @@ describe('the checker', () => {
 
   test('finds folders that grew', () => {
     const long = (lines: number): Source => parse('kernels/a.ts', '\n'.repeat(lines))
-    expect(budgetProblems([long(13_000)])).toEqual([])
-    expect(budgetProblems([long(13_000), long(301)])).toEqual([expect.stringMatching(/^kernels\/ has 13301 lines: at most 13300/)])
+    const { kernels = 0 } = budgets
+    expect(budgetProblems([long(kernels)])).toEqual([])
+    expect(budgetProblems([long(kernels), long(1)])).toEqual([expect.stringContaining(`kernels/ has ${kernels + 1} lines: at most ${kernels}`)])
   })
 
   test('finds cycles, but not among types', () => {

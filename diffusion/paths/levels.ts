@@ -17,10 +17,10 @@ export interface LevelOptions {
 
 /**
  * Levels for `steps` steps, steps + 1 of them with the clean image at the end. A slice of them is a part of the process: of an image half
- * noised, or for another network. Default spacing: `trailing` where the path counts timesteps, else `uniform`.
+ * noised, or for another network. Default spacing: `trailing` where the path counts timesteps, else `uniformTimes`.
  * Throws ConfigError for a number of steps that the path does not have.
  */
-export function levels(path: NoisePath, steps: number, spacing: Spacing = path.timesteps === undefined ? uniform() : trailing(), { end = 'clean', ...others }: LevelOptions = {}): readonly HostLevel[] {
+export function levels(path: NoisePath, steps: number, spacing: Spacing = path.timesteps === undefined ? uniformTimes() : trailing(), { end = 'clean', ...others }: LevelOptions = {}): readonly HostLevel[] {
   refuseOthers('levels', others)
   if (!(Number.isInteger(steps) && steps > 0)) throw new ConfigError(`levels: ${steps} steps; use a positive integer`)
   const begun = spacing(path, steps)
@@ -37,7 +37,7 @@ export const atTimes = (times: readonly number[]): Spacing => (path) => times.ma
 export const atRatios = (ratios: readonly number[]): Spacing => (path) => ratios.map((ratio) => levelOf(path, ratio))
 
 /** Times in equal steps over the path's span, without the end: of [0, 1] in 4 steps 1, ¾, ½, ¼. For flows, as they are sampled; the path's shift bends it. */
-export const uniform = (): Spacing => (path, steps) => {
+export const uniformTimes = (): Spacing => (path, steps) => {
   const [first, last] = path.span
   const times = Array.from({ length: steps }, (_, i) => last + ((first - last) * i) / (first > 0 ? Math.max(1, steps - 1) : steps))
   return times.map((t) => path.at(t))
@@ -47,7 +47,7 @@ export const uniform = (): Spacing => (path, steps) => {
 const rounded = (x: number): number => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x))
 
 function timestepsOf(op: string, { name, timesteps }: NoisePath, steps: number): number {
-  if (timesteps === undefined) throw new ConfigError(`${op}: ${name} does not count timesteps; use uniform, karras or another spacing over continuous time`)
+  if (timesteps === undefined) throw new ConfigError(`${op}: ${name} does not count timesteps; use uniformTimes, karras or another spacing over continuous time`)
   if (steps > timesteps) throw new ConfigError(`${op}: ${steps} steps through ${timesteps} timesteps; use at most ${timesteps}`)
   return timesteps
 }

@@ -7,7 +7,7 @@ import { betaProbability, betaQuantile } from '../../diffusion/paths/betaQuantil
 import { cosineBetas, jabriBetas, linearBetas, scaledLinearBetas, sigmoidBetas } from '../../diffusion/paths/betas.ts'
 import { cosinePath, edmPath, flowPath, fluxShift, laplacePath, vePath, vpPath } from '../../diffusion/paths/continuous.ts'
 import { discretePath, zeroTerminalSnr } from '../../diffusion/paths/discrete.ts'
-import { atRatios, atTimes, beta, evenly, exponential, karras, leading, levels, lu, trailing, uniform } from '../../diffusion/paths/levels.ts'
+import { atRatios, atTimes, beta, evenly, exponential, karras, leading, levels, lu, trailing, uniformTimes } from '../../diffusion/paths/levels.ts'
 import type { Spacing } from '../../diffusion/paths/levels.ts'
 import { levelOf, logSnr, noiseRatio } from '../../diffusion/paths/path.ts'
 import type { NoisePath } from '../../diffusion/paths/path.ts'
@@ -150,7 +150,7 @@ describe('spacings', () => {
     const edm = edmPath()
     expectNear(ratios(edm, 18, karras()).slice(0, 18), tables.karras_tables['edm_0.002_80_rho7_n18_float64'] ?? [], 1e-12)
     expectNear(ratios(edm, 32, karras()).slice(0, 32), tables.karras_tables['edm2_0.002_80_rho7_n32_float64'] ?? [], 1e-12)
-    expectNear(ratios(vpPath(), 10, uniform()).slice(0, 10), tables.karras_tables['vp_n10']?.slice(0, 10) ?? [], 1e-3)
+    expectNear(ratios(vpPath(), 10, uniformTimes()).slice(0, 10), tables.karras_tables['vp_n10']?.slice(0, 10) ?? [], 1e-3)
     expectNear(ratios(stableDiffusion, 20, lu()), ratios(stableDiffusion, 20, exponential()), 1e-9)
   })
 
