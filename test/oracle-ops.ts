@@ -44,8 +44,9 @@ const conv = (f: Conv): OracleOp => ({ get, maybe }, { stride = 1, padding = 0, 
 
 const unary = (f: (x: Tensor) => Tensor): OracleOp => ({ get }) => f(get('x'))
 const binary = (f: (a: Tensor, b: Tensor) => Tensor): OracleOp => ({ get }) => f(get('a'), get('b'))
-type Reduction = (x: Tensor, axes: number | readonly number[] | undefined, options: { keepDims: boolean; correction: number }) => Tensor
-const reduction = (f: Reduction): OracleOp => ({ get }, { axis, keepdim = false, correction = 1 }) => f(get('x'), axis, { keepDims: keepdim, correction })
+type Reduction<Options> = (x: Tensor, axes: number | readonly number[] | undefined, options: Options) => Tensor
+const reduction = (f: Reduction<{ keepDims: boolean }>): OracleOp => ({ get }, { axis, keepdim = false }) => f(get('x'), axis, { keepDims: keepdim })
+const spread = (f: Reduction<{ keepDims: boolean; correction: number }>): OracleOp => ({ get }, { axis, keepdim = false, correction = 1 }) => f(get('x'), axis, { keepDims: keepdim, correction })
 
 const pair = ({ values, indices }: { values: Tensor; indices: Tensor }): readonly [Tensor, Tensor] => [values, indices]
 type Loss = (x: Tensor, y: Tensor, options: { reduction: 'mean' | 'sum' }) => Tensor
@@ -76,8 +77,8 @@ const ops: Readonly<Record<string, OracleOp>> = {
   'mean over axis': reduction(mean),
   'amax over axis': reduction(max),
   'amin over axis': reduction(min),
-  'var over axis': reduction(variance),
-  'std over axis': reduction(std),
+  'var over axis': spread(variance),
+  'std over axis': spread(std),
   'prod over axis': reduction(prod),
   'norm over axis': ({ get }, { axis, ord = 2 }) => norm(get('x'), axis, { order: ord === 'inf' ? Infinity : ord }),
   'cumsum over axis': ({ get }, { axis }) => cumsum(get('x'), one(axis)),
