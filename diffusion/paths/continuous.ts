@@ -1,7 +1,7 @@
 /** Paths in continuous time. */
 import { refuseOthers } from '../../engine/error.ts'
 import { ConfigError } from '../../engine/index.ts'
-import { found, inRange, variancePreserving } from './path.ts'
+import { found, inRange, preservingSlope, variancePreserving } from './path.ts'
 import type { HostLevel, NoisePath } from './path.ts'
 
 function positive(op: string, numbers: Readonly<Record<string, number>>): void {
@@ -37,6 +37,11 @@ export function vpPath({ betaMin = 0.1, betaMax = 20, ...others }: VpOptions = {
       const decay = (rise * t * t) / 2 + betaMin * t
       return { t, alpha: Math.exp(-decay / 2), sigma: Math.sqrt(-Math.expm1(-decay)) }
     },
+    slope(t) {
+      const { alpha, sigma } = this.at(t)
+      const fall = (-alpha * (rise * t + betaMin)) / 2
+      return { alpha: fall, sigma: (-alpha * fall) / sigma }
+    },
     timeOf(wanted) {
       const decay = wanted < 0 ? -wanted + Math.log1p(Math.exp(wanted)) : Math.log1p(Math.exp(-wanted)) // −ln ᾱ = ln(1 + 1/SNR)
       return found(path, (2 * decay) / (betaMin + Math.sqrt(betaMin ** 2 + 2 * rise * decay)), wanted)
@@ -62,6 +67,9 @@ export function vePath({ sigmaMin = 0.02, sigmaMax = 100, ...others }: SigmaRang
       const t = inRange(path, time)
       return { t, alpha: 1, sigma: sigmaMin * Math.exp(rise * t) }
     },
+    slope(t) {
+      return { alpha: 0, sigma: rise * this.at(t).sigma }
+    },
     timeOf: (wanted) => found(path, (-wanted / 2 - Math.log(sigmaMin)) / rise, wanted),
   }
 }
@@ -80,6 +88,10 @@ export function edmPath({ sigmaMin = 0.002, sigmaMax = 80, ...others }: SigmaRan
     at(time) {
       const t = inRange(path, time)
       return { t, alpha: 1, sigma: t }
+    },
+    slope(t) {
+      inRange(path, t)
+      return { alpha: 0, sigma: 1 }
     },
     timeOf: (wanted) => Math.exp(-wanted / 2),
   }
@@ -111,6 +123,9 @@ export function cosinePath({ logSnrMin = -15, logSnrMax = 15, base = 64, size = 
       const t = inRange(path, time)
       return preserving(t, -2 * Math.log(Math.tan(a + t * (b - a))) + shift)
     },
+    slope(t) {
+      return preservingSlope(this.at(t), (-4 * (b - a)) / Math.sin(2 * (a + t * (b - a))))
+    },
     timeOf: (wanted) => found(path, (Math.atan(Math.exp((shift - wanted) / 2)) - a) / (b - a), wanted),
   }
 }
@@ -136,6 +151,9 @@ export function laplacePath({ mean = 0, scale = 0.5, ...others }: LaplaceOptions
     at(time) {
       const t = inRange(path, time)
       return preserving(t, t <= 0.5 ? mean - scale * Math.log(2 * t) : mean + scale * Math.log(2 - 2 * t))
+    },
+    slope(t) {
+      return preservingSlope(this.at(t), -scale / Math.min(t, 1 - t))
     },
     timeOf(wanted) {
       const tail = Math.exp(-Math.abs(wanted - mean) / scale) / 2
@@ -164,6 +182,10 @@ export function flowPath({ shift = 1, ...others }: FlowOptions = {}): NoisePath 
       const t = inRange(path, time)
       const all = 1 + (shift - 1) * t
       return { t, alpha: (1 - t) / all, sigma: (shift * t) / all }
+    },
+    slope(time) {
+      const change = shift / (1 + (shift - 1) * inRange(path, time)) ** 2
+      return { alpha: -change, sigma: change }
     },
     timeOf(wanted) {
       const ratio = Math.exp(wanted / 2) // α/σ = (1 − t)/(s·t)

@@ -2,7 +2,7 @@
 import { ConfigError } from '../../engine/index.ts'
 import { at } from '../../engine/shape.ts'
 import { linearBetas } from './betas.ts'
-import { found, inRange, logSnr, variancePreserving } from './path.ts'
+import { found, inRange, logSnr, preservingSlope, variancePreserving } from './path.ts'
 import type { HostLevel, NoisePath } from './path.ts'
 
 /**
@@ -34,6 +34,16 @@ export function discretePath(betas: ArrayLike<number> = linearBetas()): NoisePat
       if (high.alpha > 0) return { t, ...variancePreserving(logSnr(low) + share * (logSnr(high) - logSnr(low))) }
       const angle = Math.atan2(low.sigma, low.alpha) * (1 - share) + (Math.PI / 2) * share
       return { t, alpha: Math.cos(angle), sigma: Math.sin(angle) }
+    },
+    slope(time) {
+      const t = inRange(path, time)
+      const above = Math.max(1, Math.ceil(t))
+      const [low, high] = [table[above - 1], table[above]]
+      if (low === undefined || high === undefined) throw new ConfigError('discretePath: a path of one timestep has no slope; give two betas or more')
+      const here = this.at(t)
+      if (high.alpha > 0) return preservingSlope(here, logSnr(high) - logSnr(low))
+      const turn = Math.PI / 2 - Math.atan2(low.sigma, low.alpha)
+      return { alpha: -here.sigma * turn, sigma: here.alpha * turn }
     },
     timeOf(wanted) {
       const above = table.findIndex((level) => logSnr(level) <= wanted)
@@ -70,6 +80,11 @@ export function zeroTerminalSnr(path: NoisePath): NoisePath {
     ...path,
     name: `zeroTerminalSnr(${path.name})`,
     at: (t) => moved(path.at(t)),
+    slope(t) {
+      const { alpha, sigma } = moved(path.at(t))
+      const fall = path.slope(t).alpha * stretch
+      return { alpha: fall, sigma: (-alpha * fall) / sigma }
+    },
     timeOf(wanted) {
       if (wanted === -Infinity) return path.range[1]
       const level = variancePreserving(wanted)

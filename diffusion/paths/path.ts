@@ -22,6 +22,12 @@ export interface Level {
   readonly sigma: Factor
 }
 
+/** How a level changes with time. */
+export interface Slope {
+  readonly alpha: number
+  readonly sigma: number
+}
+
 export interface NoisePath {
   readonly name: string
   /** The times at which there is a level: noise grows from the first to the last. */
@@ -34,6 +40,8 @@ export interface NoisePath {
   readonly clean: HostLevel
   /** The level at time t. Throws ConfigError for a time outside `range`. */
   at(t: number): HostLevel
+  /** (dα/dt, dσ/dt) at time t: with them, dx/dt = α'·x₀ + σ'·ε. At a timestep of a table, that of the interval below. Throws ConfigError for a time outside `range`. */
+  slope(t: number): Slope
   /** The time at which ln(α²/σ²) is `logSnr`. Throws ConfigError where it never is. */
   timeOf(logSnr: number): number
 }
@@ -66,3 +74,6 @@ export function found({ name, range: [first, last] }: Pick<NoisePath, 'name' | '
 
 /** (α, σ) with α² + σ² = 1 and that log-SNR. */
 export const variancePreserving = (wanted: number): { readonly alpha: number; readonly sigma: number } => ({ alpha: 1 / Math.sqrt(1 + Math.exp(-wanted)), sigma: 1 / Math.sqrt(1 + Math.exp(wanted)) })
+
+/** (α', σ') of a level with α² + σ² = 1, given how its log-SNR changes with time. */
+export const preservingSlope = ({ alpha, sigma }: HostLevel, change: number): Slope => ({ alpha: (alpha * sigma ** 2 * change) / 2, sigma: (-sigma * alpha ** 2 * change) / 2 })

@@ -14,6 +14,8 @@ import { dpmSolver2M, dpmSolver2S, dpmSolver3M, dpmSolverSde, thirdOrder } from 
 import { deis, ipndm, lms } from '../../diffusion/samplers/multistep.ts'
 import type { Problem, Sampler, SamplerState } from '../../diffusion/samplers/sampler.ts'
 import { dpmSolver, fastOrders } from '../../diffusion/samplers/singlestep.ts'
+import { dopri5, eulerInTime, heunInTime, midpoint, rk4 } from '../../diffusion/samplers/integrators.ts'
+import { integrate } from '../../diffusion/samplers/rungeKutta.ts'
 import { ancestralDpm2, dpm2, edmStochastic, heun } from '../../diffusion/samplers/secondOrder.ts'
 
 interface Oracle {
@@ -90,6 +92,7 @@ describe('the error of the ODE’s solution falls with the number of steps as th
   const orders: readonly (readonly [Sampler, number])[] = [
     [euler(), 1], [ddim(), 1], [heun(), 2], [dpm2(), 2], [dpmSolver2M(), 2], [dpmSolver2M({ solver: 'heun' }), 2], [dpmSolver2S(), 2],
     [dpmSolver({ order: 1 }), 1], [dpmSolver({ order: 2 }), 2], [dpmSolver(), 3], [ipndm({ order: 2 }), 1], [deis({ order: 2 }), 2],
+    [eulerInTime(), 1], [midpoint(), 2], [heunInTime(), 2], [rk4(), 4],
   ]
   const gain = async (error: (grid: readonly HostLevel[]) => Promise<number>): Promise<number> => {
     const [coarse, fine] = [await error(levels(path, 80, karras(), { end: 'last' })), await error(levels(path, 160, karras(), { end: 'last' }))]
@@ -111,5 +114,22 @@ describe('the error of the ODE’s solution falls with the number of steps as th
     expect(await gain(async (grid) => worst(await run(sampler, grid, begun(grid)), end(grid)))).toBeGreaterThan(order - 0.4)
     // What other programs compute as 3M is of second order.
     if (sampler.name === 'dpmSolver3M') expect(await gain(async (grid) => worst(await run(thirdOrder(0, 0.5), grid, begun(grid)), end(grid)))).toBeLessThan(2.2)
+  })
+
+  test('dopri5: within its tolerance over one step or many, and as far as its tolerance says', async () => {
+    for (const tolerance of [1e-3, 1e-5, 1e-7]) {
+      for (const steps of [2, 5]) {
+        const grid = levels(path, steps, karras(), { end: 'last' })
+        expect(worst(await run(dopri5({ rtol: tolerance, atol: tolerance }), grid), end(grid))).toBeLessThan(20 * tolerance)
+      }
+    }
+  })
+
+  test('dopri5: the unit of time does not matter to its error', async () => {
+    const flat = (t: number): readonly Tensor[] => [doubles([[Math.cos(t)]])]
+    for (const scale of [1, 1000]) {
+      const { y: [end] } = await integrate((t) => flat(t / scale).map((x) => mul(x, 1 / scale)), 0, 3 * scale, [doubles([[0]])], { rtol: 1e-6, atol: 1e-6 })
+      expect(Math.abs(at([...(await (end ?? mu).data())], 0) - Math.sin(3))).toBeLessThan(1e-5)
+    }
   })
 })

@@ -179,3 +179,26 @@ test('quantiles of the Beta distribution', () => {
     expect(betaProbability(betaQuantile(p, a, b), a, b)).toBeCloseTo(p, 9)
   }))
 })
+
+describe('slopes are the derivatives of levels', () => {
+  const paths: readonly NoisePath[] = [stableDiffusion, zeroTerminalSnr(stableDiffusion), discretePath(cosineBetas()), vpPath(), zeroTerminalSnr(vpPath()), vePath(), edmPath(), cosinePath(), cosinePath({ size: 256 }), laplacePath(), flowPath(), flowPath({ shift: 3 })]
+  test.each(paths.map((path, i) => [`${path.name} (${i})`, path] as const))('%s', (_, path) => {
+    const [first, last] = path.span
+    fc.assert(fc.property(fc.double({ min: 0.01, max: 0.99, noNaN: true }), (share) => {
+      const exact = first + share * (last - first)
+      const t = path.timesteps === undefined ? exact : Math.floor(exact) + 0.5 // within a table's interval
+      const h = 1e-5 * (path.timesteps === undefined ? t : 1)
+      const [before, after, slope] = [path.at(t - h), path.at(t + h), path.slope(t)]
+      for (const factor of ['alpha', 'sigma'] as const) expect(Math.abs((after[factor] - before[factor]) / (2 * h) - slope[factor])).toBeLessThan(1e-5 * Math.max(1e-3, Math.abs(slope[factor])))
+    }))
+  })
+  test('at a timestep, that of the interval below', () => {
+    for (const t of [1, 500, 999]) {
+      const [slope, below] = [stableDiffusion.slope(t), stableDiffusion.slope(t - 1e-7)]
+      expect(relative(slope.alpha, below.alpha)).toBeLessThan(1e-5)
+      expect(relative(slope.sigma, below.sigma)).toBeLessThan(1e-5)
+    }
+    expect(() => discretePath([0.1]).slope(0)).toThrow('a path of one timestep has no slope')
+    expect(() => flowPath().slope(1.1)).toThrow('time 1.1 is outside the path')
+  })
+})

@@ -5,7 +5,7 @@ import type { Device, Tensor } from '../../engine/index.ts'
 import { at } from '../../engine/shape.ts'
 import {
   ancestralDpm2, ancestralEuler, ddim, ddimInversion, ddpm, discretePath, dpm2, dpmSolver, dpmSolver2M, dpmSolver2S, dpmSolver3M, dpmSolverSde, edmPath, edmStochastic, euler, flowPath, heun, ipndm, karras, laplacePath,
-  annealedLangevin, consistency, consistencyBoundary, cosinePath, deis, inpainting, levels, linearBetas, lms, noiseRatio, restarting, sample, scaledLinearBetas, tcd, vePath, vpPath, withCorrector, withRestarts, zeroTerminalSnr,
+  annealedLangevin, consistency, consistencyBoundary, cosinePath, deis, inpainting, levels, linearBetas, lms, noiseRatio, restarting, sample, scaledLinearBetas, tcd, vePath, vpPath, withCorrector, dopri5, eulerInTime, heunInTime, midpoint, rk4, withRestarts, zeroTerminalSnr,
 } from '../../diffusion/index.ts'
 import type { Denoiser, HostLevel, NoisePath, SampleOptions, Sampler, SamplerState } from '../../diffusion/index.ts'
 import { Prediction } from '../../diffusion/prediction.ts'
@@ -22,7 +22,7 @@ const gaussian = (mean: number, deviation: number): Denoiser => (x, { alpha, sig
 const path = discretePath(scaledLinearBetas())
 const samplers: readonly Sampler[] = [
   ddim(), ddim({ eta: 0.5 }), euler(), ancestralEuler(), ddpm(), ddpm({ variance: 'large' }), heun(), edmStochastic({ churn: 10 }), dpm2(), ancestralDpm2(), dpmSolver2M(), dpmSolver2M({ eta: 1 }), dpmSolver3M(), dpmSolver3M({ eta: 1 }),
-  dpmSolver2S(), dpmSolver2S({ eta: 1 }), dpmSolverSde(), dpmSolver(), dpmSolver({ order: 2 }), ipndm(), lms(), deis(), tcd({ gamma: 0.02 }), withCorrector(ddim(), { snr: 0.05 }),
+  dpmSolver2S(), dpmSolver2S({ eta: 1 }), dpmSolverSde(), dpmSolver(), dpmSolver({ order: 2 }), ipndm(), lms(), deis(), tcd({ gamma: 0.02 }), withCorrector(ddim(), { snr: 0.05 }), eulerInTime(), midpoint(), heunInTime(), rk4(),
 ]
 const named = samplers.map((sampler, i) => [`${sampler.name} (${i})`, sampler] as const)
 const list = async (x: Tensor): Promise<number[]> => [...(await x.data())]
@@ -153,6 +153,31 @@ test('inpainting keeps what it keeps to the bit, and draws the rest as the data 
   await expect(sample(gaussian(0, 1), { path, levels: levels(path, 3), sampler: inpainting(ddim(), { image, keep }), shape: [500], seeds: [1], device })).rejects.toThrow('inpainting: the image is [2,500] but images of [1,500] are sampled')
 })
 
+test('dopri5: one step is enough; its own are resumed with the length that they had; all levels give nearly the same', async () => {
+  for (const one of [path, edmPath(), flowPath(), vpPath()]) {
+    const options = { path: one, shape: [3], seeds: [7, 8], device }
+    const denoise = gaussian(0.4, 0.5)
+    const exact = await list(await sample(denoise, { ...options, levels: levels(one, 400, one.name === 'edmPath' ? karras() : undefined), sampler: heun() }))
+    const states: SamplerState[] = []
+    const five = await list(await sample(denoise, { ...options, levels: levels(one, 5), sampler: dopri5(), async onStep({ state }) {
+      states.push({ ...state, x: tensor(await state.x.data(), state.x.shape, { device }) })
+    } }))
+    for (const found of [await list(await sample(denoise, { ...options, levels: levels(one, 1), sampler: dopri5() })), five]) {
+      for (const [i, x] of found.entries()) expect(Math.abs(x - at(exact, i))).toBeLessThan(one === path ? 4e-3 : 5e-4) // a table's last step is long
+    }
+    expect(at(states, 1).numbers['h']).not.toBe(0)
+    const resumed = await list(await sample(denoise, { ...options, levels: levels(one, 5), sampler: dopri5(), from: at(states, 1) }))
+    for (const [i, x] of resumed.entries()) expect(Math.abs(x - at(five, i))).toBeLessThan(device.name === 'reference' ? 1e-5 : 1e-9)
+  }
+  await expect(sample(gaussian(0, 1), { path, levels: levels(path, 2), sampler: dopri5({ rtol: 0, atol: 1e-30 }), shape: [2], seeds: [1], device: devices.find(({ name }) => name === 'cpu') ?? device })).rejects.toThrow('is above the tolerance')
+})
+
+test('noise to begin with is as strong as it is said to be', async () => {
+  const still = (noiseScale?: number): Promise<Tensor> => sample(gaussian(0, 1e6), { path, levels: levels(path, 1).slice(0, 1).concat(path.at(998)), sampler: ddim(), shape: [1000], seeds: [1], device, ...(noiseScale === undefined ? {} : { noiseScale }) })
+  const [one, half] = [await list(await still()), await list(await still(0.5))]
+  for (const [i, x] of half.entries()) expect(x).toBeCloseTo(at(one, i) / 2, 5)
+})
+
 test('annealed Langevin dynamics ends in the distribution', async () => {
   const ve = vePath({ sigmaMin: 0.01, sigmaMax: 10 })
   const x = await list(await sample(gaussian(0.4, 0.5), { path: ve, levels: levels(ve, 60), sampler: annealedLangevin({ snr: 0.3, steps: 3 }), shape: [2000], seeds: [5], device: devices.find(({ name }) => name === 'cpu') ?? device }))
@@ -181,6 +206,8 @@ describe('wrong use', () => {
     ['sample: condition labels is [3] but there are 2 seeds; its first axis must count the images', () => sample(denoise, { ...options, conditions: { labels: tensor([1, 2, 3], null, { device }) } })],
     ['sample: images [1,2] to begin with, but seeds and shape ask for [2,2]', () => sample(denoise, { ...options, from: { noisy: tensor([1, 2], [1, 2], { device }) } })],
     ['sample: a state after step 9 of 4', () => sample(denoise, { ...options, from: { step: 9, x: tensor([1, 2, 3, 4], [2, 2], { device }), memory: {}, numbers: {} } })],
+    ['sample: noiseScale is -1; use a number of at least 0', () => sample(denoise, { ...options, noiseScale: -1 })],
+    ['sample: noiseScale is of a beginning in noise alone', () => sample(denoise, { ...options, noiseScale: 2, from: { noisy: tensor([1, 2, 3, 4], [2, 2], { device }) } })],
     ['dpmSolver: 2 orders for 4 steps; give one for each', () => sample(denoise, { ...options, sampler: dpmSolver({ order: [1, 2] }) })],
     ['ddpm: the network says nothing of the variance', () => sample(denoise, { ...options, sampler: ddpm({ variance: 'learned' }) })],
   ])('%s', async (message, run) => {
