@@ -49,7 +49,7 @@ export async function logLikelihood<C extends Conditions>(denoise: Denoiser<C>, 
   await realize(start, none)
   try {
     const { y: [x = images, change = images] } = await integrate(field, first.t, last.t, [start, none], tolerances)
-    const scale = beginsWith(last)
+    const scale = beginsWith(path, last)
     const constant = -dims * (Math.log(2 * Math.PI) / 2 + Math.log(scale) - Math.log(first.alpha))
     const result = add(add(mul(perImage(square(x)), -1 / (2 * scale ** 2)), change), constant)
     await realize(result)

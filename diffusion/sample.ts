@@ -23,8 +23,6 @@ export interface SampleOptions<C extends Conditions> {
   /** Tensors whose first axis counts the images. */
   readonly conditions?: C
   readonly guidance?: Guidance<C>
-  /** What standard normal noise is multiplied by to begin with; default: 1 where the path keeps the variance, α² + σ² = 1, else σ of the first level. */
-  readonly noiseScale?: number
   /** What to begin with: `image` is noised to the first level; `noisy` lies there already; a state is gone on from. Default: noise. */
   readonly from?: { readonly image: Tensor } | { readonly noisy: Tensor } | SamplerState
   /** Default: that of `from`, else the default device. */
@@ -54,7 +52,7 @@ export interface SampleProgress {
  * of the seeds.
  */
 export async function sample<C extends Conditions>(denoiser: Denoiser<C>, options: SampleOptions<C>): Promise<Tensor> {
-  const { path, levels, sampler, shape, seeds, conditions = {} as C, guidance, from, noiseScale, device: wanted, signal, onStep, ...others } = options
+  const { path, levels, sampler, shape, seeds, conditions = {} as C, guidance, from, device: wanted, signal, onStep, ...others } = options
   refuseOthers('sample', others)
   const batch = [seeds.length, ...shape]
   check(options, batch)
@@ -63,7 +61,7 @@ export async function sample<C extends Conditions>(denoiser: Denoiser<C>, option
   const noise = (step: number, draw = 0): Tensor => normal(batch, { device, generator: roots.map((root) => root.fork(step + 1).fork(draw)) })
   const guided = guidance === undefined ? denoiser : guidance(denoiser)
   const problem: Problem = { path, levels, noise, denoise: (x, level) => guided(x, level, conditions) }
-  let state = begin(from, at(levels, 0), noiseScale ?? beginsWith(at(levels, 0)), () => normal(batch, { device, generator: roots.map((root) => root.fork(0)) }))
+  let state = begin(from, at(levels, 0), beginsWith(path, at(levels, 0)), () => normal(batch, { device, generator: roots.map((root) => root.fork(0)) }))
   const given = from === undefined ? [] : tensorsOf(state)
   const steps = levels.length - 1
   const release = (tensors: readonly Tensor[], kept: readonly Tensor[] = []): void => {
@@ -103,10 +101,10 @@ function begin(from: SampleOptions<Conditions>['from'], level: HostLevel, scale:
   return { step: 0, x, memory: {}, numbers: {} }
 }
 
-/** The standard deviation of the noise that a process begins with at its first level: 1 where the path keeps the variance (Ho et al., arXiv:2006.11239, section 2), else σ. */
-export const beginsWith = ({ alpha, sigma }: HostLevel): number => (Math.abs(alpha ** 2 + sigma ** 2 - 1) < 1e-9 ? 1 : sigma)
+/** The standard deviation of the noise that stands for the images at a level: unless the path says it, 1 where it keeps the variance (Ho et al., arXiv:2006.11239, section 2), else σ. */
+export const beginsWith = ({ beginning }: NoisePath, level: HostLevel): number => beginning?.(level) ?? (Math.abs(level.alpha ** 2 + level.sigma ** 2 - 1) < 1e-9 ? 1 : level.sigma)
 
-function check<C extends Conditions>({ levels, sampler, seeds, conditions = {} as C, from, noiseScale }: SampleOptions<C>, batch: Shape): void {
+function check<C extends Conditions>({ levels, sampler, seeds, conditions = {} as C, from }: SampleOptions<C>, batch: Shape): void {
   const steps = levels.length - 1
   if (steps < (sampler.least ?? 1)) throw new ConfigError(`sample: ${sampler.name} takes at least ${sampler.least ?? 1} steps, but ${levels.length} levels are ${Math.max(0, steps)}; pass levels(path, ${sampler.least ?? 1}) or more`)
   if (seeds.length === 0) throw new ConfigError('sample: there are no seeds; pass one for each image')
@@ -118,9 +116,7 @@ function check<C extends Conditions>({ levels, sampler, seeds, conditions = {} a
   for (const [name, condition] of Object.entries(conditions)) {
     if (condition.shape[0] !== seeds.length) throw new ShapeError(`sample: condition ${name} is ${formatShape(condition.shape)} but there are ${seeds.length} seeds; its first axis must count the images`)
   }
-  if (noiseScale !== undefined && !(noiseScale >= 0 && noiseScale < Infinity)) throw new ConfigError(`sample: noiseScale is ${noiseScale}; use a number of at least 0`)
   if (from === undefined) return
-  if (noiseScale !== undefined) throw new ConfigError('sample: noiseScale is of a beginning in noise alone, but `from` gives another one; leave one of them out')
   const { shape } = beginning(from)
   if (!sameShape(shape, batch)) throw new ShapeError(`sample: images ${formatShape(shape)} to begin with, but seeds and shape ask for ${formatShape(batch)}; pass one seed for each image, and their shape`)
   if ('step' in from && !(Number.isInteger(from.step) && from.step >= 0 && from.step <= steps)) throw new ConfigError(`sample: a state after step ${from.step} of ${steps}; go on with the levels that it began with`)

@@ -44,7 +44,7 @@ export const uniformTimes = (): Spacing => (path, steps) => {
 }
 
 /** To the nearest integer, halves to the even one, as NumPy rounds. */
-const rounded = (x: number): number => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x))
+export const rounded = (x: number): number => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x))
 
 function timestepsOf(op: string, { name, timesteps }: NoisePath, steps: number): number {
   if (timesteps === undefined) throw new ConfigError(`${op}: ${name} does not count timesteps; use uniformTimes, karras or another spacing over continuous time`)

@@ -38,6 +38,8 @@ export interface NoisePath {
   readonly timesteps?: number
   /** The level of an image without noise, where a reverse process ends. */
   readonly clean: HostLevel
+  /** The standard deviation of the noise alone that sampling begins with at a level; default: 1 where α² + σ² = 1, else σ. */
+  readonly beginning?: (level: HostLevel) => number
   /** The level at time t. Throws ConfigError for a time outside `range`. */
   at(t: number): HostLevel
   /** (dα/dt, dσ/dt) at time t: with them, dx/dt = α'·x₀ + σ'·ε. At a timestep of a table, that of the interval below. Throws ConfigError for a time outside `range`. */

@@ -9,15 +9,15 @@ import { at } from '../../engine/shape.ts'
 import { combine } from '../arithmetic.ts'
 import { noiseRatio } from '../paths/path.ts'
 import { between, transfer } from './sampler.ts'
-import type { Sampler, SamplerState, SamplerStep } from './sampler.ts'
+import type { Problem, Sampler, SamplerState, SamplerStep } from './sampler.ts'
 
 /** ε of this step and of those before it, newest first, as many as are remembered. */
-function history(eps: Tensor, { memory }: SamplerState, most: number): Tensor[] {
+export function history(eps: Tensor, { memory }: SamplerState, most: number): Tensor[] {
   const before = Array.from({ length: most - 1 }, (_, k) => memory[`eps${k + 1}`])
   return [eps, ...before.slice(0, before.indexOf(undefined) < 0 ? before.length : before.indexOf(undefined)).filter((x) => x !== undefined)]
 }
 
-const remembered = (past: readonly Tensor[], most: number): Record<string, Tensor> => Object.fromEntries(past.slice(0, most - 1).map((eps, k) => [`eps${k + 1}`, eps]))
+export const remembered = (past: readonly Tensor[], most: number): Record<string, Tensor> => Object.fromEntries(past.slice(0, most - 1).map((eps, k) => [`eps${k + 1}`, eps]))
 
 function checkOrder(op: string, order: number, most: number): void {
   if (!(Number.isInteger(order) && order >= 1 && order <= most)) throw new ConfigError(`${op}: order ${order}; use 1 to ${most}`)
@@ -29,7 +29,7 @@ export interface OrderOptions {
 }
 
 /** Of Adams and Bashforth for equal steps, newest first: of first to fourth order. */
-const adamsBashforth = [[1], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12], [55 / 24, -59 / 24, 37 / 24, -9 / 24]] as const
+export const adamsBashforth: readonly (readonly number[])[] = [[1], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12], [55 / 24, -59 / 24, 37 / 24, -9 / 24]]
 
 /**
  * iPNDM: Adams and Bashforth's combination of the last four ε, of as many as there are in the first steps, in DDIM's step (Zhang and Chen,
@@ -90,7 +90,7 @@ function exponentialMoments(b: number, count: number): number[] {
 }
 
 /** Coefficients, lowest first, of the polynomial that is 1 at node j and 0 at the others. */
-function lagrange(nodes: readonly number[], j: number): number[] {
+export function lagrange(nodes: readonly number[], j: number): number[] {
   let polynomial = [1]
   for (const [k, node] of nodes.entries()) {
     if (k === j) continue
@@ -100,22 +100,23 @@ function lagrange(nodes: readonly number[], j: number): number[] {
   return polynomial
 }
 
-/**
- * The linear multistep method in σ/α: the polynomial through the last ε, integrated from σ/α to the next (k-diffusion's LMS, of order 4).
- */
+/** The linear multistep method in σ/α: the polynomial through the last ε, integrated from σ/α to the next (k-diffusion's LMS, of order 4). */
 export function lms({ order = 4, ...others }: OrderOptions = {}): Sampler {
   refuseOthers('lms', others)
   checkOrder('lms', order, 4)
   return {
     name: 'lms',
-    step(state, problem): SamplerStep {
-      const [from, to] = between(this, state, problem)
-      const said = problem.denoise(state.x, from)
-      if (from.alpha === 0) return { step: state.step + 1, x: transfer(said, to), x0: said.x0 } // ε at σ/α = ∞ is no node.
-      const past = history(said.eps, state, order)
-      const nodes = past.map((_, k) => noiseRatio(at(problem.levels, state.step - k)))
-      const change = past.map((eps, j) => [to.alpha * lagrangeIntegral(nodes, j, at(nodes, 0), noiseRatio(to)), eps] as const)
-      return { step: state.step + 1, x: combine([to.alpha / from.alpha, state.x], ...change), memory: remembered(past, order), x0: said.x0 }
-    },
+    step: (state, problem) => lmsStep(state, problem, order),
   }
+}
+
+/** That step, of the polynomial through the last `count` levels' ε, or through those that are remembered. */
+export function lmsStep(state: SamplerState, problem: Problem, order: number, count?: number): SamplerStep {
+  const [from, to] = between({ name: 'lms' }, state, problem)
+  const said = problem.denoise(state.x, from)
+  if (from.alpha === 0) return { step: state.step + 1, x: transfer(said, to), x0: said.x0 } // ε at σ/α = ∞ is no node.
+  const past = history(said.eps, state, order)
+  const nodes = Array.from({ length: count ?? past.length }, (_, k) => noiseRatio(at(problem.levels, state.step - k)))
+  const change = past.map((eps, j) => [to.alpha * lagrangeIntegral(nodes, j, at(nodes, 0), noiseRatio(to)), eps] as const)
+  return { step: state.step + 1, x: combine([to.alpha / from.alpha, state.x], ...change), memory: remembered(past, order), x0: said.x0 }
 }

@@ -16,6 +16,8 @@ import type { Problem, Sampler, SamplerState } from '../../diffusion/samplers/sa
 import { dpmSolver, fastOrders } from '../../diffusion/samplers/singlestep.ts'
 import { dopri5, eulerInTime, heunInTime, midpoint, rk4 } from '../../diffusion/samplers/integrators.ts'
 import { integrate } from '../../diffusion/samplers/rungeKutta.ts'
+import { saSolver } from '../../diffusion/samplers/saSolver.ts'
+import { unipc } from '../../diffusion/samplers/unipc.ts'
 import { ancestralDpm2, dpm2, edmStochastic, heun } from '../../diffusion/samplers/secondOrder.ts'
 
 interface Oracle {
@@ -92,6 +94,8 @@ describe('the error of the ODE’s solution falls with the number of steps as th
   const orders: readonly (readonly [Sampler, number])[] = [
     [euler(), 1], [ddim(), 1], [heun(), 2], [dpm2(), 2], [dpmSolver2M(), 2], [dpmSolver2M({ solver: 'heun' }), 2], [dpmSolver2S(), 2],
     [dpmSolver({ order: 1 }), 1], [dpmSolver({ order: 2 }), 2], [dpmSolver(), 3], [ipndm({ order: 2 }), 1], [deis({ order: 2 }), 2],
+    [unipc({ order: 1, corrector: false }), 1], [unipc({ order: 1 }), 2], [unipc({ order: 2, corrector: false }), 2], [unipc({ order: 2 }), 3], [unipc({ order: 3, variant: 'bh1' }), 4], [saSolver({ tau: 0, predictor: 1, corrector: 0 }), 1], [saSolver({ tau: 0, corrector: 0 }), 2],
+    [saSolver({ tau: 0, predictor: 1 }), 2], [saSolver({ tau: 0, predictor: 3, corrector: 0 }), 3], [saSolver({ tau: 0, predictor: 3, corrector: 3 }), 4],
     [eulerInTime(), 1], [midpoint(), 2], [heunInTime(), 2], [rk4(), 4],
   ]
   const gain = async (error: (grid: readonly HostLevel[]) => Promise<number>): Promise<number> => {

@@ -5,7 +5,7 @@ import type { Device, Tensor } from '../../engine/index.ts'
 import { at } from '../../engine/shape.ts'
 import {
   ancestralDpm2, ancestralEuler, ddim, ddimInversion, ddpm, discretePath, dpm2, dpmSolver, dpmSolver2M, dpmSolver2S, dpmSolver3M, dpmSolverSde, edmPath, edmStochastic, euler, flowPath, heun, ipndm, karras, laplacePath,
-  annealedLangevin, consistency, consistencyBoundary, cosinePath, deis, inpainting, levels, linearBetas, lms, noiseRatio, restarting, sample, scaledLinearBetas, tcd, vePath, vpPath, withCorrector, dopri5, eulerInTime, heunInTime, midpoint, rk4, withRestarts, zeroTerminalSnr,
+  annealedLangevin, consistency, consistencyBoundary, cosinePath, deis, inpainting, levels, linearBetas, lms, noiseRatio, restarting, sample, scaledLinearBetas, tcd, vePath, vpPath, withCorrector, dopri5, eulerInTime, heunInTime, midpoint, plms, pndm, rk4, saSolver, unipc, withRestarts, zeroTerminalSnr,
 } from '../../diffusion/index.ts'
 import type { Denoiser, HostLevel, NoisePath, SampleOptions, Sampler, SamplerState } from '../../diffusion/index.ts'
 import { Prediction } from '../../diffusion/prediction.ts'
@@ -22,7 +22,8 @@ const gaussian = (mean: number, deviation: number): Denoiser => (x, { alpha, sig
 const path = discretePath(scaledLinearBetas())
 const samplers: readonly Sampler[] = [
   ddim(), ddim({ eta: 0.5 }), euler(), ancestralEuler(), ddpm(), ddpm({ variance: 'large' }), heun(), edmStochastic({ churn: 10 }), dpm2(), ancestralDpm2(), dpmSolver2M(), dpmSolver2M({ eta: 1 }), dpmSolver3M(), dpmSolver3M({ eta: 1 }),
-  dpmSolver2S(), dpmSolver2S({ eta: 1 }), dpmSolverSde(), dpmSolver(), dpmSolver({ order: 2 }), ipndm(), lms(), deis(), tcd({ gamma: 0.02 }), withCorrector(ddim(), { snr: 0.05 }), eulerInTime(), midpoint(), heunInTime(), rk4(),
+  dpmSolver2S(), dpmSolver2S({ eta: 1 }), dpmSolverSde(), dpmSolver(), dpmSolver({ order: 2 }), ipndm(), lms(), deis(), tcd({ gamma: 0.02 }), withCorrector(ddim(), { snr: 0.05 }), eulerInTime(), midpoint(), heunInTime(), rk4(), plms(), pndm(),
+  unipc(), unipc({ order: 3, variant: 'bh1' }), unipc({ order: 3, corrector: false }), saSolver(), saSolver({ tau: 0.5, predictor: 3, corrector: 3 }), saSolver({ corrector: 0, tau: ({ t }) => (t > 300 ? 1 : 0) }),
 ]
 const named = samplers.map((sampler, i) => [`${sampler.name} (${i})`, sampler] as const)
 const list = async (x: Tensor): Promise<number[]> => [...(await x.data())]
@@ -92,7 +93,7 @@ describe('on every path, with pure noise at the beginning or not, nothing is NaN
   const paths: readonly NoisePath[] = [path, zeroTerminalSnr(path), zeroTerminalSnr(vpPath()), vpPath(), vePath(), edmPath(), cosinePath(), laplacePath(), flowPath(), flowPath({ shift: 3 }), discretePath(linearBetas())]
   test.each(paths.map((one) => [one.name, one] as const))('%s', async (_, one) => {
     for (const sampler of samplers) {
-      for (const steps of [1, 2, 5]) {
+      for (const steps of [1, 2, 5].filter((n) => n >= (sampler.least ?? 1))) {
         const x = await list(await sample(gaussian(0.4, 0.5), { path: one, levels: levels(one, steps), sampler, shape: [2], seeds: [1, 2], device }))
         expect(x.every(Number.isFinite), `${sampler.name}, ${steps} steps: ${x.join()}`).toBe(true)
       }
@@ -172,10 +173,10 @@ test('dopri5: one step is enough; its own are resumed with the length that they 
   await expect(sample(gaussian(0, 1), { path, levels: levels(path, 2), sampler: dopri5({ rtol: 0, atol: 1e-30 }), shape: [2], seeds: [1], device: devices.find(({ name }) => name === 'cpu') ?? device })).rejects.toThrow('is above the tolerance')
 })
 
-test('noise to begin with is as strong as it is said to be', async () => {
-  const still = (noiseScale?: number): Promise<Tensor> => sample(gaussian(0, 1e6), { path, levels: levels(path, 1).slice(0, 1).concat(path.at(998)), sampler: ddim(), shape: [1000], seeds: [1], device, ...(noiseScale === undefined ? {} : { noiseScale }) })
-  const [one, half] = [await list(await still()), await list(await still(0.5))]
-  for (const [i, x] of half.entries()) expect(x).toBeCloseTo(at(one, i) / 2, 5)
+test('noise to begin with is as strong as the path says', async () => {
+  const still = (one: NoisePath): Promise<Tensor> => sample(gaussian(0, 1e6), { path: one, levels: [path.at(999), path.at(998)], sampler: ddim(), shape: [1000], seeds: [1], device })
+  const [unit, half] = [await list(await still(path)), await list(await still({ ...path, beginning: () => 0.5 }))]
+  for (const [i, x] of half.entries()) expect(x).toBeCloseTo(at(unit, i) / 2, 5)
 })
 
 test('annealed Langevin dynamics ends in the distribution', async () => {
@@ -202,12 +203,11 @@ describe('wrong use', () => {
   test.each<[string, () => Promise<unknown>]>([
     ['sample: there are no seeds', () => sample(denoise, { ...options, seeds: [] })],
     ['sample: ddim takes at least 1 steps, but 1 levels are 0', () => sample(denoise, { ...options, levels: [path.at(999)] })],
+    ['sample: pndm takes at least 4 steps, but 4 levels are 3', () => sample(denoise, { ...options, sampler: pndm(), levels: levels(path, 3) })],
     ['sample: level 1 has σ/α = ', () => sample(denoise, { ...options, levels: up })],
     ['sample: condition labels is [3] but there are 2 seeds; its first axis must count the images', () => sample(denoise, { ...options, conditions: { labels: tensor([1, 2, 3], null, { device }) } })],
     ['sample: images [1,2] to begin with, but seeds and shape ask for [2,2]', () => sample(denoise, { ...options, from: { noisy: tensor([1, 2], [1, 2], { device }) } })],
     ['sample: a state after step 9 of 4', () => sample(denoise, { ...options, from: { step: 9, x: tensor([1, 2, 3, 4], [2, 2], { device }), memory: {}, numbers: {} } })],
-    ['sample: noiseScale is -1; use a number of at least 0', () => sample(denoise, { ...options, noiseScale: -1 })],
-    ['sample: noiseScale is of a beginning in noise alone', () => sample(denoise, { ...options, noiseScale: 2, from: { noisy: tensor([1, 2, 3, 4], [2, 2], { device }) } })],
     ['dpmSolver: 2 orders for 4 steps; give one for each', () => sample(denoise, { ...options, sampler: dpmSolver({ order: [1, 2] }) })],
     ['ddpm: the network says nothing of the variance', () => sample(denoise, { ...options, sampler: ddpm({ variance: 'learned' }) })],
   ])('%s', async (message, run) => {
@@ -218,6 +218,10 @@ describe('wrong use', () => {
     ['dpmSolver2M: eta is NaN', () => dpmSolver2M({ eta: NaN })],
     ['dpmSolver: order 4', () => dpmSolver({ order: 4 as 3 })],
     ['lms: order 5; use 1 to 4', () => lms({ order: 5 })],
+    ['unipc: order 0; use 1 to 4', () => unipc({ order: 0 })],
+    ['unipc: variant bh3; use bh1 or bh2', () => unipc({ variant: 'bh3' as 'bh1' })],
+    ['saSolver: predictor of order 0', () => saSolver({ predictor: 0 })],
+    ['saSolver: tau is -1', () => saSolver({ tau: -1 })],
     ['edmStochastic: churn -1', () => edmStochastic({ churn: -1 })],
   ])('%s', (message, run) => {
     expect(run).toThrow(message)
