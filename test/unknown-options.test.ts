@@ -199,7 +199,7 @@ Object.assign(calls, {
   interval: (u) => diffusion.interval((denoise) => denoise, u), classifierGuidance: (u) => diffusion.classifierGuidance({ scale: 2, logProbability: (y) => y, ...u }),
   consistencyBoundary: diffusion.consistencyBoundary, ddim: diffusion.ddim, ancestralEuler: diffusion.ancestralEuler, ddpm: diffusion.ddpm, edmStochastic: diffusion.edmStochastic, ancestralDpm2: diffusion.ancestralDpm2,
   dpmSolver2M: diffusion.dpmSolver2M, dpmSolver2S: diffusion.dpmSolver2S, dpmSolver3M: diffusion.dpmSolver3M, dpmSolverSde: diffusion.dpmSolverSde, dpmSolver: diffusion.dpmSolver,
-  dopri5: diffusion.dopri5, bitsPerDimension: (u) => diffusion.bitsPerDimension(image, [1], u), logLikelihood: (u) => diffusion.logLikelihood(said, image, { path: noisePath, seeds: [1], ...u }),
+  dopri5: diffusion.dopri5, unipc: diffusion.unipc, saSolver: diffusion.saSolver, fromDiffusers: (u) => diffusion.fromDiffusers({ _class_name: 'DDIMScheduler' }, u), bitsPerDimension: (u) => diffusion.bitsPerDimension(image, [1], u), logLikelihood: (u) => diffusion.logLikelihood(said, image, { path: noisePath, seeds: [1], ...u }),
   ipndm: diffusion.ipndm, deis: diffusion.deis, lms: diffusion.lms, tcd: diffusion.tcd, annealedLangevin: diffusion.annealedLangevin,
   withCorrector: (u) => diffusion.withCorrector(diffusion.ddim(), u), inpainting: (u) => diffusion.inpainting(diffusion.ddim(), { image, keep: image, ...u }),
   sample: (u) => diffusion.sample(said, { path: noisePath, levels: diffusion.levels(noisePath, 1), sampler: diffusion.ddim(), shape: [2], seeds: [1], device: meta, ...u }),
