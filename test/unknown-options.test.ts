@@ -199,9 +199,11 @@ Object.assign(calls, {
   interval: (u) => diffusion.interval((denoise) => denoise, u), classifierGuidance: (u) => diffusion.classifierGuidance({ scale: 2, logProbability: (y) => y, ...u }),
   consistencyBoundary: diffusion.consistencyBoundary, ddim: diffusion.ddim, ancestralEuler: diffusion.ancestralEuler, ddpm: diffusion.ddpm, edmStochastic: diffusion.edmStochastic, ancestralDpm2: diffusion.ancestralDpm2,
   dpmSolver2M: diffusion.dpmSolver2M, dpmSolver2S: diffusion.dpmSolver2S, dpmSolver3M: diffusion.dpmSolver3M, dpmSolverSde: diffusion.dpmSolverSde, dpmSolver: diffusion.dpmSolver,
+  startingNoise: (u) => diffusion.startingNoise({ path: noisePath, levels: diffusion.levels(noisePath, 1), shape: [2], seeds: [1], device: meta, ...u }), loadState: (u) => diffusion.loadState({ step: 0, numbers: {}, x: { shape: [], values: [1] }, memory: {} }, u),
   dopri5: diffusion.dopri5, unipc: diffusion.unipc, saSolver: diffusion.saSolver, fromDiffusers: (u) => diffusion.fromDiffusers({ _class_name: 'DDIMScheduler' }, u), bitsPerDimension: (u) => diffusion.bitsPerDimension(image, [1], u), logLikelihood: (u) => diffusion.logLikelihood(said, image, { path: noisePath, seeds: [1], ...u }),
   ipndm: diffusion.ipndm, deis: diffusion.deis, lms: diffusion.lms, tcd: diffusion.tcd, annealedLangevin: diffusion.annealedLangevin,
   withCorrector: (u) => diffusion.withCorrector(diffusion.ddim(), u), inpainting: (u) => diffusion.inpainting(diffusion.ddim(), { image, keep: image, ...u }),
+  samplingPeak: (u) => diffusion.samplingPeak(said, { path: noisePath, levels: diffusion.levels(noisePath, 1), sampler: diffusion.ddim(), shape: [2], seeds: [1], device: meta, ...u }),
   sample: (u) => diffusion.sample(said, { path: noisePath, levels: diffusion.levels(noisePath, 1), sampler: diffusion.ddim(), shape: [2], seeds: [1], device: meta, ...u }),
   diffusionLoss: (u) => diffusion.diffusionLoss((y) => y, image, { path: noisePath, t: ones([1], { dtype: 'i32' }), eps: image, ...u }),
   TimestepEmbedding: (u) => new diffusion.TimestepEmbedding(2, 2, u), UNet2D: (u) => new diffusion.UNet2D(unet, u),
@@ -253,7 +255,7 @@ test('there is a call of everything that takes options', () => {
   const exported = new Set([...Object.keys(engine), ...Object.keys(nn), ...Object.keys(diffusion)])
   const found = sources(path.resolve(import.meta.dirname, '..'), ['engine', 'nn', 'diffusion']).flatMap(({ text }) => optionTakers(text))
   // What is restored or written is no options.
-  const data = new Set(['RandomGenerator.restore', 'Trainer.restore', 'encodeTraining'])
+  const data = new Set(['RandomGenerator.restore', 'Trainer.restore', 'encodeTraining', 'saveState'])
   const expected = new Set(found.filter((name) => exported.has(name.split('.')[0] ?? '') && !data.has(name)))
   expect([...expected].sort()).toEqual(Object.keys(calls).sort())
 })

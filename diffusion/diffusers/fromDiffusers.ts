@@ -16,7 +16,7 @@ import { heunInTime } from '../samplers/integrators.ts'
 import { deis, ipndm } from '../samplers/multistep.ts'
 import { alongNoise, plmsAlong, pndmAlong } from '../samplers/pndm.ts'
 import { stochasticAdams } from '../samplers/saSolver.ts'
-import { unipc } from '../samplers/unipc.ts'
+import { unipcOf } from '../samplers/unipc.ts'
 import { ancestralDpm2, dpm2, heun } from '../samplers/secondOrder.ts'
 import type { Sampler } from '../samplers/sampler.ts'
 import { readConfig } from './config.ts'
@@ -160,7 +160,7 @@ function samplerOf(name: SchedulerClass, settings: SchedulerSettings, { eta, chu
     case 'DPMSolverMultistepScheduler': case 'DPMSolverMultistepInverseScheduler': case 'EDMDPMSolverMultistepScheduler': return limited(dpmMultistep(settings), { ...settings, clip_sample: false }, true)
     case 'DPMSolverSinglestepScheduler': return limited(dpmSinglestep(settings), { ...settings, clip_sample: false }, true)
     case 'DEISMultistepScheduler': return limited(ordered(deis({ order: settings.solver_order }), settings, ['eps1', 'eps2']), { ...settings, clip_sample: false }, true)
-    case 'UniPCMultistepScheduler': return limited(unipcOf(settings), { ...settings, clip_sample: false }, true)
+    case 'UniPCMultistepScheduler': return limited(uniPcOf(settings), { ...settings, clip_sample: false }, true)
     case 'SASolverScheduler': return limited(saSolverOf(settings), { ...settings, clip_sample: false }, true)
     case 'PNDMScheduler': return { ...(settings.skip_prk_steps ? plmsAlong : pndmAlong)(settings.prediction_type === 'v_prediction' ? alongVelocity : alongNoise), rises: true } // the last step may be from the first timestep to itself
     case 'LCMScheduler': return limited(asking(consistency(), (denoise) => (x, level) => consistencyBoundary({ scaling: settings.timestep_scaling, sigmaData: settings.sigma_data })(denoise)(x, level, {})), settings, false)
@@ -173,15 +173,15 @@ function samplerOf(name: SchedulerClass, settings: SchedulerSettings, { eta, chu
   }
 }
 
-function unipcOf({ solver_order: order, solver_type: variant, disable_corrector: without, predict_x0: ofImage, lower_order_final: lower }: SchedulerSettings): Sampler {
+function uniPcOf({ solver_order: order, solver_type: variant, disable_corrector: without, predict_x0: ofImage, lower_order_final: lower }: SchedulerSettings): Sampler {
   if (!ofImage || !lower || (variant !== 'bh1' && variant !== 'bh2')) throw new ConfigError(`fromDiffusers: UniPC with predict_x0 ${ofImage}, lower_order_final ${lower} and solver_type ${variant}; use true, true, and bh1 or bh2`)
-  return unipc({ order, variant, corrector: (step) => !without.includes(step - 1) })
+  return unipcOf((left) => Math.min(order, left), order, variant, (step) => !without.includes(step - 1))
 }
 
 /** τ is 1 from timestep 200 to 800, and 0 elsewhere. */
 function saSolverOf({ algorithm_type: algorithm, predictor_order: predictor, corrector_order: corrector, lower_order_final: lower }: SchedulerSettings): Sampler {
   if (algorithm !== 'data_prediction' || !lower) throw new ConfigError(`fromDiffusers: SA-Solver with algorithm_type ${algorithm} and lower_order_final ${lower}; use data_prediction and true`)
-  return stochasticAdams(({ t }) => (t >= 200 && t <= 800 ? 1 : 0), predictor, corrector, adamsOfCode)
+  return stochasticAdams(({ t }) => (t >= 200 && t <= 800 ? 1 : 0), predictor, corrector, adamsOfCode, true)
 }
 
 function varianceOf({ variance_type: type }: SchedulerSettings): 'small' | 'large' | 'learned' {

@@ -75,8 +75,8 @@ export function dopri5(tolerances: ErrorOptions = {}): Sampler {
   const { rtol: _, atol: __, ...others } = tolerances
   refuseOthers('dopri5', others)
   const checked = checkTolerances('dopri5', tolerances)
-  return integrator('dopri5', async (problem, x, from, to, h) => {
+  return { ...integrator('dopri5', async (problem, x, from, to, h) => {
     const { y: [end = x], h: next } = await integrate((t, [y = x]) => [velocity(problem.path, problem.denoise(y, problem.path.at(t)), t)], from.t, to.t, [x], checked, h)
     return { x: end, h: next }
-  })
+  }), adaptive: true }
 }

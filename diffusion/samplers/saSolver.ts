@@ -29,32 +29,32 @@ const lambda = (level: HostLevel): number => -Math.log(noiseRatio(level))
 
 /**
  * Predictor (algorithm 1, eq. 14) and corrector (eq. 17) in what is said of x₀, one question a step. A step is corrected with the noise that it was predicted with, when
- * the next one asks at its end. The last steps are of lower order, as many as are left.
+ * the next one asks at its end. One to a clean image is of first order.
  */
 export function saSolver({ tau = 1, predictor = 2, corrector = 2, ...others }: SaSolverOptions = {}): Sampler {
   refuseOthers('saSolver', others)
   const whole = (order: number, least: number): boolean => Number.isInteger(order) && order >= least && order <= 4
   if (!whole(predictor, 1) || !whole(corrector, 0)) throw new ConfigError(`saSolver: predictor of order ${predictor} and corrector of ${corrector}; use 1 to 4, and 0 to 4`)
   if (typeof tau === 'number' && !(tau >= 0)) throw new ConfigError(`saSolver: tau is ${tau}; use 0 for the ODE, 1 for the reverse SDE`)
-  return stochasticAdams(typeof tau === 'number' ? () => tau : tau, predictor, corrector, lagrangeWeights)
+  return stochasticAdams(typeof tau === 'number' ? () => tau : tau, predictor, corrector, lagrangeWeights, false)
 }
 
-/** The sampler, given how answers are weighed. */
-export const stochasticAdams = (tau: (level: HostLevel) => number, predictor: number, corrector: number, weights: typeof lagrangeWeights): Sampler => ({
+/** The sampler, given how answers are weighed, and whether the last steps combine no more of them than there are steps left. */
+export const stochasticAdams = (tau: (level: HostLevel) => number, predictor: number, corrector: number, weights: typeof lagrangeWeights, lower: boolean): Sampler => ({
   name: 'saSolver',
   step(state, problem): SamplerStep {
     const [from, to] = between(this, state, problem)
     const { x0 } = problem.denoise(state.x, from)
     const before = state.memory['before']
     const last = problem.levels[state.step - 1]
-    const left = problem.levels.length - 1 - state.step
+    const left = lower ? problem.levels.length - 1 - state.step : Infinity
     const earlier = nodes(state, problem).filter(({ level }) => level.alpha > 0)
     const now = { x0, level: from }
     const corrected = before !== undefined && last !== undefined && last.alpha > 0 && corrector > 0
     const x = corrected ? moved(problem, state.step - 1, before, last, from, [now, ...earlier].slice(0, Math.min(corrector, left + 2)), tau(last), weights) : state.x
     const past = [now, ...earlier]
     const memory = Object.fromEntries(past.slice(0, Math.max(predictor, corrector)).map((one, k) => [`x0${k}`, one.x0]))
-    return { step: state.step + 1, x: moved(problem, state.step, x, from, to, past.slice(0, from.alpha > 0 ? Math.min(predictor, left) : 1), tau(from), weights), memory: { ...memory, before: x }, x0 }
+    return { step: state.step + 1, x: moved(problem, state.step, x, from, to, past.slice(0, from.alpha > 0 && to.sigma > 0 ? Math.min(predictor, left) : 1), tau(from), weights), memory: { ...memory, before: x }, x0 }
   },
 })
 

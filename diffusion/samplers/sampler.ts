@@ -41,6 +41,8 @@ export interface Sampler {
   readonly least?: number
   /** Whether it may go from a level to a noisier one between others that are less so. */
   readonly rises?: boolean
+  /** Whether a step computes on the device to know what to do next. */
+  readonly adaptive?: boolean
   /** From level `state.step` to the one after it. A promise, where the step depends on what was computed. */
   step(state: SamplerState, problem: Problem): SamplerStep | Promise<SamplerStep>
 }

@@ -20,40 +20,39 @@ export interface UnipcOptions {
 
 const lambda = (level: HostLevel): number => -Math.log(noiseRatio(level))
 
-/**
- * UniPC of that order in what is said of x₀, with one question a step. The last steps are of lower order, as many as are left, so that the one to a clean image is of
- * the first (the authors' code).
- */
+/** UniPC of that order in what is said of x₀, with one question a step. A step to a clean image is of first order. */
 export function unipc({ order = 2, variant = 'bh2', corrector = true, ...others }: UnipcOptions = {}): Sampler {
   refuseOthers('unipc', others)
   if (!(Number.isInteger(order) && order >= 1 && order <= 4)) throw new ConfigError(`unipc: order ${order}; use 1 to 4`)
   if (!['bh1', 'bh2'].includes(variant)) throw new ConfigError(`unipc: variant ${variant}; use bh1 or bh2`)
-  const corrects = typeof corrector === 'function' ? corrector : () => corrector
-  return {
-    name: 'unipc',
-    step(state, problem): SamplerStep {
-      const [from, to] = between(this, state, problem)
-      const { x0 } = problem.denoise(state.x, from)
-      const { before, ...known } = state.memory
-      const last = problem.levels[state.step - 1]
-      const correct = before !== undefined && last !== undefined && last.alpha > 0 && corrects(state.step)
-      const x = correct ? moved(before, last, from, earlier({ ...state, memory: known }, problem, 1, state.numbers['order'] ?? 1), variant, x0) : state.x
-      const past = [{ x0, lambda: lambda(from) }, ...earlier({ ...state, memory: known }, problem, 1, order - 1)].filter((one) => Number.isFinite(one.lambda) || one.x0 === x0)
-      const used = past.slice(0, Math.min(order, problem.levels.length - 1 - state.step))
-      const memory = Object.fromEntries(past.slice(0, order).map((one, k) => [`x0${k}`, one.x0]))
-      return { step: state.step + 1, x: moved(x, from, to, used, variant), memory: { ...memory, before: x }, numbers: { order: used.length }, x0 }
-    },
-  }
+  return unipcOf((_, to) => (to.sigma === 0 ? 1 : order), order, variant, typeof corrector === 'function' ? corrector : () => corrector)
 }
+
+/** The sampler, given the order of a step that has so many left, itself among them. */
+export const unipcOf = (orderAt: (left: number, to: HostLevel) => number, most: number, variant: 'bh1' | 'bh2', corrects: (step: number) => boolean): Sampler => ({
+  name: 'unipc',
+  step(state, problem): SamplerStep {
+    const [from, to] = between(this, state, problem)
+    const { x0 } = problem.denoise(state.x, from)
+    const { before } = state.memory
+    const last = problem.levels[state.step - 1]
+    const correct = before !== undefined && last !== undefined && last.alpha > 0 && corrects(state.step)
+    const x = correct ? moved(before, last, from, earlier(state, problem, state.numbers['order'] ?? 1), variant, x0) : state.x
+    const past = [{ x0, lambda: lambda(from) }, ...earlier(state, problem, most - 1).filter((one) => Number.isFinite(one.lambda))]
+    const used = past.slice(0, from.alpha === 0 ? 1 : orderAt(problem.levels.length - 1 - state.step, to))
+    const memory = Object.fromEntries(past.slice(0, most).map((one, k) => [`x0${k}`, one.x0]))
+    return { step: state.step + 1, x: moved(x, from, to, used, variant), memory: { ...memory, before: x }, numbers: { order: used.length }, x0 }
+  },
+})
 
 interface Answer {
   readonly x0: Tensor
   readonly lambda: number
 }
 
-/** What was said at the levels before, newest first: `count` of it at most, from that of `back` steps ago on. */
-function earlier({ step, memory }: SamplerState, { levels }: Problem, back: number, count: number): Answer[] {
-  return Array.from({ length: count }, (_, k) => ({ x0: memory[`x0${k}`], level: levels[step - back - k] })).flatMap(({ x0, level }) => (x0 === undefined || level === undefined ? [] : [{ x0, lambda: lambda(level) }]))
+/** What was said at the levels before, newest first, `count` of it at most. */
+function earlier({ step, memory }: SamplerState, { levels }: Problem, count: number): Answer[] {
+  return Array.from({ length: count }, (_, k) => ({ x0: memory[`x0${k}`], level: levels[step - 1 - k] })).flatMap(({ x0, level }) => (x0 === undefined || level === undefined ? [] : [{ x0, lambda: lambda(level) }]))
 }
 
 /**

@@ -1,13 +1,16 @@
 /** Sampling as a whole: seeds, batches, resuming, stopping, memory, plans, and errors. */
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import { add, mul, normal, RandomGenerator, tensor } from '../../engine/index.ts'
+import { add, device as openDevice, mul, normal, RandomGenerator, tensor } from '../../engine/index.ts'
 import type { Device, Tensor } from '../../engine/index.ts'
 import { at } from '../../engine/shape.ts'
 import {
   ancestralDpm2, ancestralEuler, ddim, ddimInversion, ddpm, discretePath, dpm2, dpmSolver, dpmSolver2M, dpmSolver2S, dpmSolver3M, dpmSolverSde, edmPath, edmStochastic, euler, flowPath, heun, ipndm, karras, laplacePath,
-  annealedLangevin, consistency, consistencyBoundary, cosinePath, deis, inpainting, levels, linearBetas, lms, noiseRatio, restarting, sample, scaledLinearBetas, tcd, vePath, vpPath, withCorrector, dopri5, eulerInTime, heunInTime, midpoint, plms, pndm, rk4, saSolver, unipc, withRestarts, zeroTerminalSnr,
+  annealedLangevin, consistency, consistencyBoundary, cosinePath, deis, inpainting, levels, linearBetas, lms, noiseRatio, restarting, sample, scaledLinearBetas, tcd, vePath, vpPath, withCorrector, dopri5, eulerInTime, heunInTime, loadState, midpoint, samplingPeak, saveState, slerp, startingNoise, plms, pndm, rk4, saSolver, unipc, withRestarts, zeroTerminalSnr,
 } from '../../diffusion/index.ts'
-import type { Denoiser, HostLevel, NoisePath, SampleOptions, Sampler, SamplerState } from '../../diffusion/index.ts'
+import type { Denoiser, HostLevel, NoisePath, SampleOptions, Sampler, SamplerState, SavedState } from '../../diffusion/index.ts'
 import { Prediction } from '../../diffusion/prediction.ts'
 import { expectAll } from '../devices.ts'
 
@@ -26,6 +29,7 @@ const samplers: readonly Sampler[] = [
   unipc(), unipc({ order: 3, variant: 'bh1' }), unipc({ order: 3, corrector: false }), saSolver(), saSolver({ tau: 0.5, predictor: 3, corrector: 3 }), saSolver({ corrector: 0, tau: ({ t }) => (t > 300 ? 1 : 0) }),
 ]
 const named = samplers.map((sampler, i) => [`${sampler.name} (${i})`, sampler] as const)
+const cpuDevice = (): Promise<Device> => openDevice('cpu')
 const list = async (x: Tensor): Promise<number[]> => [...(await x.data())]
 
 describe.each(devices.map((device) => [device.name, device] as const))('on %s', (_, device) => {
@@ -57,6 +61,23 @@ describe.each(devices.map((device) => [device.name, device] as const))('on %s', 
     await run(50, 2)
     expect(device.counters).toMatchObject({ plansCompiled: 0, submits: 50 })
     expect(device.bytesHeld).toBe(used)
+  })
+
+  test('peak memory is known before the run', async () => {
+    const many = { shape: [10_000] }
+    const before = device.bytesHeld
+    const peaks: number[] = []
+    for (const sampler of [ddim(), dpmSolver2M(), heun(), lms(), saSolver()]) peaks.push(await samplingPeak(denoise, options(sampler, many)))
+    expect(device.bytesHeld).toBe(before)
+    // At least x, the next x and what is remembered; of a multistep sampler more than of one without memory.
+    const size = 10_000 * (device.name === 'reference' ? 8 : 4)
+    for (const [i, held] of [2, 3, 3, 5, 4].entries()) expect(at(peaks, i)).toBeGreaterThanOrEqual(held * size)
+    expect(at(peaks, 3)).toBeGreaterThan(at(peaks, 0))
+    // What a run holds between its steps is less.
+    let most = 0
+    await sample(denoise, options(lms(), { ...many, onStep: () => { most = Math.max(most, device.bytesHeld - before) } }))
+    expect(most).toBeLessThanOrEqual(at(peaks, 3) + size) // x0, of onStep
+    await expect(samplingPeak(denoise, options(dopri5(), many))).rejects.toThrow('the steps of dopri5 depend on what they compute')
   })
 
   test('stopped by a signal: within a step, and the memory is back', async () => {
@@ -171,6 +192,37 @@ test('dopri5: one step is enough; its own are resumed with the length that they 
     for (const [i, x] of resumed.entries()) expect(Math.abs(x - at(five, i))).toBeLessThan(device.name === 'reference' ? 1e-5 : 1e-9)
   }
   await expect(sample(gaussian(0, 1), { path, levels: levels(path, 2), sampler: dopri5({ rtol: 0, atol: 1e-30 }), shape: [2], seeds: [1], device: devices.find(({ name }) => name === 'cpu') ?? device })).rejects.toThrow('is above the tolerance')
+})
+
+test('a run saved after each step of a multistep sampler goes on in another process with the same bits', async () => {
+  const script = new URL('resume.ts', import.meta.url)
+  const options = { path, levels: levels(path, 6), sampler: dpmSolver3M({ eta: 1 }), shape: [3], seeds: [7, 8], device: await cpuDevice() }
+  const states: SavedState[] = []
+  const whole = await list(await sample(gaussian(0.4, 0.5), { ...options, onStep: async ({ state }) => void states.push(await saveState(state)) }))
+  expect(states.map(({ step, memory }) => [step, Object.keys(memory).length])).toEqual([[1, 1], [2, 2], [3, 2], [4, 2], [5, 2], [6, 2]])
+  const { stdout } = await promisify(execFile)(process.execPath, [fileURLToPath(script), JSON.stringify(states.slice(1, 3))])
+  expect(JSON.parse(stdout)).toEqual([whole, whole])
+  const state = await loadState(at(states, 2), { device: options.device })
+  expect(await list(await sample(gaussian(0.4, 0.5), { ...options, from: state }))).toEqual(whole)
+})
+
+test('between the noise of two seeds: both ends are those of the seeds, and the middle is as long as they are', async () => {
+  const grid = levels(path, 5)
+  const cpu = await cpuDevice()
+  const options = { path, levels: grid, shape: [400], device: cpu }
+  const [one, two] = [startingNoise({ ...options, seeds: [1, 3] }), startingNoise({ ...options, seeds: [2, 4] })]
+  const run = async (share: number): Promise<number[]> => list(await sample(gaussian(0, 1), { ...options, seeds: [0, 0], sampler: ddim(), from: { noisy: slerp(one, two, share) } }))
+  const near = (x: readonly number[], y: readonly number[]): number => Math.max(...x.map((v, i) => Math.abs(v - at(y, i))))
+  expect(near(await run(0), await list(await sample(gaussian(0, 1), { ...options, seeds: [1, 3], sampler: ddim() })))).toBeLessThan(1e-5)
+  expect(near(await run(1), await list(await sample(gaussian(0, 1), { ...options, seeds: [2, 4], sampler: ddim() })))).toBeLessThan(1e-5)
+  const size = (x: readonly number[]): number => Math.sqrt(x.reduce((sum, v) => sum + v * v, 0) / x.length)
+  expect(size(await list(slerp(one, two, 0.5)))).toBeGreaterThan(0.95)
+  expect(size((await list(add(one, two))).map((v) => v / 2))).toBeLessThan(0.78)
+  // Of a vector with itself, and of opposite ones, of which no way is the shortest, there is no NaN.
+  expect(near(await list(slerp(one, one, 0.3)), await list(one))).toBeLessThan(1e-6)
+  expect((await list(slerp(one, one.neg(), 0.5))).every(Number.isFinite)).toBe(true)
+  expect(() => slerp(one, tensor([1, 2], [1, 2], { device: cpu }), 0.5)).toThrow('slerp: [2,400] and [1,2]; pass two batches')
+  expect(() => startingNoise({ ...options, seeds: [] })).toThrow('startingNoise: 0 seeds')
 })
 
 test('noise to begin with is as strong as the path says', async () => {

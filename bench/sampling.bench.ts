@@ -1,0 +1,62 @@
+/**
+ * What a step of sampling costs the calling thread besides the network: processor time of that thread for a run of the digits' UNet by each sampler, beside that
+ * of the same network asked as often with nothing around it. Run: node bench/sampling.bench.ts [device]
+ */
+import { expand, normal, realize, scalar } from '../engine/index.ts'
+import { device as open } from '../engine/device/open.ts'
+import type { DeviceKind } from '../engine/index.ts'
+import { UNet2D, ancestralEuler, classifierFree, ddim, denoiserOf, discretePath, dpmSolver2M, dpmSolver3M, dpmSolverSde, epsPrediction, heun, levels, lms, saSolver, sample, unipc } from '../diffusion/index.ts'
+import type { Denoiser, Guidance, Sampler } from '../diffusion/index.ts'
+import { unets } from './unets.ts'
+
+const kind = (process.argv[2] ?? 'cpu') as DeviceKind
+const device = await open(kind)
+const [digits] = unets
+if (digits === undefined) throw new Error('no UNet')
+const model = new UNet2D(digits.config, { device })
+const [shape, seeds, steps, rounds, warm] = [[1, 8, 8], Array.from({ length: 16 }, (_, i) => i), 50, 7, 4]
+const path = discretePath()
+const denoise: Denoiser = denoiserOf((x, t) => model.forward(x, t), epsPrediction())
+
+/** Milliseconds of the calling thread: the median of several runs, the first ones left out. */
+async function thread(act: () => Promise<void>): Promise<number> {
+  const times: number[] = []
+  for (let i = 0; i < rounds + warm; i++) {
+    const before = process.threadCpuUsage()
+    await act()
+    const { user, system } = process.threadCpuUsage(before)
+    if (i >= warm) times.push((user + system) / 1000)
+  }
+  return times.sort((a, b) => a - b)[rounds >> 1] ?? NaN
+}
+
+const bare = (): Promise<number> => thread(async () => {
+  const x = normal([seeds.length, ...shape], { device })
+  await realize(x)
+  for (let i = 0; i < steps; i++) {
+    const y = model.forward(x, expand(scalar(i, { device }), [seeds.length]))
+    await realize(y)
+    y.dispose()
+  }
+  x.dispose()
+})
+for (let i = 0; i < 3; i++) await bare() // until the compiler of the host is done with it
+console.log(`${device.info.description}, ${seeds.length} images of ${shape.join('×')}, ${steps} steps, medians of ${rounds} runs in turns with the network alone, realized question by question`)
+console.log('| sampler | questions a step | submits a step | ms a step | of the network alone | besides |\n|---|---:|---:|---:|---:|---:|')
+const samplers: readonly (readonly [string, Sampler, number, Guidance?])[] = [
+  ['ddim', ddim(), 1], ['ancestralEuler', ancestralEuler(), 1], ['dpmSolver2M', dpmSolver2M(), 1], ['dpmSolver3M, η = 1', dpmSolver3M({ eta: 1 }), 1], ['unipc, order 3', unipc({ order: 3 }), 1], ['saSolver', saSolver(), 1], ['lms', lms(), 1], ['heun', heun(), 2], ['dpmSolverSde', dpmSolverSde(), 2],
+  ['ddim, guidance of scale 1', ddim(), 1, classifierFree({ scale: 1, negative: {} })],
+]
+for (const [name, sampler, questions, guidance] of samplers) {
+  device.resetCounters()
+  let runs = 0
+  const time = await thread(async () => {
+    runs++
+    const x = await sample(denoise, { path, levels: levels(path, steps), sampler, shape, seeds, device, ...(guidance && { guidance }) })
+    x.dispose()
+  })
+  const submits = device.counters.submits / steps / runs
+  const alone = (await bare()) * questions
+  console.log(`| ${name} | ${questions} | ${submits} | ${(time / steps).toFixed(2)} | ${(alone / steps).toFixed(2)} | ${((time - alone) / steps).toFixed(2)} |`)
+}
+await device.close()
