@@ -199,6 +199,7 @@ Object.assign(calls, {
   interval: (u) => diffusion.interval((denoise) => denoise, u), classifierGuidance: (u) => diffusion.classifierGuidance({ scale: 2, logProbability: (y) => y, ...u }),
   consistencyBoundary: diffusion.consistencyBoundary, ddim: diffusion.ddim, ancestralEuler: diffusion.ancestralEuler, ddpm: diffusion.ddpm, edmStochastic: diffusion.edmStochastic, ancestralDpm2: diffusion.ancestralDpm2,
   dpmSolver2M: diffusion.dpmSolver2M, dpmSolver2S: diffusion.dpmSolver2S, dpmSolver3M: diffusion.dpmSolver3M, dpmSolverSde: diffusion.dpmSolverSde, dpmSolver: diffusion.dpmSolver,
+  dpmSolver3S: diffusion.dpmSolver3S, dpmSolverAdaptive: diffusion.dpmSolverAdaptive,
   startingNoise: (u) => diffusion.startingNoise({ path: noisePath, levels: diffusion.levels(noisePath, 1), shape: [2], seeds: [1], device: meta, ...u }), loadState: (u) => diffusion.loadState({ step: 0, numbers: {}, x: { shape: [], values: [1] }, memory: {} }, u),
   dopri5: diffusion.dopri5, unipc: diffusion.unipc, saSolver: diffusion.saSolver, fromDiffusers: (u) => diffusion.fromDiffusers({ _class_name: 'DDIMScheduler' }, u), bitsPerDimension: (u) => diffusion.bitsPerDimension(image, [1], u), logLikelihood: (u) => diffusion.logLikelihood(said, image, { path: noisePath, seeds: [1], ...u }),
   ipndm: diffusion.ipndm, deis: diffusion.deis, lms: diffusion.lms, tcd: diffusion.tcd, annealedLangevin: diffusion.annealedLangevin,

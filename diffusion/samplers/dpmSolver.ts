@@ -130,6 +130,36 @@ export function dpmSolver2S({ eta = 0, ...others }: EtaOptions = {}): Sampler {
   }
 }
 
+/** What a third-order step in what is said of x₀ makes, and a second-order one of the same questions (Lu et al., arXiv:2211.01095, appendix; r₁ = ⅓, r₂ = ⅔). */
+export function thirds(problem: Problem, x: Tensor, x0: Tensor, from: HostLevel, to: HostLevel): { readonly third: Tensor; readonly second: Tensor } {
+  const h = span(from, to)
+  const carried = (level: HostLevel, ...terms: readonly (readonly [number, Tensor])[]): Tensor => combine([level.sigma / from.sigma, x], ...terms.map(([factor, d]) => [level.alpha * factor, d] as const))
+  const within = (share: number): HostLevel => intermediate(problem, (from.sigma / from.alpha) * Math.exp(-share * h))
+  const [first, middle] = [within(1 / 3), within(2 / 3)]
+  const one = problem.denoise(carried(first, [-Math.expm1(-h / 3), x0]), first).x0
+  const part = (2 * h) / 3
+  const bend = 2 * phi2(part) // r₂/r₁ of the slope
+  const two = problem.denoise(carried(middle, [-Math.expm1(-part) - bend, x0], [bend, one]), middle).x0
+  const [all, slope, half] = [-Math.expm1(-h), (3 / 2) * phi2(h), (-3 / 2) * Math.expm1(-h)]
+  return { third: carried(to, [all - slope, x0], [slope, two]), second: carried(to, [all - half, x0], [half, one]) }
+}
+
+/** DPM-Solver++(3S): three questions a step, at thirds of λ. With η > 0 the step goes to a level below the next one, and up by fresh noise. */
+export function dpmSolver3S({ eta = 0, ...others }: EtaOptions = {}): Sampler {
+  refuseOthers('dpmSolver3S', others)
+  checkEta('dpmSolver3S', eta)
+  return {
+    name: 'dpmSolver3S',
+    step(state, problem): SamplerStep {
+      const [from, to] = between(this, state, problem)
+      const { x0 } = problem.denoise(state.x, from)
+      const { down, up } = ancestral(from, to, eta)
+      const x = down.sigma > 0 && from.alpha > 0 ? thirds(problem, state.x, x0, from, down).third : exponentialStep(state, problem, from, down, 0, x0, [])
+      return { step: state.step + 1, x: up > 0 ? combine([1, x], [up, problem.noise(state.step)]) : x, x0 }
+    },
+  }
+}
+
 /**
  * DPM-Solver++ (SDE), as k-diffusion has it: 2S with noise in the middle, too. The noise of the whole step holds that of its first half, as the
  * increments of one Brownian motion in σ/α do.

@@ -33,7 +33,7 @@ interface Gone {
 }
 
 /** The sampler of a way to go from one time to another, at both of which there is noise. */
-function integrator(name: string, go: (problem: Problem, x: Tensor, from: HostLevel, to: HostLevel, h?: number) => Gone | Promise<Gone>): Sampler {
+export function integrator(name: string, go: (problem: Problem, x: Tensor, from: HostLevel, to: HostLevel, h?: number) => Gone | Promise<Gone>): Sampler {
   return {
     name,
     async step(state, problem) {

@@ -10,7 +10,7 @@ import { noiseRatio } from '../../diffusion/paths/path.ts'
 import type { HostLevel } from '../../diffusion/paths/path.ts'
 import { Prediction } from '../../diffusion/prediction.ts'
 import { ancestralEuler, ddim, euler } from '../../diffusion/samplers/ancestral.ts'
-import { dpmSolver2M, dpmSolver2S, dpmSolver3M, dpmSolverSde, thirdOrder } from '../../diffusion/samplers/dpmSolver.ts'
+import { dpmSolver2M, dpmSolver2S, dpmSolver3M, dpmSolver3S, dpmSolverSde, thirdOrder } from '../../diffusion/samplers/dpmSolver.ts'
 import { deis, ipndm, lms } from '../../diffusion/samplers/multistep.ts'
 import type { Problem, Sampler, SamplerState } from '../../diffusion/samplers/sampler.ts'
 import { dpmSolver, fastOrders } from '../../diffusion/samplers/singlestep.ts'
@@ -96,7 +96,7 @@ describe('the error of the ODE’s solution falls with the number of steps as th
     [dpmSolver({ order: 1 }), 1], [dpmSolver({ order: 2 }), 2], [dpmSolver(), 3], [ipndm({ order: 2 }), 1], [deis({ order: 2 }), 2],
     [unipc({ order: 1, corrector: false }), 1], [unipc({ order: 1 }), 2], [unipc({ order: 2, corrector: false }), 2], [unipc({ order: 2 }), 3], [unipc({ order: 3, variant: 'bh1' }), 4], [saSolver({ tau: 0, predictor: 1, corrector: 0 }), 1], [saSolver({ tau: 0, corrector: 0 }), 2],
     [saSolver({ tau: 0, predictor: 1 }), 2], [saSolver({ tau: 0, predictor: 3, corrector: 0 }), 3], [saSolver({ tau: 0, predictor: 3, corrector: 3 }), 4],
-    [eulerInTime(), 1], [midpoint(), 2], [heunInTime(), 2], [rk4(), 4],
+    [dpmSolver3S(), 3], [eulerInTime(), 1], [midpoint(), 2], [heunInTime(), 2], [rk4(), 4],
   ]
   const gain = async (error: (grid: readonly HostLevel[]) => Promise<number>): Promise<number> => {
     const [coarse, fine] = [await error(levels(path, 80, karras(), { end: 'last' })), await error(levels(path, 160, karras(), { end: 'last' }))]

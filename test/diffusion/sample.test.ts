@@ -7,7 +7,7 @@ import { add, device as openDevice, mul, normal, RandomGenerator, tensor } from 
 import type { Device, Tensor } from '../../engine/index.ts'
 import { at } from '../../engine/shape.ts'
 import {
-  ancestralDpm2, ancestralEuler, ddim, ddimInversion, ddpm, discretePath, dpm2, dpmSolver, dpmSolver2M, dpmSolver2S, dpmSolver3M, dpmSolverSde, edmPath, edmStochastic, euler, flowPath, heun, ipndm, karras, laplacePath,
+  ancestralDpm2, ancestralEuler, ddim, ddimInversion, ddpm, discretePath, dpm2, dpmSolver, dpmSolver2M, dpmSolver2S, dpmSolver3M, dpmSolver3S, dpmSolverAdaptive, dpmSolverSde, edmPath, edmStochastic, euler, flowPath, heun, ipndm, karras, laplacePath,
   annealedLangevin, consistency, consistencyBoundary, cosinePath, deis, inpainting, levels, linearBetas, lms, noiseRatio, restarting, sample, scaledLinearBetas, tcd, vePath, vpPath, withCorrector, dopri5, eulerInTime, heunInTime, loadState, midpoint, samplingPeak, saveState, slerp, startingNoise, plms, pndm, rk4, saSolver, unipc, withRestarts, zeroTerminalSnr,
 } from '../../diffusion/index.ts'
 import type { Denoiser, HostLevel, NoisePath, SampleOptions, Sampler, SamplerState, SavedState } from '../../diffusion/index.ts'
@@ -25,7 +25,7 @@ const gaussian = (mean: number, deviation: number): Denoiser => (x, { alpha, sig
 const path = discretePath(scaledLinearBetas())
 const samplers: readonly Sampler[] = [
   ddim(), ddim({ eta: 0.5 }), euler(), ancestralEuler(), ddpm(), ddpm({ variance: 'large' }), heun(), edmStochastic({ churn: 10 }), dpm2(), ancestralDpm2(), dpmSolver2M(), dpmSolver2M({ eta: 1 }), dpmSolver3M(), dpmSolver3M({ eta: 1 }),
-  dpmSolver2S(), dpmSolver2S({ eta: 1 }), dpmSolverSde(), dpmSolver(), dpmSolver({ order: 2 }), ipndm(), lms(), deis(), tcd({ gamma: 0.02 }), withCorrector(ddim(), { snr: 0.05 }), eulerInTime(), midpoint(), heunInTime(), rk4(), plms(), pndm(),
+  dpmSolver2S(), dpmSolver2S({ eta: 1 }), dpmSolver3S(), dpmSolver3S({ eta: 1 }), dpmSolverSde(), dpmSolver(), dpmSolver({ order: 2 }), ipndm(), lms(), deis(), tcd({ gamma: 0.02 }), withCorrector(ddim(), { snr: 0.05 }), eulerInTime(), midpoint(), heunInTime(), rk4(), plms(), pndm(),
   unipc(), unipc({ order: 3, variant: 'bh1' }), unipc({ order: 3, corrector: false }), saSolver(), saSolver({ tau: 0.5, predictor: 3, corrector: 3 }), saSolver({ corrector: 0, tau: ({ t }) => (t > 300 ? 1 : 0) }),
 ]
 const named = samplers.map((sampler, i) => [`${sampler.name} (${i})`, sampler] as const)
@@ -192,6 +192,23 @@ test('dopri5: one step is enough; its own are resumed with the length that they 
     for (const [i, x] of resumed.entries()) expect(Math.abs(x - at(five, i))).toBeLessThan(device.name === 'reference' ? 1e-5 : 1e-9)
   }
   await expect(sample(gaussian(0, 1), { path, levels: levels(path, 2), sampler: dopri5({ rtol: 0, atol: 1e-30 }), shape: [2], seeds: [1], device: devices.find(({ name }) => name === 'cpu') ?? device })).rejects.toThrow('is above the tolerance')
+})
+
+test('dpmSolverAdaptive: one step is enough, as near as the tolerance asks; errors where it cannot', async () => {
+  const denoise = gaussian(0.4, 0.5)
+  for (const one of [path, edmPath(), vpPath()]) {
+    const options = { path: one, shape: [3], seeds: [7, 8], device }
+    const exact = await list(await sample(denoise, { ...options, levels: levels(one, 400, one.name === 'edmPath' ? karras() : undefined), sampler: heun() }))
+    const distance = async (steps: number, tolerance: number): Promise<number> => {
+      const found = await list(await sample(denoise, { ...options, levels: levels(one, steps), sampler: dpmSolverAdaptive({ rtol: tolerance, atol: tolerance / 5 }) }))
+      return Math.max(...found.map((x, i) => Math.abs(x - at(exact, i))))
+    }
+    expect(await distance(1, 0.05)).toBeLessThan(0.2)
+    for (const steps of [1, 4]) expect(await distance(steps, 1e-3)).toBeLessThan(5e-3)
+  }
+  await expect(sample(denoise, { path: flowPath(), levels: levels(flowPath(), 4), sampler: dpmSolverAdaptive(), shape: [2], seeds: [1], device })).rejects.toThrow('it cannot begin at noise alone')
+  await expect(sample(denoise, { path, levels: levels(path, 2), sampler: dpmSolverAdaptive({ rtol: 0, atol: 1e-30 }), shape: [2], seeds: [1], device })).rejects.toThrow('is above the tolerance')
+  expect(() => dpmSolverAdaptive({ first: 0 })).toThrow('dpmSolverAdaptive: a first step of 0')
 })
 
 test('a run saved after each step of a multistep sampler goes on in another process with the same bits', async () => {
